@@ -1,0 +1,22 @@
+// Draft selection: the best id of a draft row becomes the token of the next row. The draft's next step reads it there, and
+// so does the verification: no draft leaves the GPU.
+//
+// One workgroup; a draft pass has one row or none.
+//
+// Constants: WORKGROUP, NONE. Needs rows.wgsl, best.wgsl and merge_candidates.wgsl.
+
+@group(0) @binding(0) var<uniform> range: RowRange;
+@group(0) @binding(1) var<uniform> shape: CandidatesShape;
+@group(0) @binding(2) var<storage, read> candidates: array<Candidate>;
+@group(0) @binding(3) var<storage, read_write> rows: array<Row>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(local_invocation_index) thread: u32) {
+  if (range.count == 0) {
+    return;
+  }
+  let best = mergeCandidates(range.first, shape.count, thread);
+  if (thread == 0) {
+    rows[range.first + 1].token = best.id;
+  }
+}

@@ -1,0 +1,21 @@
+// output[r][n] += dot(weight[n], input[r])
+//
+// The projections that end a block: the residual addition is the epilogue, so the product never goes through memory.
+// One thread an output column and a slab of M rows; see dot_rows.wgsl for layout and order.
+//
+// Constants: M, COLUMNS = 1, WORKGROUP. Needs rows.wgsl and dot_rows.wgsl.
+
+@group(0) @binding(4) var<storage, read_write> output: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let column = id.x;
+  let firstRow = id.y * M;
+  if (column >= shape.columns || firstRow >= range.count) {
+    return;
+  }
+  let sums = dotRows(column, firstRow);
+  for (var r = 0u; r < M && firstRow + r < range.count; r++) {
+    output[(range.first + firstRow + r) * shape.columns + column] += sums[r];
+  }
+}

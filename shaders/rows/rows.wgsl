@@ -1,0 +1,26 @@
+// Shared: what a row is, and which rows a dispatch works on.
+//
+// A forward pass works on rows of the row table. A dispatch covers the rows [range.first, range.first + range.count);
+// both numbers are on the GPU, so the host records the same commands whatever the round decides, and a range of no rows
+// makes a dispatch return at once. Activations are indexed by the row's number in the table: the residual stream of row r
+// stays at row r from the embedding to the head.
+//
+// Constants: NONE, the id and row number that stand for "none".
+
+struct Row {
+  token: u32,
+  // Position in the sequence: what RoPE and the causal mask see.
+  position: u32,
+  // Slot of the KV cache that holds this row's keys and values.
+  slot: u32,
+  // The row in flight that this row continues; NONE when it continues the committed sequence.
+  parent: u32,
+}
+
+// 256 bytes, the largest alignment a device may ask of a uniform's offset.
+struct RowRange {
+  first: u32,
+  count: u32,
+  // Positions below this stand in the slot of the same number. Keys at or past it are found through the rows' parents.
+  @size(248) linear: u32,
+}

@@ -1,0 +1,105 @@
+/**
+ * A generation's state on the GPU and the kernels that change it: plan, select, accept.
+ *
+ * Only the accept kernel writes the state; the host sets it once, when a generation begins, and reads reports.
+ */
+
+import type { RowTable } from "../forward/row_table.ts";
+import type { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import { NONE, ROW_CAPACITY, RUNNING } from "../kernels/constants.ts";
+import type { RowSet } from "../kernels/kernel.ts";
+import {
+  Accept,
+  candidatesShape,
+  decodeReport,
+  encodeSettings,
+  Plan,
+  REPORT_BYTES,
+  type Report,
+  type RoundSettings,
+  SelectDraft,
+  SelectTarget,
+  SETTINGS_BYTES,
+  STATE_BYTES,
+} from "../kernels/layer_skip.ts";
+
+export class RoundState {
+  readonly #device: Device;
+  readonly #kernels: { plan: Plan; selectDraft: SelectDraft; selectTarget: SelectTarget; accept: Accept };
+  readonly #groups: Record<"plan" | "selectDraft" | "selectTarget" | "accept", GPUBindGroup>;
+  readonly #state: GPUBuffer;
+  readonly #settings: GPUBuffer;
+  readonly #report: GPUBuffer;
+  readonly #readback: GPUBuffer;
+
+  /** @param candidates what the head leaves for selection, `[ROW_CAPACITY][workgroups]` (logit, id) */
+  constructor(device: Device, table: RowTable, candidates: GPUBuffer, vocabSize: number) {
+    this.#device = device;
+    const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = GPUBufferUsage;
+    const allocate = (name: string, bytes: number, usage: number) =>
+      device.ledger.allocate("round", name, bytes, usage);
+    this.#state = allocate("state", STATE_BYTES, STORAGE | COPY_DST);
+    this.#settings = allocate("settings", SETTINGS_BYTES, UNIFORM | COPY_DST);
+    this.#report = allocate("report", REPORT_BYTES, STORAGE | COPY_SRC);
+    this.#readback = allocate("report readback", REPORT_BYTES, MAP_READ | COPY_DST);
+    const targets = allocate("targets", ROW_CAPACITY * 4, STORAGE);
+    const shapeWords = candidatesShape(vocabSize);
+    const shape = allocate("candidates shape", shapeWords.byteLength, UNIFORM | COPY_DST);
+    device.handle.queue.writeBuffer(shape, 0, shapeWords);
+
+    const kernels = {
+      plan: new Plan(device),
+      selectDraft: new SelectDraft(device),
+      selectTarget: new SelectTarget(device),
+      accept: new Accept(device),
+    };
+    const { rows, ranges } = table;
+    const state = this.#state;
+    const settings = this.#settings;
+    this.#kernels = kernels;
+    this.#groups = {
+      plan: kernels.plan.bind({ settings, state, rows, ranges }).group,
+      selectDraft: kernels.selectDraft.bind({ range: ranges, shape, candidates, rows }).group,
+      selectTarget: kernels.selectTarget.bind({ range: ranges, shape, candidates, targets }).group,
+      accept: kernels.accept.bind({ range: ranges, settings, rows, targets, state, report: this.#report }).group,
+    };
+  }
+
+  async prepare(): Promise<void> {
+    await Promise.all(Object.values(this.#kernels).map((kernel) => kernel.prepare()));
+  }
+
+  /** Begins a generation: nothing committed, nothing emitted. */
+  begin(settings: RoundSettings): void {
+    const { queue } = this.#device.handle;
+    queue.writeBuffer(this.#state, 0, new Uint32Array([0, NONE, 0, RUNNING]));
+    queue.writeBuffer(this.#settings, 0, encodeSettings(settings));
+  }
+
+  /** Records the plan of a round: draft length, rows, ranges. */
+  plan(recorder: Recorder): void {
+    this.#kernels.plan.dispatch(recorder, this.#groups.plan);
+  }
+
+  /** Records the choice of a draft: the token of the next row. */
+  selectDraft(recorder: Recorder, row: RowSet): void {
+    this.#kernels.selectDraft.dispatch(recorder, this.#groups.selectDraft, row);
+  }
+
+  /** Records the full model's choice after each of `rows`. */
+  selectTarget(recorder: Recorder, rows: RowSet): void {
+    this.#kernels.selectTarget.dispatch(recorder, this.#groups.selectTarget, rows);
+  }
+
+  /** Records the acceptance of `rows`: the committed sequence grows, the report is made. */
+  accept(recorder: Recorder, rows: RowSet): void {
+    this.#kernels.accept.dispatch(recorder, this.#groups.accept, rows);
+    recorder.copy(this.#report, 0, this.#readback, 0, REPORT_BYTES);
+  }
+
+  /** Reads the report of the last submission that accepted. */
+  async report(): Promise<Report> {
+    return decodeReport(await this.#device.read(this.#readback, REPORT_BYTES));
+  }
+}

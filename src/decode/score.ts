@@ -1,0 +1,58 @@
+/** Scoring: the logits of given positions of a text, from the full model or from an exit layer. */
+
+import type { Forward } from "../forward/forward.ts";
+import type { RowTable } from "../forward/row_table.ts";
+import { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import { ROW_CAPACITY } from "../kernels/constants.ts";
+
+/**
+ * Logits after layers [0, exitLayer), final norm and head, at each position of `at`.
+ * @param rowsPerPass rows of a forward pass, at most `ROW_CAPACITY`; no result depends on it
+ * @returns one row of `vocabSize` numbers for each entry of `at`
+ * @throws the signal's reason
+ */
+export async function score(
+  device: Device,
+  forward: Forward,
+  table: RowTable,
+  ids: readonly number[],
+  at: readonly number[],
+  exitLayer: number,
+  signal: AbortSignal | undefined,
+  rowsPerPass = ROW_CAPACITY,
+): Promise<Float32Array[]> {
+  const { vocabSize } = forward.spec;
+  const rowBytes = vocabSize * 4;
+  await forward.prepare([Math.min(ids.length, rowsPerPass), ids.length % rowsPerPass || rowsPerPass], true);
+  const rows = new Map<number, Float32Array>();
+  const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+  const readback = device.ledger.allocate("readback", "logits", rowsPerPass * rowBytes, usage);
+  try {
+    for (let start = 0; start < ids.length; start += rowsPerPass) {
+      signal?.throwIfAborted();
+      const chunkIds = ids.slice(start, start + rowsPerPass);
+      const wanted = [...new Set(at)].filter((position) => position >= start && position < start + chunkIds.length);
+      const { chunk } = table.writeChunk(chunkIds, start);
+      const recorder = new Recorder(device.handle, "score");
+      forward.forward(recorder, chunk, 0, exitLayer);
+      if (wanted.length > 0) {
+        const logits = forward.logits(recorder, chunk);
+        for (const [i, position] of wanted.entries()) {
+          recorder.copy(logits, (position - start) * rowBytes, readback, i * rowBytes, rowBytes);
+        }
+      }
+      device.submit(recorder);
+      if (wanted.length > 0) {
+        const bytes = await device.read(readback, wanted.length * rowBytes);
+        for (const [i, position] of wanted.entries()) {
+          rows.set(position, new Float32Array(bytes, i * rowBytes, vocabSize));
+        }
+      }
+    }
+    device.check();
+  } finally {
+    device.ledger.release(readback);
+  }
+  return at.map((position) => rows.get(position)!);
+}

@@ -1,0 +1,152 @@
+/**
+ * Every failure LayerLeap reports on purpose is a `LayerLeapError` with a stable `code`.
+ *
+ * Errors about a file or an option carry what a person needs to mend it: which file, which field, what was found there
+ * and what was expected.
+ */
+
+/** Base of all errors of this library. Switch on `code`; the message is for people. */
+export class LayerLeapError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** Where something was wrong: which file and field, what stood there, what should have. */
+export interface Finding {
+  /** File name or URL, or the name of the function whose argument it was. */
+  file: string;
+  /** The field, tensor, option or byte range inside it. */
+  field: string;
+  /** What was found. */
+  found: string;
+  /** What was expected. */
+  expected: string;
+}
+
+function sentence({ file, field, found, expected }: Finding): string {
+  return `${file}: ${field}: found ${found}, expected ${expected}`;
+}
+
+class FindingError extends LayerLeapError implements Finding {
+  readonly file: string;
+  readonly field: string;
+  readonly found: string;
+  readonly expected: string;
+
+  constructor(code: string, finding: Finding, options?: ErrorOptions) {
+    super(code, sentence(finding), options);
+    this.file = finding.file;
+    this.field = finding.field;
+    this.found = finding.found;
+    this.expected = finding.expected;
+  }
+}
+
+/** A file is damaged or contradicts itself (`file-format`). */
+export class FileFormatError extends FindingError {
+  constructor(finding: Finding, options?: ErrorOptions) {
+    super("file-format", finding, options);
+  }
+}
+
+/** A well-formed model that this version cannot run (`unsupported-model`). */
+export class UnsupportedModelError extends FindingError {
+  constructor(finding: Finding, options?: ErrorOptions) {
+    super("unsupported-model", finding, options);
+  }
+}
+
+/** An argument or option is out of range or of the wrong kind (`invalid-input`). */
+export class InputError extends FindingError {
+  constructor(finding: Finding, options?: ErrorOptions) {
+    super("invalid-input", finding, options);
+  }
+}
+
+/** A file or URL could not be opened or read (`source`). */
+export class SourceError extends LayerLeapError {
+  readonly file: string;
+
+  constructor(file: string, reason: string, options?: ErrorOptions) {
+    super("source", `${file}: ${reason}`, options);
+    this.file = file;
+  }
+}
+
+/** The prompt leaves no room for a token in the context (`context-length`). */
+export class ContextLengthError extends LayerLeapError {
+  readonly promptLength: number;
+  readonly contextLength: number;
+
+  constructor(promptLength: number, contextLength: number) {
+    super(
+      "context-length",
+      `the prompt has ${promptLength} tokens and the context holds ${contextLength}: shorten the prompt to at most ${contextLength - 1} tokens`,
+    );
+    this.promptLength = promptLength;
+    this.contextLength = contextLength;
+  }
+}
+
+/** There is no WebGPU, or no adapter behind it (`gpu-unavailable`). */
+export class GpuUnavailableError extends LayerLeapError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("gpu-unavailable", message, options);
+  }
+}
+
+/** The GPU refused a command, a shader or an allocation; `kernel` names which (`gpu`). */
+export class GpuError extends LayerLeapError {
+  readonly kernel: string;
+
+  constructor(kernel: string, message: string, options?: ErrorOptions) {
+    super("gpu", `${kernel}: ${message}`, options);
+    this.kernel = kernel;
+  }
+}
+
+/** The model needs more GPU memory than there is (`gpu-memory`). */
+export class GpuMemoryError extends LayerLeapError {
+  readonly neededBytes: number;
+
+  constructor(what: string, neededBytes: number, available: string, options?: ErrorOptions) {
+    super("gpu-memory", `${what} needs ${neededBytes} bytes of GPU memory: ${available}`, options);
+    this.neededBytes = neededBytes;
+  }
+}
+
+/** The device was lost: the driver was reset, the GPU process died, or the device was destroyed (`device-lost`). */
+export class DeviceLostError extends LayerLeapError {
+  constructor(reason: string) {
+    super("device-lost", `the GPU device was lost (${reason}): load the model again`);
+  }
+}
+
+/** The model produced logits that are not numbers, so no token could be chosen (`non-finite-logits`). */
+export class NonFiniteLogitsError extends LayerLeapError {
+  constructor() {
+    super(
+      "non-finite-logits",
+      "the model's logits are not finite numbers: the weights are damaged or the device computes wrong results",
+    );
+  }
+}
+
+/** A generation or a scoring is already running on this model (`busy`). */
+export class BusyError extends LayerLeapError {
+  constructor() {
+    super("busy", "this model is already at work: finish or abort the running generation first");
+  }
+}
+
+/** The model was disposed (`disposed`). */
+export class DisposedError extends LayerLeapError {
+  constructor() {
+    super("disposed", "this model was disposed: load it again");
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * The KV cache: keys and values of each layer, one slot a position.
+ *
+ * `keys[layer]`, `values[layer]`: `[contextLength][kvHeads][headDim]` f32. How many slots are committed is one integer on
+ * the GPU (`State.length`); what lies past it is never read, so rolling back touches nothing here.
+ */
+
+import type { Device } from "../gpu/device.ts";
+import type { ModelSpec } from "../model/spec.ts";
+
+export class KvCache {
+  readonly keys: readonly GPUBuffer[];
+  readonly values: readonly GPUBuffer[];
+
+  constructor(device: Device, spec: ModelSpec, contextLength: number) {
+    const bytes = contextLength * spec.kvHeads * spec.headDim * 4;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const perLayer = (what: string) =>
+      Array.from({ length: spec.layers }, (_, i) => device.ledger.allocate("kv", `layer ${i} ${what}`, bytes, usage));
+    this.keys = perLayer("keys");
+    this.values = perLayer("values");
+  }
+
+  /** Bytes the cache of a context takes. */
+  static bytes(spec: ModelSpec, contextLength: number): number {
+    return 2 * spec.layers * contextLength * spec.kvHeads * spec.headDim * 4;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * The row table: which tokens at which positions a forward pass works on, and the ranges of rows of each of its passes.
+ *
+ * A round's rows are written by the plan kernel; the prompt's are written here.
+ */
+
+import type { Device } from "../gpu/device.ts";
+import {
+  NONE,
+  RANGE_BYTES,
+  RANGE_CHUNK,
+  RANGE_COUNT,
+  RANGE_LAST,
+  ROW_BYTES,
+  ROW_CAPACITY,
+} from "../kernels/constants.ts";
+import type { RowSet } from "../kernels/kernel.ts";
+
+export class RowTable {
+  /** `[ROW_CAPACITY]` Row */
+  readonly rows: GPUBuffer;
+  /** `[RANGE_COUNT]` RowRange */
+  readonly ranges: GPUBuffer;
+  readonly #device: Device;
+
+  constructor(device: Device) {
+    this.#device = device;
+    const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+    this.rows = device.ledger.allocate("activations", "rows", ROW_CAPACITY * ROW_BYTES, STORAGE | COPY_DST);
+    const rangeBytes = RANGE_COUNT * RANGE_BYTES;
+    this.ranges = device.ledger.allocate("activations", "row ranges", rangeBytes, STORAGE | UNIFORM | COPY_DST);
+  }
+
+  /**
+   * Makes the table hold a run of tokens at positions `start`, `start + 1`, ... (a chain), for the next submission.
+   * @param ids at most `ROW_CAPACITY`
+   * @returns the rows of all of them, and of the last one alone
+   */
+  writeChunk(ids: readonly number[], start: number): { chunk: RowSet; last: RowSet } {
+    const end = start + ids.length;
+    const rows = new Uint32Array((ids.length * ROW_BYTES) / 4);
+    for (const [i, id] of ids.entries()) rows.set([id, start + i, start + i, i === 0 ? NONE : i - 1], i * 4);
+    this.#device.handle.queue.writeBuffer(this.rows, 0, rows);
+    this.#writeRange(RANGE_CHUNK, 0, ids.length, end);
+    this.#writeRange(RANGE_LAST, ids.length - 1, 1, end);
+    return { chunk: { range: RANGE_CHUNK, count: ids.length, end }, last: { range: RANGE_LAST, count: 1, end } };
+  }
+
+  #writeRange(range: number, first: number, count: number, linear: number): void {
+    this.#device.handle.queue.writeBuffer(this.ranges, range * RANGE_BYTES, new Uint32Array([first, count, linear]));
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * The device: adapter and limits, errors that surface, submissions and readbacks that are counted.
+ *
+ * Nothing here knows of language models.
+ */
+
+import { DeviceLostError, DisposedError, GpuError, GpuMemoryError, GpuUnavailableError } from "../errors.ts";
+import type { DeviceInfo } from "../types.ts";
+import type { Recorder } from "./commands.ts";
+import { BufferLedger } from "./ledger.ts";
+import { PipelineCache } from "./pipelines.ts";
+
+/** Limits we ask for as far as the adapter offers them; the kernels work within WebGPU's defaults. */
+const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+
+/** Adapters that compute on the CPU. */
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|microsoft basic render|warp/i;
+
+function describe(adapter: GPUAdapter): DeviceInfo {
+  const { info, limits } = adapter;
+  // Dawn names the backend beside the standard fields; browsers do not.
+  const backend = "backend" in info && typeof info.backend === "string" && info.backend ? info.backend : "webgpu";
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    description: info.description,
+    backend: backend.toLowerCase(),
+    features: [...adapter.features].map(String).sort(),
+    software: info.isFallbackAdapter === true || SOFTWARE.test(`${info.architecture} ${info.description}`),
+    limits: {
+      maxBufferSize: limits.maxBufferSize,
+      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    },
+  };
+}
+
+export class Device {
+  readonly handle: GPUDevice;
+  readonly info: DeviceInfo;
+  readonly ledger: BufferLedger;
+  readonly pipelines: PipelineCache;
+  /** Queue submissions so far. */
+  submits = 0;
+  /** Buffers mapped and read so far. */
+  readbacks = 0;
+  /** Bytes read back so far. */
+  readbackBytes = 0;
+  /** The first thing that went wrong outside a call that could report it. */
+  #failure: Error | undefined;
+  #disposed = false;
+  /** Kept alive with the device: Dawn in Node crashes when its entry point is collected first. */
+  readonly #gpu: GPU;
+
+  private constructor(gpu: GPU, handle: GPUDevice, info: DeviceInfo) {
+    this.#gpu = gpu;
+    this.handle = handle;
+    this.info = info;
+    this.ledger = new BufferLedger(handle);
+    this.pipelines = new PipelineCache(handle);
+    handle.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#failure ??= new GpuError("device", event.error.message);
+    });
+    handle.lost.then((lost) => {
+      if (!this.#disposed) this.#failure = new DeviceLostError(lost.message || lost.reason);
+    });
+  }
+
+  /**
+   * Opens the best adapter.
+   * @throws GpuUnavailableError when there is none
+   */
+  static async open(gpu: GPU): Promise<Device> {
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    if (!adapter) {
+      throw new GpuUnavailableError(
+        "WebGPU is there, but no GPU adapter: check that the browser's hardware acceleration is on and the GPU driver is installed",
+      );
+    }
+    const requiredLimits: Record<string, number> = {};
+    for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
+    const handle = await adapter.requestDevice({ label: "layerleap", requiredLimits });
+    return new Device(gpu, handle, describe(adapter));
+  }
+
+  /**
+   * Throws what went wrong since the last look: an uncaptured validation error, a lost device.
+   * @throws GpuError | DeviceLostError | DisposedError
+   */
+  check(): void {
+    if (this.#disposed) throw new DisposedError();
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** Submits one recording. Its errors surface at the next `check` or `read`. */
+  submit(recorder: Recorder): void {
+    this.check();
+    this.handle.queue.submit([recorder.finish()]);
+    this.submits++;
+  }
+
+  /**
+   * Maps a buffer, copies `bytes` bytes out of it and unmaps it.
+   * @throws GpuError | DeviceLostError | DisposedError when the work before it failed
+   */
+  async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
+    try {
+      await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+    } catch (cause) {
+      // A lost device rejects the map first and tells why a moment later.
+      await Promise.race([this.handle.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+      this.check();
+      throw new GpuError(buffer.label, "the results could not be read back", { cause });
+    }
+    this.check();
+    const copy = buffer.getMappedRange(0, bytes).slice(0);
+    buffer.unmap();
+    this.readbacks++;
+    this.readbackBytes += bytes;
+    return copy;
+  }
+
+  /**
+   * Runs `allocate` and makes sure that the memory it asked for is really there.
+   * @throws GpuMemoryError | GpuError naming what was wanted
+   */
+  async allocating<T>(what: string, neededBytes: number, allocate: () => T): Promise<T> {
+    this.check();
+    this.handle.pushErrorScope("validation");
+    this.handle.pushErrorScope("out-of-memory");
+    let result: T;
+    try {
+      result = allocate();
+    } finally {
+      const [memory, validation] = await Promise.all([this.handle.popErrorScope(), this.handle.popErrorScope()]);
+      if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
+      if (validation) throw new GpuError(what, validation.message);
+    }
+    return result;
+  }
+
+  /** The entry point the device came from. */
+  get gpu(): GPU {
+    return this.#gpu;
+  }
+
+  /** Frees every buffer and the device. Safe to call twice. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.ledger.releaseAll();
+    this.handle.destroy();
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * The buffer ledger: every GPU buffer has an owner and a name, and the books can be shown to be empty.
+ *
+ * Buffers are destroyed by their owner, never left to the garbage collector: a model that was disposed holds nothing.
+ */
+
+import { GpuError } from "../errors.ts";
+
+interface Entry {
+  owner: string;
+  bytes: number;
+}
+
+export class BufferLedger {
+  readonly #device: GPUDevice;
+  readonly #entries = new Map<GPUBuffer, Entry>();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /**
+   * Allocates a buffer of at least `bytes` bytes (rounded up to 4), zeroed.
+   * @param owner the room it is booked under, such as `weights` or `kv`
+   * @param name what it holds; it is the buffer's label in the GPU's error messages
+   * @throws GpuError when the device's limit does not admit the size
+   */
+  allocate(owner: string, name: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    const size = Math.max(4, Math.ceil(bytes / 4) * 4);
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
+    const limit = usage & GPUBufferUsage.STORAGE ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
+    if (size > limit) {
+      throw new GpuError(`${owner}/${name}`, `the buffer needs ${size} bytes and this device binds at most ${limit}`);
+    }
+    const buffer = this.#device.createBuffer({ label: `${owner}/${name}`, size, usage });
+    this.#entries.set(buffer, { owner, bytes: size });
+    return buffer;
+  }
+
+  /** Destroys one buffer and strikes it off. */
+  release(buffer: GPUBuffer): void {
+    if (this.#entries.delete(buffer)) buffer.destroy();
+  }
+
+  /** Destroys everything booked under `owner`. */
+  releaseOwner(owner: string): void {
+    for (const [buffer, entry] of this.#entries) {
+      if (entry.owner === owner) this.release(buffer);
+    }
+  }
+
+  releaseAll(): void {
+    for (const buffer of this.#entries.keys()) this.release(buffer);
+  }
+
+  /** What is allocated now: number of buffers, bytes, and bytes by owner. */
+  report(): { buffers: number; bytes: number; byOwner: Record<string, number> } {
+    const byOwner: Record<string, number> = {};
+    let bytes = 0;
+    for (const entry of this.#entries.values()) {
+      byOwner[entry.owner] = (byOwner[entry.owner] ?? 0) + entry.bytes;
+      bytes += entry.bytes;
+    }
+    return { buffers: this.#entries.size, bytes, byOwner };
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Compute pipelines: assembled from WGSL pieces, compiled asynchronously when first asked for, kept.
+ *
+ * A kernel's code is a list of plain WGSL texts behind a preamble of named constants. WGSL lets declarations stand in any
+ * order, so putting texts one after another is all the linking that is needed (docs/decisions.md says why no linker).
+ */
+
+import { GpuError } from "../errors.ts";
+
+/** How a kernel sees one of its buffers. `offset-uniform`: a uniform bound at an offset given at each dispatch. */
+export type BindingKind = "uniform" | "offset-uniform" | "read" | "read-write";
+
+/** Named numbers put before a kernel's code: `const NAME = <value>u` (or `f` where the value is written as a string). */
+export type Constants = Readonly<Record<string, number | string>>;
+
+export interface KernelSource {
+  /** Name in error messages, profiles and the pipeline cache. */
+  name: string;
+  /** WGSL texts, concatenated. The entry point is `main`. */
+  code: readonly string[];
+  /** Buffers in the order of their `@binding` numbers in group 0, by the name the shader gives them. */
+  bindings: Readonly<Record<string, BindingKind>>;
+}
+
+const LAYOUT_TYPES: Record<BindingKind, GPUBufferBindingLayout> = {
+  uniform: { type: "uniform" },
+  "offset-uniform": { type: "uniform", hasDynamicOffset: true },
+  read: { type: "read-only-storage" },
+  "read-write": { type: "storage" },
+};
+
+/** The WGSL text of a kernel with its constants in front. */
+export function assemble(source: KernelSource, constants: Constants): string {
+  const preamble = Object.entries(constants).map(
+    ([name, value]) => `const ${name} = ${typeof value === "number" ? `${value}u` : value};`,
+  );
+  return [...preamble, ...source.code].join("\n");
+}
+
+export class PipelineCache {
+  readonly #device: GPUDevice;
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  /** Wall-clock time during which at least one compilation was under way. */
+  #compileMs = 0;
+  #compiling = 0;
+  #compilingSince = 0;
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** Pipelines compiled so far. */
+  get count(): number {
+    return this.#pipelines.size;
+  }
+
+  /** Milliseconds spent compiling. */
+  get compileMs(): number {
+    return this.#compileMs;
+  }
+
+  /** The bind group layout of a kernel: group 0, one entry a binding. Shared by all its pipelines. */
+  layout(source: KernelSource): GPUBindGroupLayout {
+    const kinds = Object.values(source.bindings);
+    const key = kinds.join(",");
+    let layout = this.#layouts.get(key);
+    if (!layout) {
+      layout = this.#device.createBindGroupLayout({
+        label: source.name,
+        entries: kinds.map((kind, binding) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: LAYOUT_TYPES[kind],
+        })),
+      });
+      this.#layouts.set(key, layout);
+    }
+    return layout;
+  }
+
+  /**
+   * Binds buffers to a kernel by name.
+   * @param sizes bytes to bind of a buffer, by name; an `offset-uniform` needs one, the others default to the whole buffer
+   */
+  bind(
+    source: KernelSource,
+    buffers: Readonly<Record<string, GPUBuffer>>,
+    sizes: Readonly<Record<string, number>> = {},
+  ): GPUBindGroup {
+    return this.#device.createBindGroup({
+      label: source.name,
+      layout: this.layout(source),
+      entries: Object.keys(source.bindings).map((name, binding) => {
+        const buffer = buffers[name];
+        if (!buffer) throw new GpuError(source.name, `no buffer was given for the binding '${name}'`);
+        return { binding, resource: { buffer, size: sizes[name] } };
+      }),
+    });
+  }
+
+  /**
+   * The kernel's pipeline for these constants, compiled on first use.
+   * @throws GpuError with the kernel's name and the compiler's messages
+   */
+  get(source: KernelSource, constants: Constants = {}): Promise<GPUComputePipeline> {
+    const key = `${source.name} ${JSON.stringify(constants)}`;
+    let pipeline = this.#pipelines.get(key);
+    if (!pipeline) {
+      pipeline = this.#compile(source, constants, key);
+      this.#pipelines.set(key, pipeline);
+      pipeline.catch(() => this.#pipelines.delete(key));
+    }
+    return pipeline;
+  }
+
+  async #compile(source: KernelSource, constants: Constants, label: string): Promise<GPUComputePipeline> {
+    if (this.#compiling++ === 0) this.#compilingSince = performance.now();
+    try {
+      const module = this.#device.createShaderModule({ label, code: assemble(source, constants) });
+      try {
+        return await this.#device.createComputePipelineAsync({
+          label,
+          layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] }),
+          compute: { module, entryPoint: "main" },
+        });
+      } catch (cause) {
+        const { messages } = await module.getCompilationInfo();
+        const errors = messages.filter((m) => m.type === "error").map((m) => `line ${m.lineNum}: ${m.message}`);
+        const message = errors.length > 0 ? errors.join("; ") : cause instanceof Error ? cause.message : String(cause);
+        throw new GpuError(label, message, { cause });
+      }
+    } finally {
+      if (--this.#compiling === 0) this.#compileMs += performance.now() - this.#compilingSince;
+    }
+  }
+}

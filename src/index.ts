@@ -1,0 +1,11 @@
+/**
+ * The public surface of LayerLeap. Apps, the command line and the demo page use nothing else.
+ */
+
+export * from "./errors.ts";
+export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
+export { Generation } from "./session/generation.ts";
+export { load } from "./session/load.ts";
+export { type GenerationDefaults, Model } from "./session/model.ts";
+export type * from "./types.ts";
+export type { Folder, Source } from "./weights/source.ts";

@@ -1,0 +1,54 @@
+/** Numbers that shaders and host must agree on. Each reaches the shaders by name, never as a literal. */
+
+/** Rows a forward pass can hold: the prompt goes in chunks of this many, and a round verifies at most this many. */
+export const ROW_CAPACITY = 32;
+
+/** Most tokens a round can draft: the rows less the one that continues the committed sequence. */
+export const MAX_DRAFT_LENGTH = ROW_CAPACITY - 1;
+
+/** The id and row number that stand for "none". */
+export const NONE = 0xffffffff;
+
+/** Keys an attention thread walks; chunks are cut at multiples of it. */
+export const KEYS_PER_CHUNK = 64;
+
+/** Threads of a workgroup. */
+export const WORKGROUP = 64;
+
+/** EOS ids the state holds. */
+export const EOS_CAPACITY = 16;
+
+/** Bytes of a row range, and with it the alignment of the ranges' offsets. */
+export const RANGE_BYTES = 256;
+
+/** Bytes of a `Row`. */
+export const ROW_BYTES = 16;
+
+/** Which entry of the range table a pass reads. Entries below `ROW_CAPACITY` are the draft steps, one row each. */
+export const RANGE_VERIFY_EARLY = ROW_CAPACITY;
+export const RANGE_VERIFY = ROW_CAPACITY + 1;
+/** A chunk of the prompt, and its last row. */
+export const RANGE_CHUNK = ROW_CAPACITY + 2;
+export const RANGE_LAST = ROW_CAPACITY + 3;
+export const RANGE_COUNT = ROW_CAPACITY + 4;
+
+/** Values of `State.finished`. */
+export const RUNNING = 0;
+export const STOPPED = 1;
+export const LENGTH_REACHED = 2;
+export const FAILED = 3;
+
+/** Constants every kernel may use. */
+export const COMMON_CONSTANTS = { WORKGROUP, NONE, ROW_CAPACITY } as const;
+
+/** Constants of the kernels that read or write a generation's state. */
+export const STATE_CONSTANTS = {
+  ...COMMON_CONSTANTS,
+  EOS_CAPACITY,
+  RUNNING,
+  STOPPED,
+  LENGTH_REACHED,
+  FAILED,
+  RANGE_VERIFY_EARLY,
+  RANGE_VERIFY,
+} as const;

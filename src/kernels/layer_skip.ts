@@ -1,0 +1,155 @@
+/**
+ * The kernels that make a round: plan, select a draft, select the targets, accept (shaders/layer_skip/).
+ *
+ * They are the only ones that know of a generation's state. Its layout is in shaders/layer_skip/state.wgsl.
+ */
+
+import best from "../../shaders/matmul/best.wgsl?raw";
+import accept from "../../shaders/layer_skip/accept.wgsl?raw";
+import mergeCandidates from "../../shaders/layer_skip/merge_candidates.wgsl?raw";
+import plan from "../../shaders/layer_skip/plan.wgsl?raw";
+import selectDraft from "../../shaders/layer_skip/select_draft.wgsl?raw";
+import selectTarget from "../../shaders/layer_skip/select_target.wgsl?raw";
+import state from "../../shaders/layer_skip/state.wgsl?raw";
+import rows from "../../shaders/rows/rows.wgsl?raw";
+import type { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, ROW_CAPACITY, STATE_CONSTANTS, WORKGROUP } from "./constants.ts";
+import { groups, Kernel, type RowSet } from "./kernel.ts";
+
+const PLAN_BINDINGS = { settings: "uniform", state: "read", rows: "read-write", ranges: "read-write" } as const;
+
+const SELECT_DRAFT_BINDINGS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  candidates: "read",
+  rows: "read-write",
+} as const;
+
+const SELECT_TARGET_BINDINGS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  candidates: "read",
+  targets: "read-write",
+} as const;
+
+const ACCEPT_BINDINGS = {
+  range: "offset-uniform",
+  settings: "uniform",
+  rows: "read",
+  targets: "read",
+  state: "read-write",
+  report: "read-write",
+} as const;
+
+/** Bytes of `State`. */
+export const STATE_BYTES = 16;
+/** Bytes of `Settings`. */
+export const SETTINGS_BYTES = 16 + EOS_CAPACITY * 4;
+/** Bytes of `Report`: all that a round reads back. */
+export const REPORT_BYTES = (5 + 2 * ROW_CAPACITY) * 4;
+
+/** What a generation asks of its rounds. */
+export interface RoundSettings {
+  draftLength: number;
+  maxTokens: number;
+  contextLength: number;
+  /** At most `EOS_CAPACITY`. */
+  eosTokenIds: readonly number[];
+}
+
+/** Contents of the `Settings` uniform. */
+export function encodeSettings(settings: RoundSettings): Uint32Array<ArrayBuffer> {
+  const { draftLength, maxTokens, contextLength, eosTokenIds } = settings;
+  const words = new Uint32Array(SETTINGS_BYTES / 4);
+  words.set([draftLength, maxTokens, contextLength, eosTokenIds.length, ...eosTokenIds]);
+  return words;
+}
+
+/** What a round did. */
+export interface Report {
+  drafted: number;
+  accepted: number;
+  /** RUNNING, STOPPED, LENGTH_REACHED or FAILED. */
+  finished: number;
+  /** Committed tokens after the round. */
+  length: number;
+  /** The ids it emitted: accepted drafts, then the correction or bonus. */
+  ids: number[];
+  /** All ids it drafted. */
+  draftIds: number[];
+}
+
+/** Reads a `Report`. */
+export function decodeReport(bytes: ArrayBuffer): Report {
+  const words = new Uint32Array(bytes);
+  const [drafted = 0, accepted = 0, emitted = 0, finished = FAILED, length = 0] = words;
+  const ids = words.subarray(5, 5 + ROW_CAPACITY);
+  const draftIds = words.subarray(5 + ROW_CAPACITY);
+  return {
+    drafted,
+    accepted,
+    finished,
+    length,
+    ids: [...ids.subarray(0, emitted)],
+    draftIds: [...draftIds.subarray(0, drafted)],
+  };
+}
+
+/** Contents of the `CandidatesShape` uniform: candidates a row, one a workgroup of the head. */
+export function candidatesShape(vocabSize: number): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([groups(vocabSize, WORKGROUP)]);
+}
+
+/** Opens a round: draft length, rows and ranges. */
+export class Plan extends Kernel<keyof typeof PLAN_BINDINGS> {
+  constructor(device: Device) {
+    super(device, { name: "layer_skip/plan", code: [rows, state, plan], bindings: PLAN_BINDINGS }, STATE_CONSTANTS);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
+  }
+}
+
+/** Makes the best id of a draft row the token of the next row. */
+export class SelectDraft extends Kernel<keyof typeof SELECT_DRAFT_BINDINGS> {
+  constructor(device: Device) {
+    super(
+      device,
+      { name: "layer_skip/select_draft", code: [rows, best, mergeCandidates, selectDraft], bindings: SELECT_DRAFT_BINDINGS },
+      COMMON_CONSTANTS,
+    );
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [1]);
+  }
+}
+
+/** Chooses the full model's id after each row. */
+export class SelectTarget extends Kernel<keyof typeof SELECT_TARGET_BINDINGS> {
+  constructor(device: Device) {
+    super(
+      device,
+      { name: "layer_skip/select_target", code: [rows, best, mergeCandidates, selectTarget], bindings: SELECT_TARGET_BINDINGS },
+      COMMON_CONSTANTS,
+    );
+  }
+
+  /** One workgroup a row. */
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [rows.count]);
+  }
+}
+
+/** Accepts, emits, commits and reports. */
+export class Accept extends Kernel<keyof typeof ACCEPT_BINDINGS> {
+  constructor(device: Device) {
+    super(device, { name: "layer_skip/accept", code: [rows, state, accept], bindings: ACCEPT_BINDINGS }, STATE_CONSTANTS);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [1]);
+  }
+}

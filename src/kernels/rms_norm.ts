@@ -1,0 +1,34 @@
+/** normed = RMSNorm(hidden) * weight (shaders/norm/rms_norm.wgsl). */
+
+import rmsNorm from "../../shaders/norm/rms_norm.wgsl?raw";
+import rows from "../../shaders/rows/rows.wgsl?raw";
+import type { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import { COMMON_CONSTANTS } from "./constants.ts";
+import { Kernel, type RowSet } from "./kernel.ts";
+
+const BINDINGS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  hidden: "read",
+  weight: "read",
+  normed: "read-write",
+} as const;
+
+/** Contents of the `Shape` uniform. */
+export function rmsNormShape(size: number, epsilon: number): Uint32Array<ArrayBuffer> {
+  const shape = new Uint32Array([size / 4, 0]);
+  new Float32Array(shape.buffer)[1] = epsilon;
+  return shape;
+}
+
+export class RmsNorm extends Kernel<keyof typeof BINDINGS> {
+  constructor(device: Device) {
+    super(device, { name: "rms_norm", code: [rows, rmsNorm], bindings: BINDINGS }, COMMON_CONSTANTS);
+  }
+
+  /** One workgroup a row. */
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [rows.count]);
+  }
+}

@@ -1,0 +1,56 @@
+/** Loading: from a source to a model that can generate. */
+
+import { defaultGpu, defaultModel, openFolder } from "#platform";
+import { Device } from "../gpu/device.ts";
+import { TextTokenizer } from "../text/tokenizer.ts";
+import type { LoadOptions, ModelSource } from "../types.ts";
+import { openCheckpoint } from "../weights/checkpoint.ts";
+import { uploadWeights } from "../weights/upload.ts";
+import { Model } from "./model.ts";
+import { requireInteger } from "./options.ts";
+
+/** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
+const DEFAULT_CONTEXT_LENGTH = 4096;
+
+/**
+ * Loads a model onto the GPU.
+ *
+ * @param source a folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json): a path in Node, a URL
+ *   in a browser, or a `Folder` of your own. Default: the model that comes with the package.
+ * @throws SourceError when a file is missing or cannot be read
+ * @throws FileFormatError when a file is damaged
+ * @throws UnsupportedModelError when the architecture or a data type is not supported
+ * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
+ * @throws InputError for a context length out of range; the signal's reason when it aborts
+ *
+ * A load that fails leaves nothing behind.
+ */
+export async function load(source: ModelSource = defaultModel(), options: LoadOptions = {}): Promise<Model> {
+  const { signal, onProgress = () => {} } = options;
+  signal?.throwIfAborted();
+  const folder = typeof source === "string" || source instanceof URL ? openFolder(source) : source;
+  const checkpoint = await openCheckpoint(folder, signal);
+  let device: Device | undefined;
+  try {
+    const { spec, name, parameters, weightBytes } = checkpoint;
+    const contextLength = requireInteger(
+      "load",
+      "contextLength",
+      options.contextLength ?? Math.min(spec.maxPositionEmbeddings, DEFAULT_CONTEXT_LENGTH),
+      2,
+      spec.maxPositionEmbeddings,
+    );
+    const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, `${name}/tokenizer.json`);
+    device = await Device.open(options.gpu ?? (await defaultGpu()));
+    const opened = device;
+    const weights = await uploadWeights(opened, checkpoint, onProgress, signal);
+    return await opened.allocating(`${name} (context of ${contextLength} tokens)`, 0, () => {
+      return new Model({ name, device: opened, spec, weights, tokenizer, contextLength, parameters, weightBytes });
+    });
+  } catch (error) {
+    device?.dispose();
+    throw error;
+  } finally {
+    await checkpoint.close();
+  }
+}

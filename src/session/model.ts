@@ -1,0 +1,225 @@
+/**
+ * A loaded model: what `load` returns and everything an app does with it.
+ */
+
+import { RoundState } from "../decode/round_state.ts";
+import { plainPlan, type RoundPlan, Scheduler } from "../decode/scheduler.ts";
+import { score } from "../decode/score.ts";
+import { BusyError, ContextLengthError, DisposedError, InputError } from "../errors.ts";
+import { Forward } from "../forward/forward.ts";
+import { KvCache } from "../forward/kv_cache.ts";
+import { RowTable } from "../forward/row_table.ts";
+import type { Device } from "../gpu/device.ts";
+import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { TextTokenizer } from "../text/tokenizer.ts";
+import type {
+  DeviceInfo,
+  DrafterName,
+  GenerateOptions,
+  MemoryUse,
+  ScoreOptions,
+  ScoreResult,
+} from "../types.ts";
+import type { ModelWeights } from "../weights/upload.ts";
+import { Generation } from "./generation.ts";
+import { requireInteger } from "./options.ts";
+
+/** What `load` has gathered. */
+export interface ModelParts {
+  name: string;
+  device: Device;
+  spec: ModelSpec;
+  weights: ModelWeights;
+  tokenizer: TextTokenizer;
+  contextLength: number;
+  parameters: number;
+  weightBytes: number;
+}
+
+/** What `generate` does when its options say nothing. */
+export interface GenerationDefaults {
+  drafter: DrafterName;
+  exitLayer: number;
+  draftLength: number;
+}
+
+/** Draft length where a checkpoint recommends none. */
+const DEFAULT_DRAFT_LENGTH = 4;
+
+export class Model {
+  /** Where it was loaded from. */
+  readonly name: string;
+  readonly spec: ModelSpec;
+  /** Tokens the context holds, prompt included. */
+  readonly contextLength: number;
+  readonly defaults: GenerationDefaults;
+  /** Number of weights. */
+  readonly parameters: number;
+  /** Bytes of the weights in the checkpoint. */
+  readonly weightBytes: number;
+  readonly #device: Device;
+  readonly #tokenizer: TextTokenizer;
+  readonly #forward: Forward;
+  readonly #table: RowTable;
+  readonly #scheduler: Scheduler;
+  #busy = false;
+  #disposed = false;
+
+  /** @internal Use `load`. */
+  constructor({ name, device, spec, weights, tokenizer, contextLength, parameters, weightBytes }: ModelParts) {
+    this.name = name;
+    this.spec = spec;
+    this.contextLength = contextLength;
+    this.parameters = parameters;
+    this.weightBytes = weightBytes;
+    this.defaults = {
+      drafter: spec.layerSkip ? "layerskip" : "none",
+      exitLayer: spec.layerSkip?.exitLayer ?? Math.max(1, Math.floor(spec.layers / 4)),
+      draftLength: spec.layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH,
+    };
+    this.#device = device;
+    this.#tokenizer = tokenizer;
+    const kv = new KvCache(device, spec, contextLength);
+    this.#table = new RowTable(device);
+    this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength);
+    const state = new RoundState(device, this.#table, this.#forward.candidates, spec.vocabSize);
+    this.#scheduler = new Scheduler(device, this.#forward, this.#table, state);
+  }
+
+  /** The adapter it runs on. */
+  get device(): DeviceInfo {
+    return this.#device.info;
+  }
+
+  /** Buffers held on the GPU; all zero after `dispose`. */
+  memory(): MemoryUse {
+    return this.#device.ledger.report();
+  }
+
+  /** Ids of a text, with the special tokens the tokenizer puts around it (a BOS where it has one). */
+  tokenize(text: string): number[] {
+    return this.#tokenizer.encode(text);
+  }
+
+  /** Text of ids decoded on their own, special tokens left out. */
+  decode(ids: readonly number[]): string {
+    return this.#tokenizer.decode(ids);
+  }
+
+  /**
+   * Generates greedily. Iterate it for the stream, or await its `result()`.
+   *
+   * The ids are those of plain greedy decoding, whatever the drafter.
+   *
+   * @param prompt a text, or ids that are taken as they are (no BOS is added)
+   * @throws InputError when an option or an id is out of range or the prompt has no token
+   * @throws ContextLengthError when the prompt fills the context
+   * @throws DisposedError
+   *
+   * Iterating it throws BusyError while another generation runs, DisposedError, DeviceLostError, GpuError and
+   * NonFiniteLogitsError.
+   */
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+    if (this.#disposed) throw new DisposedError();
+    const where = "generate";
+    const promptIds = typeof prompt === "string" ? this.tokenize(prompt) : [...prompt];
+    if (promptIds.length === 0) {
+      throw new InputError({
+        file: where,
+        field: "prompt",
+        found: "no tokens",
+        expected: "at least one (this tokenizer adds no BOS to an empty text)",
+      });
+    }
+    this.#requireIds(where, "prompt", promptIds);
+    const room = this.contextLength - promptIds.length;
+    if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
+    const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
+    const plan = this.#plan(options);
+    return new Generation(
+      {
+        device: this.#device,
+        scheduler: this.#scheduler,
+        tokenizer: this.#tokenizer,
+        acquire: () => this.#acquire(),
+      },
+      {
+        promptIds,
+        plan,
+        settings: {
+          draftLength: plan.draftLength,
+          maxTokens: Math.min(maxTokens, room),
+          contextLength: this.contextLength,
+          eosTokenIds: options.ignoreEos ? [] : this.spec.eosTokenIds,
+        },
+        signal: options.signal,
+      },
+    );
+  }
+
+  /**
+   * Logits at given positions of a text, from the full model or from an exit layer.
+   * @param ids taken as they are, at most `contextLength`
+   * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError | the signal's reason
+   */
+  async score(ids: readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
+    const where = "score";
+    requireInteger(where, "number of ids", ids.length, 1, this.contextLength);
+    this.#requireIds(where, "ids", ids);
+    const at = options.at ?? ids.map((_, position) => position);
+    for (const position of at) requireInteger(where, "at", position, 0, ids.length - 1);
+    const layers = this.spec.layers;
+    const exitLayer = requireInteger(where, "exitLayer", options.exitLayer ?? layers, 1, layers);
+    const release = this.#acquire();
+    try {
+      const logits = await score(this.#device, this.#forward, this.#table, ids, at, exitLayer, options.signal);
+      return { ids: [...ids], at: [...at], logits };
+    } finally {
+      release();
+    }
+  }
+
+  /** Frees the GPU. A generation that runs ends with a DisposedError. Safe to call twice. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    this.#device.dispose();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  #plan(options: GenerateOptions): RoundPlan {
+    const where = "generate";
+    const { layers } = this.spec;
+    const drafter: string = options.drafter ?? this.defaults.drafter;
+    if (drafter === "none") return plainPlan(layers);
+    if (drafter !== "layerskip") {
+      throw new InputError({ file: where, field: "drafter", found: `'${drafter}'`, expected: "'layerskip' or 'none'" });
+    }
+    return {
+      exitLayer: requireInteger(where, "exitLayer", options.exitLayer ?? this.defaults.exitLayer, 1, layers - 1),
+      draftLength: requireInteger(
+        where,
+        "draftLength",
+        options.draftLength ?? this.defaults.draftLength,
+        1,
+        MAX_DRAFT_LENGTH,
+      ),
+    };
+  }
+
+  #requireIds(where: string, field: string, ids: readonly number[]): void {
+    for (const [i, id] of ids.entries()) requireInteger(where, `${field}[${i}]`, id, 0, this.spec.vocabSize - 1);
+  }
+
+  #acquire(): () => void {
+    if (this.#disposed) throw new DisposedError();
+    if (this.#busy) throw new BusyError();
+    this.#busy = true;
+    return () => {
+      this.#busy = false;
+    };
+  }
+}

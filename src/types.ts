@@ -1,0 +1,162 @@
+/** Types of the public surface that describe a generation. */
+
+import type { Folder } from "./weights/source.ts";
+
+/**
+ * How a token came to be.
+ * - `plain`: the full model computed it with no draft before it (also the first token, from the prefill).
+ * - `accepted`: a draft that the full model agreed with.
+ * - `correction`: the full model's token where it disagreed with the draft.
+ * - `bonus`: the full model's token after a round whose drafts were all accepted.
+ */
+export type TokenOrigin = "plain" | "accepted" | "correction" | "bonus";
+
+export interface Token {
+  id: number;
+  /** The text this token added; empty while a character is not complete, and for special tokens. */
+  text: string;
+  origin: TokenOrigin;
+}
+
+/** What one draft-verify-accept round did. Plain decoding is a round that drafts nothing. */
+export interface Round {
+  /** Number of tokens drafted. */
+  drafted: number;
+  /** How many of them the full model agreed with and that were emitted. */
+  accepted: number;
+}
+
+/** One step of the stream: what one round (or the prefill) emitted. */
+export interface GenerationPart {
+  /** Text to append. Joined over all parts it continues the prompt exactly. */
+  text: string;
+  /** The new ids, in order. An EOS that ends the generation is among them. */
+  ids: number[];
+  /** The same tokens with their text and how each came. */
+  tokens: Token[];
+  /** The round, or undefined for the prefill. */
+  round?: Round;
+  /** The ids that were drafted in this round, accepted or not. */
+  draftIds: number[];
+}
+
+/** `stop`: an EOS id. `length`: `maxTokens` or the context's end. `abort`: the signal. */
+export type FinishReason = "stop" | "length" | "abort";
+
+export interface GenerationStats {
+  /** New tokens. */
+  tokens: number;
+  prefillMs: number;
+  decodeMs: number;
+  /** Tokens of the decoding rounds per second of decoding (the prefill's token and time left out); 0 without a round. */
+  tokensPerSecond: number;
+  drafted: number;
+  accepted: number;
+  /** accepted / drafted; 0 when nothing was drafted. */
+  acceptanceRate: number;
+  /** Queue submissions of the decoding rounds. */
+  submits: number;
+  /** Buffers read back in the decoding rounds. */
+  readbacks: number;
+  /** Bytes read back in the decoding rounds. */
+  readbackBytes: number;
+  /** Compute dispatches of the decoding rounds. */
+  dispatches: number;
+  /** Queue submissions of the prefill: one a chunk of the prompt. */
+  prefillSubmits: number;
+  /** Compute pipelines compiled for this model so far. */
+  pipelines: number;
+  /** Milliseconds spent compiling them. */
+  compileMs: number;
+}
+
+export interface GenerationResult {
+  promptIds: number[];
+  /** New ids; an EOS that ended the generation is included. */
+  ids: number[];
+  /** The new ids decoded on their own, special tokens left out. */
+  text: string;
+  finishReason: FinishReason;
+  /** Every round in order; the prefill is not a round. */
+  rounds: Round[];
+  stats: GenerationStats;
+}
+
+/** `none`: plain decoding. `layerskip`: the model's first layers draft (Elhoushi et al. 2024, section 4.3). */
+export type DrafterName = "none" | "layerskip";
+
+export interface GenerateOptions {
+  /** At most this many new tokens; by default as many as the context holds. */
+  maxTokens?: number;
+  /** Default: `layerskip` where the checkpoint was trained for it, else `none`. */
+  drafter?: DrafterName;
+  /** Exit layer E of the LayerSkip drafter, 1 to layers - 1. Default: the checkpoint's recommendation. */
+  exitLayer?: number;
+  /** Tokens drafted a round, 1 to 31. Default: the checkpoint's recommendation. */
+  draftLength?: number;
+  /** Go on past EOS. */
+  ignoreEos?: boolean;
+  /** Stops between rounds; the generation then ends with `finishReason: "abort"` and keeps what it has. */
+  signal?: AbortSignal;
+}
+
+export interface ScoreOptions {
+  /** Positions whose logits are wanted; default: all. */
+  at?: readonly number[];
+  /** Logits of exit layer E (hidden state after E layers, final norm, head) instead of the full model's. */
+  exitLayer?: number;
+  signal?: AbortSignal;
+}
+
+export interface ScoreResult {
+  ids: number[];
+  at: number[];
+  /** One row of `vocabSize` logits for each entry of `at`. */
+  logits: Float32Array[];
+}
+
+export interface LoadProgress {
+  phase: "read" | "compile";
+  /** Bytes of weights on the GPU so far, of `totalBytes`. */
+  loadedBytes: number;
+  totalBytes: number;
+}
+
+export interface LoadOptions {
+  /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
+  contextLength?: number;
+  /** The WebGPU entry point; default: `navigator.gpu`, in Node the `webgpu` package. */
+  gpu?: GPU;
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+}
+
+/** A directory path (Node), a URL of a folder, or a `Folder` of your own. */
+export type ModelSource = string | URL | Folder;
+
+/** What the adapter says of itself. */
+export interface DeviceInfo {
+  vendor: string;
+  architecture: string;
+  description: string;
+  /** `vulkan`, `metal`, `d3d12`, ... where it is known, else `webgpu`. */
+  backend: string;
+  /** Features the adapter offers. */
+  features: string[];
+  /** A software adapter: right results, but its speed says nothing of a GPU. */
+  software: boolean;
+  limits: {
+    maxBufferSize: number;
+    maxStorageBufferBindingSize: number;
+    maxComputeWorkgroupStorageSize: number;
+    maxComputeInvocationsPerWorkgroup: number;
+  };
+}
+
+/** Buffers a model holds on the GPU. */
+export interface MemoryUse {
+  buffers: number;
+  bytes: number;
+  /** Bytes by owner: `weights`, `kv`, `activations`, ... */
+  byOwner: Record<string, number>;
+}

@@ -1,0 +1,81 @@
+/** A directory on disk (Node only), read by ranges through file handles. */
+
+import { statSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
+import { SourceError } from "../errors.ts";
+import type { Folder, Source } from "./source.ts";
+
+/** One system call reads at most this much, so that an abort is heard in between. */
+const CHUNK_BYTES = 16 * 2 ** 20;
+
+/**
+ * The files of a directory.
+ * @throws SourceError when it is not there or not a directory
+ */
+export function fileFolder(directory: string): Folder {
+  try {
+    if (!statSync(directory).isDirectory()) throw new SourceError(directory, "is a file, not the folder of a model");
+  } catch (cause) {
+    if (cause instanceof SourceError) throw cause;
+    const reason = isAbsent(cause) ? "no such folder: name the folder that holds the model" : reasonOf(cause);
+    throw new SourceError(directory, reason, { cause });
+  }
+  return {
+    name: directory,
+    async open(path, signal) {
+      signal?.throwIfAborted();
+      return openFile(join(directory, path));
+    },
+  };
+}
+
+async function openFile(path: string): Promise<Source | undefined> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, "r");
+    const status = await handle.stat();
+    if (!status.isFile()) throw new SourceError(path, "is not a file");
+    return fileSource(path, handle, status.size);
+  } catch (cause) {
+    await handle?.close();
+    if (cause instanceof SourceError) throw cause;
+    if (isAbsent(cause)) return undefined;
+    throw new SourceError(path, reasonOf(cause), { cause });
+  }
+}
+
+function fileSource(name: string, handle: FileHandle, size: number): Source {
+  return {
+    name,
+    size,
+    async read(offset, length, signal) {
+      if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+        throw new SourceError(name, `bytes ${offset} to ${offset + length} were asked for of a file of ${size}`);
+      }
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length; ) {
+        signal?.throwIfAborted();
+        const chunk = Math.min(CHUNK_BYTES, length - done);
+        const { bytesRead } = await handle.read(bytes, done, chunk, offset + done).catch((cause) => {
+          throw new SourceError(name, reasonOf(cause), { cause });
+        });
+        if (bytesRead === 0)
+          throw new SourceError(name, `ends at byte ${offset + done}, it had ${size} when it was opened`);
+        done += bytesRead;
+      }
+      signal?.throwIfAborted();
+      return bytes;
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** Whether a system error says that there is nothing of that name. */
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,33 @@
+/**
+ * Where a model's bytes come from.
+ *
+ * A `Folder` names the files of one model; a `Source` is one of those files, read by ranges so that a model never has to
+ * fit in host memory. Each place (a directory in Node, a URL, dropped files) is one small implementation of these two.
+ */
+
+/** One file that can be read by ranges. */
+export interface Source {
+  /** Name for messages: a path or URL. */
+  readonly name: string;
+  /** Size in bytes. */
+  readonly size: number;
+  /**
+   * Bytes `[offset, offset + length)`: exactly `length` of them.
+   * @throws SourceError when the range cannot be read whole.
+   */
+  read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>>;
+  /** Releases what is held open. */
+  close(): Promise<void>;
+}
+
+/** The files of one model. */
+export interface Folder {
+  /** Name for messages: a path or URL. */
+  readonly name: string;
+  /**
+   * Opens a file.
+   * @throws SourceError when it is there but cannot be opened.
+   * @returns undefined when there is no such file.
+   */
+  open(path: string, signal?: AbortSignal): Promise<Source | undefined>;
+}

@@ -1,0 +1,32 @@
+/**
+ * Unit and GPU tests in Node, on Dawn.
+ *
+ * Where the machine has no GPU driver they run on SwiftShader. Its environment has to be there when a process starts, so
+ * it is set here, before Vitest forks its workers.
+ */
+
+import { defineConfig, type ViteUserConfig } from "vitest/config";
+import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
+
+export default defineConfig(async (): Promise<ViteUserConfig> => {
+  if (softwareAdapterForced() || !hasVulkanDriver()) {
+    const adapter = await softwareAdapter();
+    if (!adapter)
+      throw new Error("no GPU driver, and no SwiftShader: npm install @sparticuz/chromium (Linux on x64 only)");
+    Object.assign(process.env, adapter.dawnEnv);
+  }
+  return {
+    test: {
+      include: ["test/**/*.test.ts"],
+      exclude: process.env.LAYERLEAP_SLOW === "1" ? [] : ["**/*.slow.test.ts"],
+      environment: "node",
+      // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
+      pool: "forks",
+      // SwiftShader computes on all cores already.
+      maxWorkers: 2,
+      testTimeout: 120_000,
+      hookTimeout: 120_000,
+      reporters: process.env.CI ? ["default", ["json", { outputFile: "test-results/vitest.json" }]] : ["default"],
+    },
+  };
+});
