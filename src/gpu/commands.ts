@@ -10,7 +10,11 @@ export class Recorder {
   /** Dispatches recorded so far. */
   dispatches = 0;
 
+  /** What is recorded, for messages. */
+  readonly label: string;
+
   constructor(device: GPUDevice, label: string) {
+    this.label = label;
     this.#encoder = device.createCommandEncoder({ label });
   }
 

@@ -36,6 +36,11 @@ function describe(adapter: GPUAdapter): DeviceInfo {
   };
 }
 
+/** The label in a GPU error message: kernels, bind groups and buffers carry the kernel's or buffer's name. */
+function labelIn(message: string): string | undefined {
+  return /(?:Pipeline|BindGroup|Buffer) "([^"{]+)/.exec(message)?.[1]?.trim();
+}
+
 export class Device {
   readonly handle: GPUDevice;
   readonly info: DeviceInfo;
@@ -49,6 +54,8 @@ export class Device {
   readbackBytes = 0;
   /** The first thing that went wrong outside a call that could report it. */
   #failure: Error | undefined;
+  /** Settled when the errors of the last submission are known. */
+  #submitted: Promise<void> = Promise.resolve();
   #disposed = false;
   /** Kept alive with the device: Dawn in Node crashes when its entry point is collected first. */
   readonly #gpu: GPU;
@@ -61,7 +68,8 @@ export class Device {
     this.pipelines = new PipelineCache(handle);
     handle.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      this.#failure ??= new GpuError("device", event.error.message);
+      const { message } = event.error;
+      this.#failure ??= new GpuError(labelIn(message) ?? "device", message);
     });
     handle.lost.then((lost) => {
       if (!this.#disposed) this.#failure = new DeviceLostError(lost.message || lost.reason);
@@ -94,11 +102,22 @@ export class Device {
     if (this.#failure) throw this.#failure;
   }
 
-  /** Submits one recording. Its errors surface at the next `check` or `read`. */
+  /**
+   * Submits one recording. Its errors surface at the next `read`, or at a `check` some time later.
+   *
+   * They are caught by an error scope, since Dawn in Node has no uncaptured-error events.
+   */
   submit(recorder: Recorder): void {
     this.check();
+    this.handle.pushErrorScope("validation");
     this.handle.queue.submit([recorder.finish()]);
     this.submits++;
+    this.#submitted = this.handle.popErrorScope().then(
+      (error) => {
+        if (error) this.#failure ??= new GpuError(labelIn(error.message) ?? recorder.label, error.message);
+      },
+      () => {}, // a lost device rejects; `lost` tells
+    );
   }
 
   /**
@@ -107,7 +126,7 @@ export class Device {
    */
   async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     try {
-      await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+      await Promise.all([buffer.mapAsync(GPUMapMode.READ, 0, bytes), this.#submitted]);
     } catch (cause) {
       // A lost device rejects the map first and tells why a moment later.
       await Promise.race([this.handle.lost, new Promise((resolve) => setTimeout(resolve, 100))]);

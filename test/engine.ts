@@ -1,0 +1,46 @@
+/**
+ * An engine with its inside open: what `load` puts together, for tests that need more than the public surface shows.
+ */
+
+import { RoundState } from "../src/decode/round_state.ts";
+import { Scheduler } from "../src/decode/scheduler.ts";
+import { Forward } from "../src/forward/forward.ts";
+import { KvCache } from "../src/forward/kv_cache.ts";
+import { RowTable } from "../src/forward/row_table.ts";
+import { Device } from "../src/gpu/device.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
+import { defaultGpu, openFolder } from "../src/platform/node.ts";
+import { openCheckpoint } from "../src/weights/checkpoint.ts";
+import type { Folder } from "../src/weights/source.ts";
+import { uploadWeights } from "../src/weights/upload.ts";
+
+export interface Engine {
+  device: Device;
+  spec: ModelSpec;
+  kv: KvCache;
+  table: RowTable;
+  forward: Forward;
+  scheduler: Scheduler;
+}
+
+/** Loads a model and fills its KV cache with NaN: whatever reads past what was written shows. */
+export async function openEngine(folder: string | Folder, contextLength: number): Promise<Engine> {
+  const checkpoint = await openCheckpoint(typeof folder === "string" ? openFolder(folder) : folder);
+  const { spec } = checkpoint;
+  const device = await Device.open(await defaultGpu());
+  const weights = await uploadWeights(device, checkpoint, () => {}, undefined);
+  await checkpoint.close();
+  const kv = new KvCache(device, spec, contextLength);
+  poison(device, kv);
+  const table = new RowTable(device);
+  const forward = new Forward(device, spec, weights, kv, table, contextLength);
+  const state = new RoundState(device, table, forward.candidates, spec.vocabSize);
+  return { device, spec, kv, table, forward, scheduler: new Scheduler(device, forward, table, state) };
+}
+
+/** Overwrites every key and value with NaN. */
+export function poison(device: Device, kv: KvCache): void {
+  for (const buffer of [...kv.keys, ...kv.values]) {
+    device.handle.queue.writeBuffer(buffer, 0, new Float32Array(buffer.size / 4).fill(NaN));
+  }
+}
