@@ -63,6 +63,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
   var query: array<vec4f, HEAD_VECTORS>;
   let queryAt = (rowNumber * (shape.heads + 2 * shape.kvHeads) + head) * HEAD_VECTORS;
+  // unroll
   for (var i = 0u; i < HEAD_VECTORS; i++) {
     query[i] = qkv[queryAt + i] * shape.scale;
   }
@@ -74,6 +75,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   for (var key = firstKey; key < endKey; key++) {
     let at = (slotOf(rowNumber, key) * shape.kvHeads + kvHead) * HEAD_VECTORS;
     var score = 0.0;
+    // unroll
     for (var i = 0u; i < HEAD_VECTORS; i++) {
       score += dot(query[i], keys[at + i]);
     }
@@ -82,6 +84,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let weight = exp(score - newLargest);
     largest = newLargest;
     exponentials = exponentials * shrink + weight;
+    // unroll
     for (var i = 0u; i < HEAD_VECTORS; i++) {
       sums[i] = sums[i] * shrink + weight * values[at + i];
     }
@@ -89,6 +92,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
   let partialAt = (rowNumber * shape.heads + head) * shape.maxChunks + chunk;
   partialSoftmax[partialAt] = vec2f(largest, exponentials);
+  // unroll
   for (var i = 0u; i < HEAD_VECTORS; i++) {
     partialSums[partialAt * HEAD_VECTORS + i] = sums[i];
   }

@@ -15,7 +15,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     return;
   }
   let sums = dotRows(column, firstRow);
-  for (var r = 0u; r < M && firstRow + r < range.count; r++) {
-    output[(range.first + firstRow + r) * shape.columns + column] += sums[r];
+  // unroll
+  for (var r = 0u; r < M; r++) {
+    if (firstRow + r < range.count) {
+      output[(range.first + firstRow + r) * shape.columns + column] += sums[r];
+    }
   }
 }

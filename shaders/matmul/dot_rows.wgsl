@@ -26,17 +26,21 @@ struct Shape {
 
 fn dotRows(column: u32, firstRow: u32) -> array<f32, COLUMNS * M> {
   var base: array<u32, M>;
+  // unroll
   for (var r = 0u; r < M; r++) {
     base[r] = (range.first + min(firstRow + r, range.count - 1)) * shape.inputVectors;
   }
   var sums: array<f32, COLUMNS * M>;
   for (var k = 0u; k < shape.inputVectors; k++) {
     var w: array<vec4f, COLUMNS>;
+    // unroll
     for (var c = 0u; c < COLUMNS; c++) {
       w[c] = weight[k * shape.weightColumns + column + c * shape.columns];
     }
+    // unroll
     for (var r = 0u; r < M; r++) {
       let x = input[base[r] + k];
+      // unroll
       for (var c = 0u; c < COLUMNS; c++) {
         sums[c * M + r] += dot(w[c], x);
       }

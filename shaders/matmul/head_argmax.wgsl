@@ -25,6 +25,7 @@ fn main(
   }
   if (firstId + thread < shape.columns) {
     let sums = dotRows(firstId + thread, firstRow);
+    // unroll
     for (var r = 0u; r < M; r++) {
       logits[r * WORKGROUP + thread] = sums[r];
     }

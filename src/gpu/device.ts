@@ -36,9 +36,11 @@ function describe(adapter: GPUAdapter): DeviceInfo {
   };
 }
 
-/** The label in a GPU error message: kernels, bind groups and buffers carry the kernel's or buffer's name. */
+/** The kernel that a GPU error message is about, or else the buffer: their labels are their names. */
 function labelIn(message: string): string | undefined {
-  return /(?:Pipeline|BindGroup|Buffer) "([^"{]+)/.exec(message)?.[1]?.trim();
+  const kernel = /(?:Pipeline|BindGroup|BindGroupDescriptor) "+([^"{]+)/.exec(message);
+  const buffer = /Buffer "([^"]+)/.exec(message);
+  return (kernel ?? buffer)?.[1]?.trim();
 }
 
 export class Device {
@@ -105,7 +107,7 @@ export class Device {
   /**
    * Submits one recording. Its errors surface at the next `read`, or at a `check` some time later.
    *
-   * They are caught by an error scope, since Dawn in Node has no uncaptured-error events.
+   * They are caught by an error scope: its answer is there with the results, which an uncaptured-error event need not be.
    */
   submit(recorder: Recorder): void {
     this.check();

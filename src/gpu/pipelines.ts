@@ -6,6 +6,7 @@
  */
 
 import { GpuError } from "../errors.ts";
+import { unroll } from "./unroll.ts";
 
 /** How a kernel sees one of its buffers. `offset-uniform`: a uniform bound at an offset given at each dispatch. */
 export type BindingKind = "uniform" | "offset-uniform" | "read" | "read-write";
@@ -29,12 +30,12 @@ const LAYOUT_TYPES: Record<BindingKind, GPUBufferBindingLayout> = {
   "read-write": { type: "storage" },
 };
 
-/** The WGSL text of a kernel with its constants in front. */
+/** The WGSL text of a kernel: its constants in front, its marked loops unrolled. */
 export function assemble(source: KernelSource, constants: Constants): string {
   const preamble = Object.entries(constants).map(
     ([name, value]) => `const ${name} = ${typeof value === "number" ? `${value}u` : value};`,
   );
-  return [...preamble, ...source.code].join("\n");
+  return [...preamble, ...source.code.map((code) => unroll(code, constants))].join("\n");
 }
 
 export class PipelineCache {
@@ -117,11 +118,15 @@ export class PipelineCache {
   async #compile(source: KernelSource, constants: Constants, label: string): Promise<GPUComputePipeline> {
     if (this.#compiling++ === 0) this.#compilingSince = performance.now();
     try {
+      // What is wrong with the two reaches us with the pipeline; it is not the device's failure, so a scope keeps it from it.
+      this.#device.pushErrorScope("validation");
       const module = this.#device.createShaderModule({ label, code: assemble(source, constants) });
+      const layout = this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] });
+      this.#device.popErrorScope().catch(() => {}); // a lost device rejects; `lost` tells
       try {
         return await this.#device.createComputePipelineAsync({
           label,
-          layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] }),
+          layout,
           compute: { module, entryPoint: "main" },
         });
       } catch (cause) {

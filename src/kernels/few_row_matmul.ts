@@ -6,8 +6,8 @@
  * one-row pipeline on this device before it is used, and left out where it differs.
  */
 
-import best from "../../shaders/matmul/best.wgsl?raw";
 import add from "../../shaders/matmul/add.wgsl?raw";
+import best from "../../shaders/matmul/best.wgsl?raw";
 import dotRows from "../../shaders/matmul/dot_rows.wgsl?raw";
 import gated from "../../shaders/matmul/gated.wgsl?raw";
 import headArgmax from "../../shaders/matmul/head_argmax.wgsl?raw";
@@ -64,14 +64,17 @@ export interface BoundMatmul {
 export class FewRowMatmul {
   readonly form: MatmulForm;
   readonly #device: Device;
+  readonly #matchesOneRowTwin: typeof matchesOneRowTwin;
   readonly #kernels = new Map<Bucket, Kernel<keyof typeof MATMUL_BINDINGS>>();
   /** Buckets whose rows are bit-equal to the one-row pipeline's here. Undecided ones are checked when first prepared. */
   readonly #verdicts = new Map<Bucket, Promise<boolean>>();
   readonly #refused = new Set<Bucket>();
 
-  constructor(device: Device, form: MatmulForm) {
+  /** @param check decides whether a bucket's rows are bit-equal to the one-row pipeline's; tests put another in its place */
+  constructor(device: Device, form: MatmulForm, check = matchesOneRowTwin) {
     this.form = form;
     this.#device = device;
+    this.#matchesOneRowTwin = check;
     for (const bucket of BUCKETS) {
       const source = { name: `matmul/${form}`, code: CODE[form], bindings: MATMUL_BINDINGS };
       const constants = { ...COMMON_CONSTANTS, M: bucket, COLUMNS: columnsOf(form) };
@@ -92,7 +95,7 @@ export class FewRowMatmul {
       if (bucket === 1) return;
       let verdict = this.#verdicts.get(bucket);
       if (!verdict) {
-        verdict = matchesOneRowTwin(this.#device, this.form, this.kernel(1), this.kernel(bucket), bucket);
+        verdict = this.#matchesOneRowTwin(this.#device, this.form, this.kernel(1), this.kernel(bucket), bucket);
         this.#verdicts.set(bucket, verdict);
       }
       if (await verdict) return;

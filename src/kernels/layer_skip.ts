@@ -4,13 +4,13 @@
  * They are the only ones that know of a generation's state. Its layout is in shaders/layer_skip/state.wgsl.
  */
 
-import best from "../../shaders/matmul/best.wgsl?raw";
 import accept from "../../shaders/layer_skip/accept.wgsl?raw";
 import mergeCandidates from "../../shaders/layer_skip/merge_candidates.wgsl?raw";
 import plan from "../../shaders/layer_skip/plan.wgsl?raw";
 import selectDraft from "../../shaders/layer_skip/select_draft.wgsl?raw";
 import selectTarget from "../../shaders/layer_skip/select_target.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
+import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
@@ -117,7 +117,11 @@ export class SelectDraft extends Kernel<keyof typeof SELECT_DRAFT_BINDINGS> {
   constructor(device: Device) {
     super(
       device,
-      { name: "layer_skip/select_draft", code: [rows, best, mergeCandidates, selectDraft], bindings: SELECT_DRAFT_BINDINGS },
+      {
+        name: "layer_skip/select_draft",
+        code: [rows, best, mergeCandidates, selectDraft],
+        bindings: SELECT_DRAFT_BINDINGS,
+      },
       COMMON_CONSTANTS,
     );
   }
@@ -132,7 +136,11 @@ export class SelectTarget extends Kernel<keyof typeof SELECT_TARGET_BINDINGS> {
   constructor(device: Device) {
     super(
       device,
-      { name: "layer_skip/select_target", code: [rows, best, mergeCandidates, selectTarget], bindings: SELECT_TARGET_BINDINGS },
+      {
+        name: "layer_skip/select_target",
+        code: [rows, best, mergeCandidates, selectTarget],
+        bindings: SELECT_TARGET_BINDINGS,
+      },
       COMMON_CONSTANTS,
     );
   }
@@ -146,7 +154,11 @@ export class SelectTarget extends Kernel<keyof typeof SELECT_TARGET_BINDINGS> {
 /** Accepts, emits, commits and reports. */
 export class Accept extends Kernel<keyof typeof ACCEPT_BINDINGS> {
   constructor(device: Device) {
-    super(device, { name: "layer_skip/accept", code: [rows, state, accept], bindings: ACCEPT_BINDINGS }, STATE_CONSTANTS);
+    super(
+      device,
+      { name: "layer_skip/accept", code: [rows, state, accept], bindings: ACCEPT_BINDINGS },
+      STATE_CONSTANTS,
+    );
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {

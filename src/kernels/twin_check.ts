@@ -5,10 +5,10 @@
  * drafting and verifying, so a bucket that fails this check is not used.
  */
 
-import type { Device } from "../gpu/device.ts";
 import { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
 import { RANGE_BYTES, WORKGROUP } from "./constants.ts";
-import { columnsOf, matmulShape, type MATMUL_BINDINGS, type MatmulForm } from "./few_row_matmul.ts";
+import { columnsOf, type MATMUL_BINDINGS, type MatmulForm, matmulShape } from "./few_row_matmul.ts";
 import { groups, type Kernel } from "./kernel.ts";
 
 type MatmulKernel = Kernel<keyof typeof MATMUL_BINDINGS>;
@@ -52,7 +52,8 @@ export async function matchesOneRowTwin(
   };
   // An argmax candidate takes two words; the others need fewer.
   const outputBytes = count * OUTPUT_SIZE * 8;
-  const output = (name: string) => ledger.allocate(OWNER, name, outputBytes, STORAGE | COPY_SRC);
+  // Not zeros: what the add form adds to must show where a compiler makes it the first summand.
+  const output = (name: string) => filled(name, numbers(outputBytes / 4), STORAGE | COPY_SRC);
   const readback = (name: string) => ledger.allocate(OWNER, name, outputBytes, MAP_READ | COPY_DST);
 
   const shared = {
@@ -65,15 +66,15 @@ export async function matchesOneRowTwin(
   const together = output("together");
   const reads = [readback("read alone"), readback("read together")] as const;
 
-  const recorder = new Recorder(handle, OWNER);
-  const columns = groups(OUTPUT_SIZE, WORKGROUP);
-  const aloneGroup = oneRow.bind({ ...shared, output: alone }).group;
-  for (let r = 0; r < count; r++) oneRow.record(recorder, aloneGroup, r, [columns]);
-  manyRows.record(recorder, manyRows.bind({ ...shared, output: together }).group, count, [columns]);
-  recorder.copy(alone, 0, reads[0], 0, outputBytes);
-  recorder.copy(together, 0, reads[1], 0, outputBytes);
-  device.submit(recorder);
   try {
+    const recorder = new Recorder(handle, OWNER);
+    const columns = groups(OUTPUT_SIZE, WORKGROUP);
+    const aloneGroup = oneRow.bind({ ...shared, output: alone }).group;
+    for (let r = 0; r < count; r++) oneRow.record(recorder, aloneGroup, r, [columns]);
+    manyRows.record(recorder, manyRows.bind({ ...shared, output: together }).group, count, [columns]);
+    recorder.copy(alone, 0, reads[0], 0, outputBytes);
+    recorder.copy(together, 0, reads[1], 0, outputBytes);
+    device.submit(recorder);
     const [a, b] = await Promise.all(reads.map((buffer) => device.read(buffer, outputBytes)));
     const left = new Uint32Array(a!);
     const right = new Uint32Array(b!);

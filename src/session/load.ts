@@ -40,7 +40,7 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       2,
       spec.maxPositionEmbeddings,
     );
-    const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, `${name}/tokenizer.json`);
+    const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
     device = await Device.open(options.gpu ?? (await defaultGpu()));
     const opened = device;
     const weights = await uploadWeights(opened, checkpoint, onProgress, signal);

@@ -19,6 +19,8 @@ export interface Checkpoint {
   readonly name: string;
   readonly spec: ModelSpec;
   readonly tensors: ModelTensors;
+  /** Name of `tokenizer.json` for messages. */
+  readonly tokenizerFile: string;
   /** Parsed `tokenizer.json`. */
   readonly tokenizerJson: unknown;
   /** Parsed `tokenizer_config.json`; an empty object where there is none. */
@@ -71,6 +73,7 @@ export async function openCheckpoint(folder: Folder, signal?: AbortSignal): Prom
       name: folder.name,
       spec,
       tensors,
+      tokenizerFile: tokenizerJson.name,
       tokenizerJson: tokenizerJson.value,
       tokenizerConfig: tokenizerConfig?.value ?? {},
       parameters: needed.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),

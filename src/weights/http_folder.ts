@@ -33,12 +33,11 @@ export function httpFolder(base: URL): Folder {
 async function open(url: string, signal?: AbortSignal): Promise<Source | undefined> {
   const response = await request(url, [0, HEAD_BYTES], signal);
   const answer = rangeOf(response);
-  // An empty file has no range to give.
-  if (response.status === 416 && answer?.size === 0) return blobSource(url, new Blob());
-  if (response.status === 416) return openWhole(url, await request(url, undefined, signal), signal);
-  if (response.status !== 206) return openWhole(url, response, signal);
-  // Not seen across origins unless the server exposes the header; then, too, the size is unknown.
-  if (!answer?.size || response.headers.has("content-encoding")) {
+  // 416: an empty file has no range to give. 206 without a size: across origins Content-Range is seen only where the server
+  // exposes it.
+  const partial = response.status === 206 || response.status === 416;
+  if (!partial || isPage(response)) return openWhole(url, response, signal);
+  if (response.status === 416 || !answer?.size || response.headers.has("content-encoding")) {
     await response.body?.cancel();
     return openWhole(url, await request(url, undefined, signal), signal);
   }
@@ -173,7 +172,7 @@ function rangeSource(url: string, size: number, head: Uint8Array<ArrayBuffer>): 
       if (length === 0) return new Uint8Array(0);
       if (whole) return slice(url, whole, offset, length);
       const response = await request(url, range, signal);
-      if (response.status === 206 && !response.headers.has("content-encoding")) {
+      if (response.status === 206 && !isPage(response) && !response.headers.has("content-encoding")) {
         return body(url, response, range, size, signal);
       }
       if (response.status !== 200 || isPage(response)) {

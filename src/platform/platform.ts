@@ -1,0 +1,22 @@
+/** What differs between Node and browsers. `#platform` (package.json) is `node.ts` or `browser.ts`, each of which exports these. */
+
+import type { Folder } from "../weights/source.ts";
+
+export interface Platform {
+  /**
+   * The model in a directory (Node: a path or `file:` URL) or below a URL (`http:`, `https:`, and in browsers whatever
+   * `fetch` takes, relative to the page).
+   * @throws SourceError when there is no such directory, or `location` is nothing that can be opened
+   */
+  openFolder(location: string | URL): Folder;
+  /**
+   * The WebGPU entry point.
+   * @throws GpuUnavailableError when there is none; says what to do
+   */
+  defaultGpu(): Promise<GPU>;
+  /**
+   * Where the model that comes with the package lies, for `openFolder`.
+   * @throws SourceError when it is not where the package has it
+   */
+  defaultModel(): string;
+}
