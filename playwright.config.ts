@@ -2,8 +2,12 @@
 
 import { defineConfig } from "@playwright/test";
 import { browserLaunch } from "./e2e/browser.ts";
+import { freePort } from "./e2e/free_port.ts";
 
-const PORT = 4199;
+// Any free port, so that two checkouts can be tested at once. Playwright reads this file again in its workers, which
+// inherit the environment: they have to find the port that was taken first.
+process.env.LAYERLEAP_E2E_PORT ??= String(await freePort());
+const PORT = process.env.LAYERLEAP_E2E_PORT;
 const ADDRESS = `http://127.0.0.1:${PORT}/`;
 
 export default defineConfig({

@@ -18,9 +18,9 @@ import {
   REPORT_BYTES,
   type Report,
   type RoundSettings,
+  SETTINGS_BYTES,
   SelectDraft,
   SelectTarget,
-  SETTINGS_BYTES,
   STATE_BYTES,
 } from "../kernels/layer_skip.ts";
 

@@ -16,15 +16,13 @@ const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 /** Adapters that compute on the CPU. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|microsoft basic render|warp/i;
 
-function describe(adapter: GPUAdapter): DeviceInfo {
+function describe(adapter: GPUAdapter, backend: string): DeviceInfo {
   const { info, limits } = adapter;
-  // Dawn names the backend beside the standard fields; browsers do not.
-  const backend = "backend" in info && typeof info.backend === "string" && info.backend ? info.backend : "webgpu";
   return {
     vendor: info.vendor,
     architecture: info.architecture,
     description: info.description,
-    backend: backend.toLowerCase(),
+    backend,
     features: [...adapter.features].map(String).sort(),
     software: info.isFallbackAdapter === true || SOFTWARE.test(`${info.architecture} ${info.description}`),
     limits: {
@@ -41,6 +39,15 @@ function labelIn(message: string): string | undefined {
   const kernel = /(?:Pipeline|BindGroup|BindGroupDescriptor) "+([^"{]+)/.exec(message);
   const buffer = /Buffer "([^"]+)/.exec(message);
   return (kernel ?? buffer)?.[1]?.trim();
+}
+
+/** Calls without throwing, so that error scopes are popped whatever happens. */
+function tryCall<T>(call: () => T): { value: T } | { error: unknown } {
+  try {
+    return { value: call() };
+  } catch (error) {
+    return { error };
+  }
 }
 
 export class Device {
@@ -80,9 +87,10 @@ export class Device {
 
   /**
    * Opens the best adapter.
+   * @param backend the graphics API behind `gpu`, which WebGPU itself does not tell
    * @throws GpuUnavailableError when there is none
    */
-  static async open(gpu: GPU): Promise<Device> {
+  static async open(gpu: GPU, backend = "webgpu"): Promise<Device> {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
     if (!adapter) {
       throw new GpuUnavailableError(
@@ -92,7 +100,7 @@ export class Device {
     const requiredLimits: Record<string, number> = {};
     for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
     const handle = await adapter.requestDevice({ label: "layerleap", requiredLimits });
-    return new Device(gpu, handle, describe(adapter));
+    return new Device(gpu, handle, describe(adapter, backend));
   }
 
   /**
@@ -151,15 +159,12 @@ export class Device {
     this.check();
     this.handle.pushErrorScope("validation");
     this.handle.pushErrorScope("out-of-memory");
-    let result: T;
-    try {
-      result = allocate();
-    } finally {
-      const [memory, validation] = await Promise.all([this.handle.popErrorScope(), this.handle.popErrorScope()]);
-      if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
-      if (validation) throw new GpuError(what, validation.message);
-    }
-    return result;
+    const attempt = tryCall(allocate);
+    const [memory, validation] = await Promise.all([this.handle.popErrorScope(), this.handle.popErrorScope()]);
+    if ("error" in attempt) throw attempt.error;
+    if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
+    if (validation) throw new GpuError(what, validation.message);
+    return attempt.value;
   }
 
   /** The entry point the device came from. */

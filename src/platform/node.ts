@@ -55,6 +55,10 @@ function isNotInstalled(error: unknown): boolean {
   return code === "ERR_MODULE_NOT_FOUND" && /package 'webgpu'/.test((error as Error).message);
 }
 
+/** What Dawn uses on this operating system when it is not told otherwise. */
+export const gpuBackend: Platform["gpuBackend"] = () =>
+  process.platform === "darwin" ? "metal" : process.platform === "win32" ? "d3d12" : "vulkan";
+
 const MODEL = join("models", "stories260k-layerskip");
 
 /** Walks up to the package's folder: two levels from here in source, two from `dist/node`, perhaps more in a bundle. */

@@ -14,6 +14,8 @@ export interface Platform {
    * @throws GpuUnavailableError when there is none; says what to do
    */
   defaultGpu(): Promise<GPU>;
+  /** The graphics API behind `defaultGpu`: `vulkan`, `metal` or `d3d12`; `webgpu` in a browser, which does not tell. */
+  gpuBackend(): string;
   /**
    * Where the model that comes with the package lies, for `openFolder`.
    * @throws SourceError when it is not where the package has it

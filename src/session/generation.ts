@@ -5,8 +5,7 @@
  * the next one.
  */
 
-import type { Scheduler } from "../decode/scheduler.ts";
-import type { RoundPlan } from "../decode/scheduler.ts";
+import type { RoundPlan, Scheduler } from "../decode/scheduler.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
@@ -48,11 +47,25 @@ interface Counters {
   dispatches: number;
 }
 
+/** What a generation has done so far. */
+interface Tally {
+  readonly ids: number[];
+  readonly rounds: Round[];
+  /** Why it ended; `abort` until it has. */
+  finishReason: FinishReason;
+  /** Counters when the prefill began, and when the rounds began. */
+  prefillFrom: Counters;
+  roundsFrom: Counters;
+  prefillMs: number;
+  decodeMs: number;
+}
+
 export class Generation implements AsyncIterable<GenerationPart> {
   readonly #context: GenerationContext;
   readonly #request: GenerationRequest;
-  readonly #parts: AsyncGenerator<GenerationPart, GenerationResult, void>;
-  #result: Promise<GenerationResult> | undefined;
+  readonly #parts: AsyncGenerator<GenerationPart, void, void>;
+  /** How it ended: `result()` tells, however it was consumed. */
+  #outcome: { result: GenerationResult } | { error: unknown } | undefined;
 
   constructor(context: GenerationContext, request: GenerationRequest) {
     this.#context = context;
@@ -60,85 +73,76 @@ export class Generation implements AsyncIterable<GenerationPart> {
     this.#parts = this.#run();
   }
 
-  /** One part a round, the prefill's first. Iterating a second time goes on where the first stopped. */
-  [Symbol.asyncIterator](): AsyncIterator<GenerationPart, GenerationResult, void> {
-    return {
-      next: async () => {
-        const step = await this.#parts.next();
-        if (step.done && step.value) this.#result ??= Promise.resolve(step.value);
-        return step;
-      },
-      return: async (value) => this.#parts.return((await value) as GenerationResult),
-    };
+  /**
+   * One part a round, the prefill's first. Leaving the loop ends the generation, as an abort does; a generation is
+   * iterated once.
+   */
+  [Symbol.asyncIterator](): AsyncIterator<GenerationPart, void, void> {
+    return this.#parts;
   }
 
   /**
-   * The whole result. Runs what has not been iterated yet.
+   * The whole result, after running what has not been iterated yet. After the loop was left early it is what there was
+   * by then, with `finishReason: "abort"`.
    * @throws what the generation threw
    */
-  result(): Promise<GenerationResult> {
-    this.#result ??= this.#drain();
-    return this.#result;
+  async result(): Promise<GenerationResult> {
+    while (!(await this.#parts.next()).done);
+    if (this.#outcome && "error" in this.#outcome) throw this.#outcome.error;
+    return this.#outcome?.result ?? this.#result(this.#newTally());
   }
 
-  async #drain(): Promise<GenerationResult> {
-    for (;;) {
-      const step = await this.#parts.next();
-      if (step.done) return step.value;
-    }
-  }
-
-  async *#run(): AsyncGenerator<GenerationPart, GenerationResult, void> {
-    const { scheduler, tokenizer } = this.#context;
+  async *#run(): AsyncGenerator<GenerationPart, void, void> {
+    const { scheduler, tokenizer, acquire } = this.#context;
     const { promptIds, plan, settings, signal } = this.#request;
-    const release = this.#context.acquire();
+    const tally = this.#newTally();
+    let release: (() => void) | undefined;
     try {
+      release = acquire();
       const text = new StreamingDecoder(tokenizer, promptIds);
-      const ids: number[] = [];
-      const rounds: Round[] = [];
-      let finishReason: FinishReason | undefined;
-
       await scheduler.prepare(promptIds.length, plan);
+
+      tally.prefillFrom = this.#counters();
       const prefillStart = performance.now();
-      const prefillFrom = this.#counters();
       let report = await scheduler.prefill(promptIds, settings, () => signal?.aborted ?? false);
-      const decodeStart = performance.now();
-      const decodeFrom = this.#counters();
+      tally.prefillMs = performance.now() - prefillStart;
+      tally.roundsFrom = this.#counters();
 
-      if (report) {
-        finishReason = finishReasonOf(report);
-        ids.push(...report.ids);
-        yield part(report, text, finishReason !== undefined, undefined);
-      } else {
-        finishReason = "abort";
-      }
+      let round: Round | undefined; // the prefill is none
+      while (report) {
+        const ended = finishReasonOf(report);
+        if (ended) tally.finishReason = ended;
+        tally.ids.push(...report.ids);
+        yield part(report, text, ended !== undefined, round);
+        if (ended || signal?.aborted) break;
 
-      while (finishReason === undefined && report) {
-        if (signal?.aborted) {
-          finishReason = "abort";
-          break;
-        }
+        // Only the rounds' own time: a consumer that takes its time with a part does not make decoding look slow.
+        const roundStart = performance.now();
         report = await scheduler.round(plan, report.length);
-        const round = { drafted: report.drafted, accepted: report.accepted };
-        finishReason = finishReasonOf(report);
-        rounds.push(round);
-        ids.push(...report.ids);
-        yield part(report, text, finishReason !== undefined, round);
+        tally.decodeMs += performance.now() - roundStart;
+        round = { drafted: report.drafted, accepted: report.accepted };
+        tally.rounds.push(round);
       }
-
-      const decodeMs = rounds.length > 0 ? performance.now() - decodeStart : 0;
-      const stats = this.#stats(ids.length, rounds, prefillFrom, decodeFrom, decodeStart - prefillStart, decodeMs);
-      return {
-        promptIds: [...promptIds],
-        ids,
-        text: tokenizer.decode(ids),
-        finishReason: finishReason ?? "abort",
-        rounds,
-        stats,
-      };
+    } catch (error) {
+      this.#outcome = { error };
+      throw error;
     } finally {
-      release();
+      release?.();
+      this.#outcome ??= { result: this.#result(tally) };
     }
+  }
+
+  #newTally(): Tally {
+    const now = this.#counters();
+    return {
+      ids: [],
+      rounds: [],
+      finishReason: "abort",
+      prefillFrom: now,
+      roundsFrom: now,
+      prefillMs: 0,
+      decodeMs: 0,
+    };
   }
 
   #counters(): Counters {
@@ -147,31 +151,30 @@ export class Generation implements AsyncIterable<GenerationPart> {
     return { submits, readbacks, readbackBytes, dispatches: scheduler.dispatches };
   }
 
-  #stats(
-    tokens: number,
-    rounds: readonly Round[],
-    prefillFrom: Counters,
-    decodeFrom: Counters,
-    prefillMs: number,
-    decodeMs: number,
-  ): GenerationStats {
+  #result(tally: Tally): GenerationResult {
+    const { ids, rounds, finishReason } = tally;
+    const text = this.#context.tokenizer.decode(ids);
+    return { promptIds: [...this.#request.promptIds], ids, text, finishReason, rounds, stats: this.#stats(tally) };
+  }
+
+  #stats({ ids, rounds, prefillFrom, roundsFrom, prefillMs, decodeMs }: Tally): GenerationStats {
     const now = this.#counters();
     const { pipelines } = this.#context.device;
     const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
     const accepted = rounds.reduce((sum, round) => sum + round.accepted, 0);
     return {
-      tokens,
+      tokens: ids.length,
       prefillMs,
       decodeMs,
-      tokensPerSecond: decodeMs > 0 ? ((tokens - 1) * 1000) / decodeMs : 0,
+      tokensPerSecond: decodeMs > 0 ? ((ids.length - 1) * 1000) / decodeMs : 0,
       drafted,
       accepted,
       acceptanceRate: drafted > 0 ? accepted / drafted : 0,
-      submits: now.submits - decodeFrom.submits,
-      readbacks: now.readbacks - decodeFrom.readbacks,
-      readbackBytes: now.readbackBytes - decodeFrom.readbackBytes,
-      dispatches: now.dispatches - decodeFrom.dispatches,
-      prefillSubmits: decodeFrom.submits - prefillFrom.submits,
+      submits: now.submits - roundsFrom.submits,
+      readbacks: now.readbacks - roundsFrom.readbacks,
+      readbackBytes: now.readbackBytes - roundsFrom.readbackBytes,
+      dispatches: now.dispatches - roundsFrom.dispatches,
+      prefillSubmits: roundsFrom.submits - prefillFrom.submits,
       pipelines: pipelines.count,
       compileMs: pipelines.compileMs,
     };
@@ -204,4 +207,3 @@ function originOf({ drafted, accepted }: Report, index: number): TokenOrigin {
   if (index < accepted) return "accepted";
   return accepted === drafted ? "bonus" : "correction";
 }
-

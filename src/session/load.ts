@@ -1,6 +1,7 @@
 /** Loading: from a source to a model that can generate. */
 
-import { defaultGpu, defaultModel, openFolder } from "#platform";
+import { defaultGpu, defaultModel, gpuBackend, openFolder } from "#platform";
+import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
@@ -41,12 +42,18 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       spec.maxPositionEmbeddings,
     );
     const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
-    device = await Device.open(options.gpu ?? (await defaultGpu()));
+    device = options.gpu ? await Device.open(options.gpu) : await Device.open(await defaultGpu(), gpuBackend());
     const opened = device;
     const weights = await uploadWeights(opened, checkpoint, onProgress, signal);
-    return await opened.allocating(`${name} (context of ${contextLength} tokens)`, 0, () => {
-      return new Model({ name, device: opened, spec, weights, tokenizer, contextLength, parameters, weightBytes });
-    });
+    const model = await opened.allocating(
+      `${name} (context of ${contextLength} tokens)`,
+      KvCache.bytes(spec, contextLength),
+      () => new Model({ name, device: opened, spec, weights, tokenizer, contextLength, parameters, weightBytes }),
+    );
+    signal?.throwIfAborted();
+    onProgress({ phase: "compile", loadedBytes: weightBytes, totalBytes: weightBytes });
+    await model.prepare();
+    return model;
   } catch (error) {
     device?.dispose();
     throw error;

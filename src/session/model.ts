@@ -13,14 +13,7 @@ import type { Device } from "../gpu/device.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type {
-  DeviceInfo,
-  DrafterName,
-  GenerateOptions,
-  MemoryUse,
-  ScoreOptions,
-  ScoreResult,
-} from "../types.ts";
+import type { DeviceInfo, DrafterName, GenerateOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
 import { requireInteger } from "./options.ts";
@@ -105,6 +98,16 @@ export class Model {
   /** Text of ids decoded on their own, special tokens left out. */
   decode(ids: readonly number[]): string {
     return this.#tokenizer.decode(ids);
+  }
+
+  /**
+   * Compiles what a generation with these options needs, so that its first token does not wait for it. `load` has done so
+   * for the defaults; call it after changing `exitLayer` or `draftLength` where the first round's delay matters.
+   * @throws InputError | GpuError | DisposedError
+   */
+  async prepare(options: GenerateOptions = {}): Promise<void> {
+    if (this.#disposed) throw new DisposedError();
+    await this.#scheduler.prepare(1, this.#plan(options));
   }
 
   /**

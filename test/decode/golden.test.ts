@@ -47,19 +47,22 @@ describe.each(cases)("case '$name'", ({ text, prompt, greedy, text_out, finish_r
   });
 
   describe.each([1, 2, 3, 4])("exit layer %i", (exitLayer) => {
-    test.each(DRAFT_LENGTHS)("draft length %i: golden ids and accepted drafts, one submission a round", async (draftLength) => {
-      const options = { drafter: "layerskip", exitLayer, draftLength, maxTokens: greedy.length } as const;
-      const { ids, finishReason, stats, ...result } = await model.generate(prompt, options).result();
-      expect(ids).toEqual(greedy);
-      expect(finishReason).toBe(finish_reason);
-      const golden = rounds[exitLayer]?.[draftLength];
-      if (golden) {
-        const whole = result.rounds.slice(0, golden.length);
-        expect(whole.map((round) => round.accepted)).toEqual(golden);
-        expect(whole.every((round) => round.drafted === draftLength)).toBe(true);
-      }
-      expect([stats.submits, stats.readbacks]).toEqual([result.rounds.length, result.rounds.length]);
-    });
+    test.each(DRAFT_LENGTHS)(
+      "draft length %i: golden ids and accepted drafts, one submission a round",
+      async (draftLength) => {
+        const options = { drafter: "layerskip", exitLayer, draftLength, maxTokens: greedy.length } as const;
+        const { ids, finishReason, stats, ...result } = await model.generate(prompt, options).result();
+        expect(ids).toEqual(greedy);
+        expect(finishReason).toBe(finish_reason);
+        const golden = rounds[exitLayer]?.[draftLength];
+        if (golden) {
+          const whole = result.rounds.slice(0, golden.length);
+          expect(whole.map((round) => round.accepted)).toEqual(golden);
+          expect(whole.every((round) => round.drafted === draftLength)).toBe(true);
+        }
+        expect([stats.submits, stats.readbacks]).toEqual([result.rounds.length, result.rounds.length]);
+      },
+    );
   });
 });
 

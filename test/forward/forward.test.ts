@@ -65,7 +65,9 @@ describe("row r of an M-row pass equals the row alone, bit for bit", () => {
   test.each([2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 32])("%i rows a pass, contexts of 1 to 512", async (rowsPerPass) => {
     poison(engine.device, engine.kv);
     const together = await logits(engine, ids, engine.spec.layers, rowsPerPass);
-    const differing = together.flatMap((row, i) => (bits(row).some((word, j) => word !== bits(alone[i]!)[j]) ? [i] : []));
+    const differing = together.flatMap((row, i) =>
+      bits(row).some((word, j) => word !== bits(alone[i]!)[j]) ? [i] : [],
+    );
     expect(differing).toEqual([]);
   });
 });

@@ -1,0 +1,111 @@
+/**
+ * How much drafting gains: plain decoding and drafting plans on the same prompt, run in turn.
+ *
+ * Every repetition runs plain decoding and then each plan, and a plan's speed-up is the median of its ratios to the plain
+ * run of the same repetition: what else the machine does falls on both. The counts (tokens a round, dispatches, bytes of
+ * weights) do not depend on the machine; they say what a GPU, which is bound by bytes and launches, would gain.
+ */
+
+import type { GenerationResult, Model, ModelSpec } from "../src/index.ts";
+
+export interface DecodePlan {
+  exitLayer: number;
+  draftLength: number;
+}
+
+export interface DecodeBenchOptions {
+  prompt: string;
+  maxTokens: number;
+  repetitions: number;
+  plans: readonly DecodePlan[];
+}
+
+/** One way of decoding. Plain decoding has no plan. */
+export interface DecodeRow {
+  plan: DecodePlan | undefined;
+  tokens: number;
+  rounds: number;
+  tokensPerRound: number;
+  acceptanceRate: number;
+  dispatchesPerToken: number;
+  readbackBytesPerRound: number;
+  /** Bytes of weights read a token, counted from the shapes. */
+  weightBytesPerToken: number;
+  /** Median milliseconds a token. */
+  msPerToken: number;
+  /** Median of plain time / this time, pair by pair; 1 for plain decoding. */
+  speedup: number;
+  /** Smallest and largest of those ratios. */
+  speedupRange: [number, number];
+  /** Plain weight bytes / these weight bytes: the speed-up where only the bytes of the weights count. */
+  speedupByBytes: number;
+  /** The ids equal plain decoding's. */
+  idsEqual: boolean;
+}
+
+/** Bytes of f32 weights of one decoder layer, and of the head. */
+function weightBytes(spec: ModelSpec): { layer: number; head: number } {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
+  const attention = hiddenSize * (heads + 2 * kvHeads) * headDim + heads * headDim * hiddenSize;
+  return {
+    layer: 4 * (attention + 3 * hiddenSize * intermediateSize + 2 * hiddenSize),
+    head: 4 * vocabSize * hiddenSize,
+  };
+}
+
+/** Bytes of weights that a result's rounds read: each draft the early layers and the head, each verification all once. */
+function bytesRead(spec: ModelSpec, plan: DecodePlan | undefined, { rounds }: GenerationResult): number {
+  const { layer, head } = weightBytes(spec);
+  const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
+  return rounds.length * (spec.layers * layer + head) + drafted * ((plan?.exitLayer ?? 0) * layer + head);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Runs the comparison; `onRepetition` hears of each repetition that is done. */
+export async function benchDecode(
+  model: Model,
+  { prompt, maxTokens, repetitions, plans }: DecodeBenchOptions,
+  onRepetition: (done: number) => void = () => {},
+): Promise<DecodeRow[]> {
+  const ways: (DecodePlan | undefined)[] = [undefined, ...plans];
+  const run = (plan: DecodePlan | undefined) =>
+    model.generate(prompt, { maxTokens, ...(plan ? { drafter: "layerskip", ...plan } : { drafter: "none" }) }).result();
+
+  // The first run of each way compiles and warms; it is not counted.
+  const results: GenerationResult[] = [];
+  for (const plan of ways) results.push(await run(plan));
+
+  const times: number[][] = ways.map(() => []);
+  for (let i = 0; i < repetitions; i++) {
+    for (const [way, plan] of ways.entries()) times[way]!.push((await run(plan)).stats.decodeMs);
+    onRepetition(i + 1);
+  }
+
+  const plain = results[0]!;
+  return ways.map((plan, way): DecodeRow => {
+    const result = results[way]!;
+    const { stats, rounds } = result;
+    const decoded = Math.max(1, stats.tokens - 1);
+    const ratios = times[way]!.map((ms, i) => times[0]![i]! / ms);
+    return {
+      plan,
+      tokens: stats.tokens,
+      rounds: rounds.length,
+      tokensPerRound: decoded / rounds.length,
+      acceptanceRate: stats.acceptanceRate,
+      dispatchesPerToken: stats.dispatches / decoded,
+      readbackBytesPerRound: stats.readbackBytes / rounds.length,
+      weightBytesPerToken: bytesRead(model.spec, plan, result) / decoded,
+      msPerToken: median(times[way]!) / decoded,
+      speedup: median(ratios),
+      speedupRange: [Math.min(...ratios), Math.max(...ratios)],
+      speedupByBytes: bytesRead(model.spec, undefined, plain) / bytesRead(model.spec, plan, result),
+      idsEqual: JSON.stringify(result.ids) === JSON.stringify(plain.ids),
+    };
+  });
+}

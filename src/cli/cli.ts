@@ -1,0 +1,123 @@
+/** The commands of `layerleap`, their options and their help. */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import type { GenerateFlags } from "./generate.ts";
+import type { InspectFlags } from "./inspect.ts";
+import { relaunch } from "./launch.ts";
+import { integers, modelSource, positiveInteger } from "./options.ts";
+import { EXIT } from "./output.ts";
+import { report, UsageError } from "./report.ts";
+import type { ScoreFlags } from "./score.ts";
+
+const MODEL = [
+  "--model <dir>",
+  "folder or URL of a model in Hugging Face's layout (default: the embedded one)",
+] as const;
+
+/**
+ * Runs a command line (without the program's name).
+ *
+ * Arguments are read first, so that help and usage errors need neither a GPU nor the engine; the engine is imported only
+ * in the process that computes.
+ *
+ * @returns the exit code: 0, 1 for a failure, 2 for a wrong call, 128 + n after a signal
+ */
+export async function run(args: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.success;
+  const compute = async (model: string | undefined, command: () => Promise<number>) => {
+    modelSource(model);
+    exitCode = (await relaunch()) ?? (await command());
+  };
+  const program = new Command("layerleap")
+    .description("Runs language models on WebGPU that draft for themselves (LayerSkip self-speculative decoding).")
+    .version(version(), "-V, --version", "show the version")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "explain a command")
+    // One line says it all: `report` prints it, and ends it with what to do.
+    .configureOutput({ outputError: () => {} })
+    .exitOverride()
+    .addHelpText(
+      "after",
+      "\nExample:\n  layerleap generate \"Once upon a time\"\n\n'layerleap COMMAND --help' explains a command.",
+    );
+
+  program
+    .command("generate")
+    .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
+    .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
+    .option(...MODEL)
+    .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
+    .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
+    .addOption(
+      new Option("--drafter <name>", "who guesses ahead (default: the checkpoint's own)").choices([
+        "layerskip",
+        "none",
+      ]),
+    )
+    .option("--exit-layer <n>", "layers that draft, 1 to all but one (default: the checkpoint's own)", positiveInteger)
+    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own)", positiveInteger)
+    .option("--ignore-eos", "go on past the end of the text")
+    .option("--json", "one JSON object on stdout instead of text: ids, text, rounds, stats, device")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap generate "Once upon a time"
+  layerleap generate "Once upon a time" --drafter none --max-tokens 64
+  layerleap generate --ids 1,403,407,261,378 --exit-layer 2 --draft-length 4 --json
+  echo "Tom and Lily" | layerleap generate -
+
+The drafter changes the speed, never the text.`,
+    )
+    .action(async (prompt: string | undefined, flags: GenerateFlags) => {
+      if (prompt === undefined && !flags.ids)
+        throw new UsageError('give a PROMPT or --ids, as in: layerleap generate "Once"');
+      if (prompt !== undefined && flags.ids) throw new UsageError("PROMPT and --ids exclude each other: leave one out");
+      await compute(flags.model, async () => (await import("./generate.ts")).generate(prompt, flags));
+    });
+
+  program
+    .command("score")
+    .description("Computes the logits at positions of a token sequence.")
+    .requiredOption("--ids <list>", "the token ids, as they are: no BOS is added", integers)
+    .option("--at <list>", "positions, from 0 (default: all)", integers)
+    .option("--exit-layer <n>", "logits of the first n layers instead of the full model's", positiveInteger)
+    .option(...MODEL)
+    .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap score --ids 1,403,407,261,378
+  layerleap score --ids 1,403,407 --at 0,2 --exit-layer 2 --json`,
+    )
+    .action(async (flags: ScoreFlags) => {
+      await compute(flags.model, async () => (await import("./score.ts")).score(flags));
+    });
+
+  program
+    .command("inspect")
+    .description("Shows what a model is and what the device offers.")
+    .option(...MODEL)
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
+    .action(async (flags: InspectFlags) => {
+      await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags));
+    });
+
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    const command = program.commands.find((known) => known.name() === args[0])?.name();
+    return report(error, ["layerleap", command, "--help"].filter(Boolean).join(" "));
+  }
+}
+
+/** package.json lies two folders up from here and from dist/node, which this is bundled into. */
+function version(): string {
+  const parsed: unknown = JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8"));
+  return typeof parsed === "object" && parsed && "version" in parsed ? String(parsed.version) : "unknown";
+}

@@ -1,0 +1,134 @@
+/** `layerleap generate`: continues a prompt, as streamed text or as one JSON object. */
+
+import { text } from "node:stream/consumers";
+import {
+  type DeviceInfo,
+  type DrafterName,
+  type GenerateOptions,
+  type GenerationResult,
+  load,
+  type Model,
+} from "../index.ts";
+import { Interruption } from "./interruption.ts";
+import { modelSource } from "./options.ts";
+import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
+
+export interface GenerateFlags {
+  model?: string;
+  ids?: number[];
+  maxTokens: number;
+  drafter?: DrafterName;
+  exitLayer?: number;
+  draftLength?: number;
+  ignoreEos?: boolean;
+  json?: boolean;
+}
+
+/**
+ * Generates and prints. Ctrl-C stops between two rounds and keeps what there is.
+ * @returns the exit code
+ */
+export async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<number> {
+  const source = modelSource(flags.model);
+  const input = flags.ids ?? (prompt === "-" ? await readStdin() : (prompt ?? ""));
+  using interruption = new Interruption();
+  let model: Model | undefined;
+  try {
+    model = await load(source, { signal: interruption.signal });
+    const generation = model.generate(input, generateOptions(flags, interruption.signal));
+    if (!flags.json) await stream(generation);
+    const result = await generation.result();
+    if (flags.json) await write(`${JSON.stringify(toJson(result, model.device))}\n`);
+    else note(faint(summary(result, model.device)));
+    return interruption.exitCode ?? EXIT.success;
+  } catch (error) {
+    // Interrupted before there was anything to show.
+    if (interruption.exitCode !== undefined) return interruption.exitCode;
+    throw error;
+  } finally {
+    await model?.dispose();
+  }
+}
+
+function generateOptions(flags: GenerateFlags, signal: AbortSignal): GenerateOptions {
+  const { maxTokens, exitLayer, draftLength, ignoreEos } = flags;
+  // Who sets how to draft wants drafts, whatever the checkpoint was trained for.
+  const drafter = flags.drafter ?? (exitLayer || draftLength ? "layerskip" : undefined);
+  return { maxTokens, drafter, exitLayer, draftLength, ignoreEos, signal };
+}
+
+async function readStdin(): Promise<string> {
+  const prompt = await text(process.stdin);
+  return prompt.replace(/\r?\n$/, "");
+}
+
+/** Prints each part as it comes, and a line end. */
+async function stream(generation: AsyncIterable<{ text: string }>): Promise<void> {
+  let started = false;
+  try {
+    for await (const part of generation) {
+      await write(part.text);
+      started = true;
+    }
+  } catch (error) {
+    // What was written stays a line of its own, above the line that tells of the error.
+    if (started && !(error instanceof OutputClosedError)) await write("\n");
+    throw error;
+  }
+  await write("\n");
+}
+
+/** One line for people: how much, how fast, how well the drafts did, on what. */
+function summary({ finishReason, rounds, stats }: GenerationResult, device: DeviceInfo): string {
+  const seconds = ((stats.prefillMs + stats.decodeMs) / 1000).toFixed(2);
+  const drafts =
+    stats.drafted > 0
+      ? `${Math.round(stats.acceptanceRate * 100)} % of ${stats.drafted} drafts accepted in ${rounds.length} rounds`
+      : `no drafts, ${rounds.length} rounds`;
+  const where = device.description || device.architecture || device.vendor || device.backend;
+  return [
+    finishReason === "abort" ? "stopped" : undefined,
+    `${stats.tokens} tokens in ${seconds} s`,
+    `${stats.tokensPerSecond.toFixed(1)} tok/s`,
+    drafts,
+    device.software ? `${where} (a software adapter: its speed means little)` : where,
+  ]
+    .filter(Boolean)
+    .join(" | ");
+}
+
+/** The JSON object of `--json`. */
+function toJson(result: GenerationResult, device: DeviceInfo): object {
+  const { stats } = result;
+  return {
+    prompt_ids: result.promptIds,
+    ids: result.ids,
+    text: result.text,
+    finish_reason: result.finishReason,
+    rounds: result.rounds.map(({ drafted, accepted }) => ({ drafted, accepted })),
+    stats: {
+      tokens: stats.tokens,
+      prefill_ms: stats.prefillMs,
+      decode_ms: stats.decodeMs,
+      tokens_per_second: stats.tokensPerSecond,
+      drafted: stats.drafted,
+      accepted: stats.accepted,
+      acceptance_rate: stats.acceptanceRate,
+      submits: stats.submits,
+      readbacks: stats.readbacks,
+      dispatches: stats.dispatches,
+      pipelines: stats.pipelines,
+      compile_ms: stats.compileMs,
+      prefill_submits: stats.prefillSubmits,
+      readback_bytes: stats.readbackBytes,
+    },
+    device: {
+      vendor: device.vendor,
+      architecture: device.architecture,
+      backend: device.backend,
+      features: device.features,
+      description: device.description,
+      software: device.software,
+    },
+  };
+}

@@ -1,0 +1,39 @@
+/** Parsers of option values. Each throws what Commander turns into a usage error that names the option. */
+
+import { existsSync, statSync } from "node:fs";
+import { InvalidArgumentError } from "commander";
+import { FailureError } from "./report.ts";
+
+/** `1,2,3` as token ids or positions. */
+export function integers(value: string): number[] {
+  return value.split(",").map((item) => {
+    if (!isInteger(item)) {
+      throw new InvalidArgumentError(`Expected whole numbers with commas between them, as in 1,2,3.`);
+    }
+    return Number(item);
+  });
+}
+
+/** A whole number above 0. */
+export function positiveInteger(value: string): number {
+  if (!isInteger(value) || Number(value) === 0) throw new InvalidArgumentError("Expected a whole number above 0.");
+  return Number(value);
+}
+
+function isInteger(text: string): boolean {
+  return /^\s*\d+\s*$/.test(text) && Number.isSafeInteger(Number(text));
+}
+
+/**
+ * What to load for `--model`: a folder, or a URL of one. Undefined stands for the embedded model.
+ * @throws FailureError when there is no such folder
+ */
+export function modelSource(model: string | undefined): string | URL | undefined {
+  if (model === undefined) return undefined;
+  if (/^https?:\/\//.test(model) && URL.canParse(model)) return new URL(model);
+  if (!existsSync(model)) throw new FailureError(`--model ${model}: there is no such folder: check the path`);
+  if (!statSync(model).isDirectory()) {
+    throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json`);
+  }
+  return model;
+}

@@ -1,0 +1,135 @@
+/** Help, and what a wrong call gets: one line that says what to do and the exit code. None of it needs a GPU. */
+
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { layerleap, MODEL, ROOT, type Run } from "./command.ts";
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "layerleap-test-"));
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+/** Nothing on stdout, one line on stderr, no stack trace. */
+function expectOneLine(run: Run, code: number, line: RegExp): void {
+  expect(run).toMatchObject({ code, stdout: "" });
+  expect(run.stderr).toMatch(/^layerleap: [^\n]+\n$/);
+  expect(run.stderr).toMatch(line);
+}
+
+test.each([[], ["generate"], ["score"], ["inspect"]])(
+  "--help of %s explains options with examples",
+  async (...command) => {
+    const run = await layerleap([...command, "--help"]);
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    expect(run.stdout).toContain(`Usage: layerleap ${command.join(" ")}`);
+    expect(run.stdout).toMatch(/Examples?:\n {2}layerleap /);
+  },
+);
+
+test("--version is the package's", async () => {
+  const { version } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as { version: string };
+  expect(await layerleap(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+});
+
+test("a call without a command shows the help and fails", async () => {
+  const run = await layerleap([]);
+  expect(run).toMatchObject({ code: 2, stdout: "" });
+  expect(run.stderr).toContain("Usage: layerleap");
+});
+
+describe("a wrong call ends with exit code 2 and one line", () => {
+  test.each<[string, string[], RegExp]>([
+    ["unknown command", ["generat", "x"], /unknown command 'generat'.*generate/],
+    ["unknown option", ["generate", "x", "--exit-layr", "2"], /unknown option '--exit-layr'.*--exit-layer/],
+    ["neither prompt nor ids", ["generate"], /PROMPT or --ids/],
+    ["both prompt and ids", ["generate", "x", "--ids", "1"], /PROMPT and --ids exclude each other/],
+    ["two prompts", ["generate", "Once", "upon"], /too many arguments/],
+    ["ids with a gap", ["generate", "--ids", "1,,2"], /--ids.*1,,2.*as in 1,2,3/],
+    ["ids that are no numbers", ["score", "--ids", "one"], /--ids.*one/],
+    ["a negative id", ["score", "--ids", "-1"], /--ids.*-1/],
+    ["no ids to score", ["score"], /--ids/],
+    ["positions that are no numbers", ["score", "--ids", "1", "--at", "0.5"], /--at.*0\.5/],
+    ["no tokens wanted", ["generate", "x", "--max-tokens", "0"], /--max-tokens.*above 0/],
+    ["a number with a unit", ["generate", "x", "--max-tokens", "10k"], /--max-tokens.*10k/],
+    ["exit layer 0", ["generate", "x", "--exit-layer", "0"], /--exit-layer.*above 0/],
+    ["a draft length that is no number", ["generate", "x", "--draft-length", "many"], /--draft-length.*many/],
+    ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*layerskip, none/],
+    ["an option without its value", ["generate", "x", "--model"], /--model/],
+  ])("%s", async (_name, args, line) => {
+    expectOneLine(await layerleap(args), 2, line);
+  });
+});
+
+test("a wrong call does not unpack a GPU driver first", async () => {
+  const empty = join(folder, "empty");
+  await mkdir(empty);
+  await layerleap(["generate", "x", "--bogus"], { env: { TMPDIR: empty, LAYERLEAP_ADAPTER: "software" } });
+  await layerleap(["generate", "--help"], { env: { TMPDIR: empty, LAYERLEAP_ADAPTER: "software" } });
+  expect(await readdir(empty)).toEqual([]);
+});
+
+describe("a value that the model cannot take ends with exit code 2 and names the option", () => {
+  test.each<[string, string[], RegExp]>([
+    ["an id beyond the vocabulary", ["generate", "--ids", "1,512"], /--ids, element 1: found 512, expected .* 511/],
+    ["an id to score beyond the vocabulary", ["score", "--ids", "600"], /--ids, element 0: found 600/],
+    ["an exit layer beyond the model", ["generate", "x", "--exit-layer", "5"], /--exit-layer: found 5, expected .* 4/],
+    ["an exit layer to score beyond the model", ["score", "--ids", "1", "--exit-layer", "6"], /--exit-layer: found 6/],
+    ["a draft length beyond the limit", ["generate", "x", "--draft-length", "99"], /--draft-length: found 99/],
+    ["a position beyond the ids", ["score", "--ids", "1,2", "--at", "2"], /--at: found 2, expected .* 1/],
+    ["a prompt that fills the context", ["generate", "--ids", Array(512).fill(1).join()], /512 tokens/],
+  ])("%s", async (_name, args, line) => {
+    expectOneLine(await layerleap(args), 2, line);
+  });
+});
+
+describe("a model that cannot be loaded ends with exit code 1 and one line", () => {
+  test("no such folder", async () => {
+    expectOneLine(
+      await layerleap(["generate", "x", "--model", join(folder, "none")]),
+      1,
+      /none: there is no such folder/,
+    );
+  });
+
+  test("a file in place of a folder", async () => {
+    expectOneLine(
+      await layerleap(["inspect", "--model", join(MODEL, "config.json")]),
+      1,
+      /config\.json: this is a file/,
+    );
+  });
+
+  test("a folder without a model", async () => {
+    const model = join(folder, "without");
+    await mkdir(model);
+    expectOneLine(await layerleap(["score", "--ids", "1", "--model", model]), 1, /config\.json/);
+  });
+
+  test("a config.json that is no JSON", async () => {
+    const model = join(folder, "damaged");
+    await mkdir(model);
+    await writeFile(join(model, "config.json"), "{");
+    expectOneLine(await layerleap(["generate", "x", "--model", model, "--json"]), 1, /config\.json/);
+  });
+});
+
+test("where @sparticuz/chromium is not installed, help works and the error says what to install", async () => {
+  const bare = join(folder, "bare");
+  await cp(join(ROOT, "dist/node"), join(bare, "dist/node"), { recursive: true });
+  await cp(join(ROOT, "package.json"), join(bare, "package.json"));
+  const command = join(bare, "dist/node/layerleap.js");
+  expect((await layerleap(["--help"], { command })).code).toBe(0);
+  const run = await layerleap(["generate", "x"], { command, env: { LAYERLEAP_ADAPTER: "software" } });
+  expectOneLine(run, 1, /npm install @sparticuz\/chromium/);
+});
+
+test("LAYERLEAP_DEBUG=1 adds where the error came from", async () => {
+  const run = await layerleap(["generate", "x", "--model", join(folder, "none")], { env: { LAYERLEAP_DEBUG: "1" } });
+  expect(run.code).toBe(1);
+  expect(run.stderr).toMatch(/^layerleap: .*\n(.*\n)*? {4}at /);
+});
