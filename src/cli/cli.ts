@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import type { BenchDecodeFlags } from "./bench.ts";
 import type { GenerateFlags } from "./generate.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
@@ -105,6 +106,23 @@ Examples:
     .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
     .action(async (flags: InspectFlags) => {
       await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags));
+    });
+
+  program
+    .command("bench")
+    .description("Measures on this device.")
+    .command("decode")
+    .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan.")
+    .option(...MODEL)
+    .option("--prompt <text>", "text to continue", "Once upon a time")
+    .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
+    .option("--repetitions <n>", "runs of each plan, interleaved", positiveInteger, 5)
+    .option("--exit-layers <list>", "exit layers to compare (default: all)", integers)
+    .option("--draft-lengths <list>", "draft lengths to compare (default: 2,4,8)", integers)
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText("after", "\nExample:\n  layerleap bench decode --exit-layers 2 --draft-lengths 4,8 --repetitions 7")
+    .action(async (flags: BenchDecodeFlags) => {
+      await compute(flags.model, async () => (await import("./bench.ts")).bench(flags));
     });
 
   try {

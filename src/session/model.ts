@@ -201,6 +201,14 @@ export class Model {
     if (drafter !== "layerskip") {
       throw new InputError({ file: where, field: "drafter", found: `'${drafter}'`, expected: "'layerskip' or 'none'" });
     }
+    if (layers < 2) {
+      throw new InputError({
+        file: where,
+        field: "drafter",
+        found: "a model of 1 layer",
+        expected: "2 layers or more",
+      });
+    }
     return {
       exitLayer: requireInteger(where, "exitLayer", options.exitLayer ?? this.defaults.exitLayer, 1, layers - 1),
       draftLength: requireInteger(

@@ -1,0 +1,86 @@
+/** `layerleap bench decode`: what drafting gains and costs on this device, in the shape docs/benchmarks.md keeps. */
+
+import { benchDecode, type DecodePlan, type DecodeRow } from "../../bench/decode.ts";
+import { load, type Model } from "../index.ts";
+import { modelSource } from "./options.ts";
+import { EXIT, faint, note, write } from "./output.ts";
+import { UsageError } from "./report.ts";
+
+export interface BenchDecodeFlags {
+  model?: string;
+  prompt: string;
+  maxTokens: number;
+  repetitions: number;
+  exitLayers?: number[];
+  draftLengths?: number[];
+  json?: boolean;
+}
+
+/** Draft lengths compared when none are given. */
+const DRAFT_LENGTHS = [2, 4, 8];
+
+/** Runs the comparison and prints a Markdown table. @returns the exit code */
+export async function bench(flags: BenchDecodeFlags): Promise<number> {
+  const model = await load(modelSource(flags.model));
+  try {
+    const { prompt, maxTokens, repetitions } = flags;
+    const plans = plansOf(flags, model);
+    const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>
+      note(faint(`repetition ${done} of ${repetitions}`)),
+    );
+    await write(flags.json ? `${JSON.stringify({ device: model.device, rows }, undefined, 2)}\n` : report(model, rows));
+    if (rows.every((row) => row.idsEqual)) return EXIT.success;
+    note("layerleap: a drafter changed the ids: this is a bug, please report it with the device above");
+    return EXIT.failure;
+  } finally {
+    await model.dispose();
+  }
+}
+
+function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags, model: Model): DecodePlan[] {
+  const { layers } = model.spec;
+  const exits = exitLayers ?? Array.from({ length: layers - 1 }, (_, i) => i + 1);
+  for (const exitLayer of exits) {
+    if (exitLayer < 1 || exitLayer >= layers) {
+      throw new UsageError(`--exit-layers: found ${exitLayer}, expected layers from 1 to ${layers - 1}`);
+    }
+  }
+  return exits.flatMap((exitLayer) => draftLengths.map((draftLength) => ({ exitLayer, draftLength })));
+}
+
+function report({ name, device, spec }: Model, rows: readonly DecodeRow[]): string {
+  const { vendor, architecture, description, backend, software } = device;
+  const table = [
+    [
+      "plan",
+      "tokens/round",
+      "accepted",
+      "ms/token",
+      "speed-up",
+      "(range)",
+      "by bytes",
+      "dispatches/token",
+      "weight MB/token",
+    ],
+    ["---", "---:", "---:", "---:", "---:", "---", "---:", "---:", "---:"],
+    ...rows.map((row) => [
+      row.plan ? `E=${row.plan.exitLayer}, d=${row.plan.draftLength}` : "plain",
+      row.tokensPerRound.toFixed(2),
+      row.plan ? `${(100 * row.acceptanceRate).toFixed(0)} %` : "",
+      row.msPerToken.toFixed(2),
+      row.speedup.toFixed(2),
+      row.plan ? `${row.speedupRange.map((ratio) => ratio.toFixed(2)).join("-")}` : "",
+      row.speedupByBytes.toFixed(2),
+      row.dispatchesPerToken.toFixed(1),
+      (row.weightBytesPerToken / 1e6).toFixed(2),
+    ]),
+  ];
+  const [plain] = rows;
+  return [
+    `Model: ${name.split("/").filter(Boolean).at(-1)}, ${spec.layers} layers; ${plain!.tokens} tokens a run`,
+    `Device: ${vendor} ${architecture} (${description}), ${backend}${software ? ", a software adapter" : ""}`,
+    "",
+    ...table.map((cells) => `| ${cells.join(" | ")} |`),
+    "",
+  ].join("\n");
+}
