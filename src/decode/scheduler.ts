@@ -70,7 +70,7 @@ export class Scheduler {
       }
       this.#submit(recorder);
       await chunkBefore;
-      chunkBefore = this.#device.handle.queue.onSubmittedWorkDone();
+      chunkBefore = this.#device.handle.queue.onSubmittedWorkDone().catch(() => {}); // the report tells what failed
     }
     return this.#state.report();
   }

@@ -1,8 +1,10 @@
 /** Loading: from a source to a model that can generate. */
 
 import { defaultGpu, defaultModel, gpuBackend, openFolder } from "#platform";
+import { UnsupportedModelError } from "../errors.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
+import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
@@ -41,6 +43,14 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       2,
       spec.maxPositionEmbeddings,
     );
+    if (spec.eosTokenIds.length > EOS_CAPACITY) {
+      throw new UnsupportedModelError({
+        file: name,
+        field: "eos_token_id",
+        found: `${spec.eosTokenIds.length} ids`,
+        expected: `at most ${EOS_CAPACITY}`,
+      });
+    }
     const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
     device = options.gpu ? await Device.open(options.gpu) : await Device.open(await defaultGpu(), gpuBackend());
     const opened = device;

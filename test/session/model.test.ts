@@ -212,6 +212,17 @@ describe("what goes wrong on the way", () => {
     await expect(loading).rejects.toBe(reason);
   });
 
+  test("more EOS ids than the GPU's state holds are refused", async () => {
+    const config = JSON.parse(new TextDecoder().decode(await read("config.json"))) as object;
+    const eos_token_id = Array.from({ length: 17 }, (_, id) => id);
+    const folder = memoryFolder("many-eos", {
+      "config.json": new TextEncoder().encode(JSON.stringify({ ...config, eos_token_id })),
+      "tokenizer.json": await read("tokenizer.json"),
+      "model.safetensors": await read("model.safetensors"),
+    });
+    await expect(load(folder)).rejects.toThrow(/eos_token_id: found 17 ids, expected at most 16/);
+  });
+
   test("a context the model cannot have is refused", async () => {
     await expect(load(STORIES, { contextLength: 513 })).rejects.toBeInstanceOf(InputError);
   });
