@@ -1,0 +1,667 @@
+import { describe, expect, test } from "vitest";
+import type { Recorder } from "../../src/gpu/commands.ts";
+import {
+  EOS_CAPACITY,
+  FAILED,
+  LENGTH_REACHED,
+  MAX_DRAFT_LENGTH,
+  NONE,
+  RANGE_BYTES,
+  RANGE_CHUNK,
+  RANGE_COUNT,
+  RANGE_VERIFY,
+  RANGE_VERIFY_EARLY,
+  ROW_BYTES,
+  ROW_CAPACITY,
+  RUNNING,
+  STOPPED,
+  WORKGROUP,
+} from "../../src/kernels/constants.ts";
+import { FewRowMatmul, matmulShape } from "../../src/kernels/few_row_matmul.ts";
+import { groups } from "../../src/kernels/kernel.ts";
+import {
+  Accept,
+  candidatesShape,
+  decodeReport,
+  encodeSettings,
+  Plan,
+  REPORT_BYTES,
+  type Report,
+  type RoundSettings,
+  SETTINGS_BYTES,
+  SelectDraft,
+  SelectTarget,
+  STATE_BYTES,
+} from "../../src/kernels/layer_skip.ts";
+import { argmax } from "../reference/ops.ts";
+import { type Random, seeded } from "../reference/random.ts";
+import { bits, interleaved, openBench, POISON, poisoned, rowSet, type Words } from "./harness.ts";
+import { acceptRound, draftLengthOf, type State } from "./round_twin.ts";
+
+const bench = openBench();
+
+const stateWords = ({ length, pending, emitted, finished }: State) => [length, pending, emitted, finished];
+
+function stateOf(words: Words): State {
+  const [length, pending, emitted, finished] = words;
+  return { length: length!, pending: pending!, emitted: emitted!, finished: finished! };
+}
+
+/** Arrays of words one after the other, each at a multiple of `stride` words. */
+function packed(arrays: readonly ArrayLike<number>[], stride: number): Words {
+  const words = poisoned(arrays.length * stride);
+  for (const [i, array] of arrays.entries()) words.set(array, i * stride);
+  return words;
+}
+
+function rowWords(tokens: readonly number[], first: number, position: number): Words {
+  const words = poisoned(ROW_CAPACITY * (ROW_BYTES / 4));
+  for (const [i, token] of tokens.entries()) {
+    words.set([token, position + i, position + i, i === 0 ? NONE : first + i - 1], (first + i) * (ROW_BYTES / 4));
+  }
+  return words;
+}
+
+describe("layer_skip/plan", () => {
+  interface Planned {
+    rows: Words;
+    ranges: Words;
+  }
+
+  /** Runs the plan of each case in one submission. */
+  async function plan(cases: readonly { settings: RoundSettings; state: State }[]): Promise<Planned[]> {
+    const kernel = new Plan(bench.device);
+    await kernel.prepare();
+    const rowsBytes = ROW_CAPACITY * ROW_BYTES;
+    const rangesBytes = RANGE_COUNT * RANGE_BYTES;
+    const allSettings = bench.upload(
+      "all settings",
+      packed(
+        cases.map(({ settings }) => encodeSettings(settings)),
+        SETTINGS_BYTES / 4,
+      ),
+    );
+    const states = packed(
+      cases.map(({ state }) => stateWords(state)),
+      STATE_BYTES / 4,
+    );
+    const allStates = bench.upload("all states", states);
+    const poison = bench.output("poison", rangesBytes / 4);
+    const allRows = bench.output("all rows", (cases.length * rowsBytes) / 4);
+    const allRanges = bench.output("all ranges", (cases.length * rangesBytes) / 4);
+    const settings = bench.uniform("settings", new Uint32Array(SETTINGS_BYTES / 4));
+    const state = bench.output("state", STATE_BYTES / 4);
+    const rows = bench.output("rows", rowsBytes / 4);
+    const ranges = bench.output("ranges", rangesBytes / 4);
+    const { group } = kernel.bind({ settings, state, rows, ranges });
+    const record = (recorder: Recorder) => {
+      for (const i of cases.keys()) {
+        recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
+        recorder.copy(allStates, i * STATE_BYTES, state, 0, STATE_BYTES);
+        recorder.copy(poison, 0, rows, 0, rowsBytes);
+        recorder.copy(poison, 0, ranges, 0, rangesBytes);
+        kernel.dispatch(recorder, group);
+        recorder.copy(rows, 0, allRows, i * rowsBytes, rowsBytes);
+        recorder.copy(ranges, 0, allRanges, i * rangesBytes, rangesBytes);
+      }
+    };
+    const [rowResults, rangeResults] = await bench.run(record, allRows, allRanges);
+    return cases.map((_, i) => ({
+      rows: rowResults.slice((i * rowsBytes) / 4, ((i + 1) * rowsBytes) / 4),
+      ranges: rangeResults.slice((i * rangesBytes) / 4, ((i + 1) * rangesBytes) / 4),
+    }));
+  }
+
+  const rangeOf = ({ ranges }: Planned, range: number) => [
+    ...ranges.subarray((range * RANGE_BYTES) / 4).subarray(0, 3),
+  ];
+
+  function expectPlan(planned: Planned, settings: RoundSettings, state: State, what: string): void {
+    const d = draftLengthOf(settings, state);
+    const open = state.finished === RUNNING ? 1 : 0;
+    const end = state.length + d + 1;
+    for (let i = 0; i <= d; i++) {
+      const position = state.length + i;
+      const row = [i === 0 ? state.pending : NONE, position, position, i === 0 ? NONE : i - 1];
+      expect([...planned.rows.subarray(i * 4, i * 4 + 4)], `${what}: row ${i}`).toEqual(row);
+    }
+    for (let i = 0; i < ROW_CAPACITY; i++) {
+      expect(rangeOf(planned, i), `${what}: draft step ${i}`).toEqual([i, i < d ? 1 : 0, end]);
+    }
+    expect(rangeOf(planned, RANGE_VERIFY_EARLY), `${what}: the last draft`).toEqual([d, open, end]);
+    expect(rangeOf(planned, RANGE_VERIFY), `${what}: verification`).toEqual([0, open * (d + 1), end]);
+    const others = planned.ranges.subarray((RANGE_CHUNK * RANGE_BYTES) / 4);
+    expect(
+      others.every((word) => word === POISON),
+      `${what}: the ranges of the prompt are the host's`,
+    ).toBe(true);
+  }
+
+  const running: State = { length: 100, pending: 7, emitted: 10, finished: RUNNING };
+  const settings: RoundSettings = { draftLength: 5, maxTokens: 1000, contextLength: 2000, eosTokenIds: [2] };
+
+  test.each([
+    ["the draft length asked for", settings, running, 5],
+    ["none asked for", { ...settings, draftLength: 0 }, running, 0],
+    ["more than rows allow", { ...settings, draftLength: 1000 }, running, MAX_DRAFT_LENGTH],
+    ["three tokens wanted: two drafts and the round's own", { ...settings, maxTokens: 13 }, running, 2],
+    ["one token wanted: no draft", { ...settings, maxTokens: 11 }, running, 0],
+    ["six tokens wanted: all drafts", { ...settings, maxTokens: 16 }, running, 5],
+    ["room for three: two drafts", { ...settings, contextLength: 104 }, running, 2],
+    ["room for one: no draft", { ...settings, contextLength: 102 }, running, 0],
+    ["the narrower of wanted and room", { ...settings, contextLength: 104, maxTokens: 12 }, running, 1],
+    ["stopped", settings, { ...running, finished: STOPPED }, 0],
+    [
+      "full, with nothing wanted and no room",
+      { ...settings, maxTokens: 10, contextLength: 101 },
+      { ...running, finished: LENGTH_REACHED },
+      0,
+    ],
+    ["failed", settings, { ...running, finished: FAILED }, 0],
+    ["the first position", settings, { length: 0, pending: 1, emitted: 0, finished: RUNNING }, 5],
+  ])("%s", async (name, settings, state, d) => {
+    expect(draftLengthOf(settings, state)).toBe(d);
+    const [planned] = await plan([{ settings, state }]);
+    expectPlan(planned!, settings, state, name);
+  });
+
+  test(
+    "any state: what is drafted never outgrows what is wanted, what fits and the rows",
+    seeded(async (random) => {
+      const cases = Array.from({ length: 200 }, () => {
+        const length = random.int(0, 600);
+        const emitted = random.int(1, 50);
+        const finished = random.pick([RUNNING, RUNNING, RUNNING, STOPPED, LENGTH_REACHED, FAILED]);
+        const [few, many] = [random.int(1, 8), random.int(1, 500)];
+        return {
+          state: { length, emitted, finished, pending: random.int(0, 49151) },
+          settings: {
+            draftLength: random.int(0, 40),
+            maxTokens: emitted + random.pick([few, many]),
+            contextLength: length + 1 + random.pick([few, many]),
+            eosTokenIds: random.ints(random.int(0, EOS_CAPACITY), 0, 1000),
+          },
+        };
+      });
+      for (const [i, planned] of (await plan(cases)).entries()) {
+        const { settings, state } = cases[i]!;
+        expectPlan(planned, settings, state, JSON.stringify(cases[i]));
+      }
+    }),
+  );
+});
+
+interface Round {
+  settings: RoundSettings;
+  state: State;
+  /** Number and position of the row that continues the committed sequence; the drafts are the rows after it. */
+  first: number;
+  position: number;
+  drafts: number[];
+  targets: number[];
+}
+
+/** Runs `accept` on each round of its own, in one submission. An empty `targets` makes a range of no rows. */
+async function accept(rounds: readonly Round[]): Promise<{ state: State; report: Report }[]> {
+  const kernel = new Accept(bench.device);
+  await kernel.prepare();
+  const rowsBytes = ROW_CAPACITY * ROW_BYTES;
+  const targetBytes = ROW_CAPACITY * 4;
+  const all = <T extends ArrayLike<number>>(name: string, words: (round: Round) => T, bytes: number) =>
+    bench.upload(name, packed(rounds.map(words), bytes / 4));
+  const allSettings = all("all settings", ({ settings }) => encodeSettings(settings), SETTINGS_BYTES);
+  const allStates = all("all states", ({ state }) => stateWords(state), STATE_BYTES);
+  const allRows = all("all rows", (r) => rowWords([r.state.pending, ...r.drafts], r.first, r.position), rowsBytes);
+  const allTargets = all(
+    "all targets",
+    ({ first, targets }) => {
+      const words = poisoned(ROW_CAPACITY);
+      words.set(targets, first);
+      return words;
+    },
+    targetBytes,
+  );
+  const allReports = bench.output("all reports", (rounds.length * REPORT_BYTES) / 4);
+  const poison = bench.output("poison", REPORT_BYTES / 4);
+
+  const settings = bench.uniform("settings", new Uint32Array(SETTINGS_BYTES / 4));
+  const state = bench.output("state", STATE_BYTES / 4);
+  const rows = bench.output("rows", rowsBytes / 4);
+  const targets = bench.output("targets", ROW_CAPACITY);
+  const report = bench.output("report", REPORT_BYTES / 4);
+  // Range i is that of round i.
+  const range = bench.ranges(...rounds.map(({ first, targets }) => ({ first, count: targets.length })));
+  const { group } = kernel.bind({ range, settings, rows, targets, state, report });
+  const record = (recorder: Recorder) => {
+    for (const i of rounds.keys()) {
+      recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
+      recorder.copy(allStates, i * STATE_BYTES, state, 0, STATE_BYTES);
+      recorder.copy(allRows, i * rowsBytes, rows, 0, rowsBytes);
+      recorder.copy(allTargets, i * targetBytes, targets, 0, targetBytes);
+      recorder.copy(poison, 0, report, 0, REPORT_BYTES);
+      kernel.dispatch(recorder, group, rowSet(i, ROW_CAPACITY));
+      recorder.copy(state, 0, allStates, i * STATE_BYTES, STATE_BYTES);
+      recorder.copy(report, 0, allReports, i * REPORT_BYTES, REPORT_BYTES);
+    }
+  };
+  const [states, reports] = await bench.run(record, allStates, allReports);
+  bench.release();
+  return rounds.map((_, i) => ({
+    state: stateOf(states.slice(i * 4, i * 4 + 4)),
+    report: decodeReport(reports.slice((i * REPORT_BYTES) / 4, ((i + 1) * REPORT_BYTES) / 4).buffer),
+  }));
+}
+
+/** A round whose drafts often agree, with every way to end not far off. */
+function randomRound(random: Random): Round {
+  const first = random.pick([0, random.int(0, ROW_CAPACITY - 1)]);
+  const d = random.int(0, random.pick([1, 4, ROW_CAPACITY - 1 - first]));
+  const drafted = Math.min(d, ROW_CAPACITY - 1 - first);
+  const vocabulary = random.pick([3, 50, 49152]);
+  const agreement = random.pick([0.5, 0.9, 1]);
+  const failure = random.pick([0, 0, 0.1]);
+  const targets = random.ints(drafted + 1, 0, vocabulary - 1).map((id) => (random.uniform() < failure ? NONE : id));
+  const drafts = targets
+    .slice(0, drafted)
+    .map((target) => (random.uniform() < agreement ? target : random.pick([NONE, random.int(0, vocabulary - 1)])));
+  const position = random.int(0, 500);
+  const emitted = random.int(0, 100);
+  // As the plan promises: what the round may emit is still wanted and fits.
+  const [tight, wide] = [drafted + 1 + random.int(0, 2), 1000];
+  const eos = random.pick([[], [random.pick([targets[0]!, ...targets])], random.ints(EOS_CAPACITY, 0, 49151)]);
+  return {
+    settings: {
+      draftLength: drafted,
+      maxTokens: emitted + random.pick([tight, wide]),
+      contextLength: position + 1 + random.pick([tight, wide]),
+      eosTokenIds: eos.filter((id) => id !== NONE),
+    },
+    state: { length: position, pending: random.int(0, 49151), emitted, finished: RUNNING },
+    first,
+    position,
+    drafts,
+    targets,
+  };
+}
+
+describe("layer_skip/accept", () => {
+  const settings: RoundSettings = { draftLength: 8, maxTokens: 100, contextLength: 500, eosTokenIds: [2, 3] };
+  const state: State = { length: 40, pending: 9, emitted: 6, finished: RUNNING };
+  const base: Round = { settings, state, first: 0, position: 40, drafts: [], targets: [] };
+
+  test.each([
+    ["no drafts: the target's own token", { drafts: [], targets: [5] }, [5], 0, RUNNING],
+    ["all agree: a bonus follows", { drafts: [5, 6], targets: [5, 6, 7] }, [5, 6, 7], 2, RUNNING],
+    ["the second is refused: corrected", { drafts: [5, 6, 7], targets: [5, 8, 7, 1] }, [5, 8], 1, RUNNING],
+    [
+      "the first is refused; a later agreement counts for nothing",
+      { drafts: [5, 6], targets: [4, 6, 7] },
+      [4],
+      0,
+      RUNNING,
+    ],
+    [
+      "an accepted EOS ends it and drops what was accepted behind",
+      { drafts: [5, 2, 7], targets: [5, 2, 7, 8] },
+      [5, 2],
+      2,
+      STOPPED,
+    ],
+    ["an EOS as the correction", { drafts: [5, 6], targets: [5, 3, 7] }, [5, 3], 1, STOPPED],
+    ["an EOS as the bonus", { drafts: [5], targets: [5, 2] }, [5, 2], 1, STOPPED],
+    ["an EOS drafted in vain is none", { drafts: [2], targets: [5, 2] }, [5], 0, RUNNING],
+    ["the earlier of two EOS", { drafts: [3, 2], targets: [3, 2, 5] }, [3], 1, STOPPED],
+    ["logits that are no numbers, at once", { drafts: [5], targets: [NONE, 6] }, [], 0, FAILED],
+    ["logits that are no numbers, after an accepted draft", { drafts: [5, 6], targets: [5, NONE, 6] }, [5], 1, FAILED],
+    [
+      "a draft that is no id never agrees with a target that is none",
+      { drafts: [NONE], targets: [NONE, 6] },
+      [],
+      0,
+      FAILED,
+    ],
+    ["a draft that is no id is refused", { drafts: [NONE], targets: [6, 7] }, [6], 0, RUNNING],
+    ["a failure behind the refusal is none", { drafts: [5, 6], targets: [4, NONE, NONE] }, [4], 0, RUNNING],
+  ])("%s", async (name, round, ids, accepted, finished) => {
+    const [result] = await accept([{ ...base, ...round }]);
+    const length = 40 + ids.length;
+    const { drafts } = round;
+    expect(result!.report, name).toEqual({ drafted: drafts.length, accepted, finished, length, ids, draftIds: drafts });
+    expect(result!.state, name).toEqual({ length, pending: ids.at(-1) ?? 9, emitted: 6 + ids.length, finished });
+  });
+
+  test.each([
+    ["maxTokens reached", { maxTokens: 9 }, [5, 6], [5, 6, 7], LENGTH_REACHED],
+    ["one token short of maxTokens", { maxTokens: 10 }, [5, 6], [5, 6, 7], RUNNING],
+    ["the context is full: 43 committed and the pending one", { contextLength: 44 }, [5, 6], [5, 6, 7], LENGTH_REACHED],
+    ["one place left", { contextLength: 45 }, [5, 6], [5, 6, 7], RUNNING],
+    ["an EOS that is also the last token stops", { maxTokens: 9 }, [5, 6], [5, 6, 2], STOPPED],
+    ["a failure is told apart from the end", { maxTokens: 7 }, [5], [5, NONE], FAILED],
+  ])("%s", async (_, limits, drafts, targets, finished) => {
+    const round = { ...base, settings: { ...settings, ...limits }, drafts, targets };
+    const [result] = await accept([round]);
+    expect(result!.report.finished).toBe(finished);
+    expect(result!.state.finished).toBe(finished);
+  });
+
+  test("every place of a full set of EOS ids counts, and places beyond the set do not", async () => {
+    const eosTokenIds = Array.from({ length: EOS_CAPACITY }, (_, i) => 100 + i);
+    const stops = eosTokenIds.map((id) => ({ ...base, settings: { ...settings, eosTokenIds }, targets: [id] }));
+    for (const { report } of await accept(stops)) expect(report.finished).toBe(STOPPED);
+    // Unused places hold 0, which is an id.
+    const runs = [[], [7], [7, 8, 9, 10, 11]].map((set) => ({
+      ...base,
+      settings: { ...settings, eosTokenIds: set },
+      targets: [0],
+    }));
+    for (const { report } of await accept(runs)) expect(report.finished).toBe(RUNNING);
+  });
+
+  test.each([RUNNING, STOPPED, LENGTH_REACHED, FAILED])(
+    "no rows: nothing moves, and state %i is reported",
+    async (finished) => {
+      const [result] = await accept([{ ...base, state: { ...state, finished }, first: 3 }]);
+      expect(result!.state).toEqual({ ...state, finished });
+      expect(result!.report).toMatchObject({ drafted: 0, accepted: 0, ids: [], finished });
+    },
+  );
+
+  test(
+    "3000 random rounds end as the plain function says",
+    seeded(async (random) => {
+      for (let batch = 0; batch < 6; batch++) {
+        const rounds = Array.from({ length: 500 }, () => randomRound(random));
+        for (const [i, result] of (await accept(rounds)).entries()) {
+          const { settings, state, position, drafts, targets } = rounds[i]!;
+          expect(result, JSON.stringify(rounds[i])).toEqual(acceptRound(settings, state, position, drafts, targets));
+        }
+      }
+    }),
+  );
+});
+
+describe("plan and accept, round after round without the host", () => {
+  const ROUNDS = 12;
+
+  test(
+    "a recorded generation runs to its end and its surplus rounds do nothing",
+    seeded(async (random) => {
+      const [plan, accept] = [new Plan(bench.device), new Accept(bench.device)];
+      await Promise.all([plan.prepare(), accept.prepare()]);
+      for (let generation = 0; generation < 30; generation++) {
+        const vocabulary = random.pick([4, 30]);
+        const settings = {
+          draftLength: random.int(0, 9),
+          maxTokens: random.int(2, 40),
+          contextLength: random.int(23, 60),
+          eosTokenIds: random.pick([[], [3]]),
+        };
+        const start = { length: 20, pending: random.int(0, vocabulary - 1), emitted: 1, finished: RUNNING };
+        const targets = Array.from({ length: ROUNDS }, () => random.ints(ROW_CAPACITY, 0, vocabulary - 1));
+        const drafts = targets.map((ids) => ids.map((id) => (random.uniform() < 0.8 ? id : (id + 1) % vocabulary)));
+
+        const rowsBuffer = bench.output("rows", (ROW_CAPACITY * ROW_BYTES) / 4);
+        const { UNIFORM, STORAGE } = GPUBufferUsage;
+        const ranges = bench.upload("ranges", poisoned((RANGE_COUNT * RANGE_BYTES) / 4), UNIFORM | STORAGE);
+        const state = bench.upload("state", Uint32Array.from(stateWords(start)));
+        const settingsBuffer = bench.uniform("settings", encodeSettings(settings));
+        const targetBuffer = bench.output("targets", ROW_CAPACITY);
+        const report = bench.output("report", REPORT_BYTES / 4);
+        const allDrafts = bench.upload("all drafts", packed(drafts, ROW_CAPACITY));
+        const allTargets = bench.upload("all targets", packed(targets, ROW_CAPACITY));
+        const allReports = bench.output("all reports", (ROUNDS * REPORT_BYTES) / 4);
+        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges }).group;
+        const acceptGroup = accept.bind({
+          range: ranges,
+          settings: settingsBuffer,
+          rows: rowsBuffer,
+          targets: targetBuffer,
+          state,
+          report,
+        }).group;
+        const record = (recorder: Recorder) => {
+          for (let round = 0; round < ROUNDS; round++) {
+            plan.dispatch(recorder, planGroup);
+            // Drafts in all rows that the round may use, as select_draft leaves them.
+            for (let i = 0; i < settings.draftLength; i++) {
+              recorder.copy(allDrafts, (round * ROW_CAPACITY + i) * 4, rowsBuffer, (i + 1) * ROW_BYTES, 4);
+            }
+            recorder.copy(allTargets, round * ROW_CAPACITY * 4, targetBuffer, 0, ROW_CAPACITY * 4);
+            accept.dispatch(recorder, acceptGroup, rowSet(RANGE_VERIFY, ROW_CAPACITY));
+            recorder.copy(report, 0, allReports, round * REPORT_BYTES, REPORT_BYTES);
+          }
+        };
+        const [reports, finalState] = await bench.run(record, allReports, state);
+        bench.release();
+
+        let expected: State = start;
+        for (let round = 0; round < ROUNDS; round++) {
+          const words = reports.slice((round * REPORT_BYTES) / 4, ((round + 1) * REPORT_BYTES) / 4);
+          const what = `generation ${generation}, round ${round}, ${JSON.stringify(settings)}`;
+          if (expected.finished !== RUNNING) {
+            const nothing = { drafted: 0, accepted: 0, ids: [], draftIds: [], finished: expected.finished };
+            expect(decodeReport(words.buffer), what).toMatchObject(nothing);
+            continue;
+          }
+          const d = draftLengthOf(settings, expected);
+          const verified = targets[round]!.slice(0, d + 1);
+          const result = acceptRound(settings, expected, expected.length, drafts[round]!.slice(0, d), verified);
+          expect(decodeReport(words.buffer), what).toEqual(result.report);
+          expected = result.state;
+        }
+        expect(stateOf(finalState)).toEqual(expected);
+        expect(expected.emitted).toBeLessThanOrEqual(settings.maxTokens);
+        expect(expected.length).toBeLessThan(settings.contextLength);
+      }
+    }),
+  );
+});
+
+const VOCABULARIES = [1, 64, 65, 512, 49152];
+
+/** The numbers that a kernel chooses from, and the two that are none. */
+type Logits = Float32Array<ArrayBuffer>;
+
+/**
+ * Scores rows of logits with the head and selects, both ways: as targets, and each as a draft. The logits come out of the
+ * head exactly: row r is 2 in its own two input components and 0 elsewhere, and its logits are halved there.
+ */
+async function select(rows: readonly Logits[]): Promise<{ targets: number[]; drafts: number[]; fail: Report }> {
+  const vocabSize = rows[0]!.length;
+  const K = 4 * Math.ceil(rows.length / 2);
+  const weight = new Float32Array(vocabSize * K);
+  const input = new Float32Array(ROW_CAPACITY * K);
+  for (const [r, logits] of rows.entries()) {
+    input.fill(2, r * K + 2 * r, r * K + 2 * r + 2);
+    for (const [id, logit] of logits.entries()) {
+      // Infinities and NaN must not stand in the weights: they would reach the other rows. 2 * 3e38 overflows.
+      const parts = Number.isNaN(logit)
+        ? [3e38, -3e38]
+        : [Math.max(-3e38, Math.min(3e38, logit)) / (Number.isFinite(logit) ? 2 : 1), 0];
+      weight.set(parts, id * K + 2 * r);
+    }
+  }
+  const head = new FewRowMatmul(bench.device, "headArgmax");
+  const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
+  const acceptKernel = new Accept(bench.device);
+  await Promise.all([head.prepare(rows.length), selectTarget.prepare(), selectDraft.prepare(), acceptKernel.prepare()]);
+
+  const count = rows.length;
+  // Range 0 is all rows, range 1 + r row r.
+  const range = bench.ranges({ first: 0, count }, ...rows.map((_, r) => ({ first: r, count: 1 })));
+  const candidates = bench.output("candidates", ROW_CAPACITY * groups(vocabSize, WORKGROUP) * 2);
+  const shape = bench.uniform("candidates shape", candidatesShape(vocabSize));
+  const targets = bench.output("targets", ROW_CAPACITY);
+  const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i })));
+  const state = bench.upload("state", Uint32Array.of(0, 0, 0, RUNNING));
+  const report = bench.output("report", REPORT_BYTES / 4);
+  const settings = { draftLength: 0, maxTokens: 1000, contextLength: 1000, eosTokenIds: [] };
+  const bound = head.bind(
+    {
+      range,
+      shape: bench.uniform("head shape", matmulShape("headArgmax", K, vocabSize)),
+      weight: bench.upload("weight", interleaved(weight, vocabSize, K)),
+      input: bench.upload("input", input),
+      output: candidates,
+    },
+    vocabSize,
+  );
+  const targetGroup = selectTarget.bind({ range, shape, candidates, targets }).group;
+  const draftGroup = selectDraft.bind({ range, shape, candidates, rows: table }).group;
+  const acceptGroup = acceptKernel.bind({
+    range,
+    settings: bench.uniform("settings", encodeSettings(settings)),
+    rows: table,
+    targets,
+    state,
+    report,
+  }).group;
+  const [targetWords, tableWords, reportWords] = await bench.run(
+    (recorder) => {
+      head.record(recorder, bound, rowSet(0, count));
+      selectTarget.dispatch(recorder, targetGroup, rowSet(0, Math.min(ROW_CAPACITY, count + 1)));
+      for (const r of rows.keys()) selectDraft.dispatch(recorder, draftGroup, rowSet(1 + r, 1));
+      acceptKernel.dispatch(recorder, acceptGroup, rowSet(0, count));
+    },
+    targets,
+    table,
+    report,
+  );
+  bench.release();
+  for (let r = count; r < ROW_CAPACITY; r++)
+    expect(targetWords[r], `target of row ${r}, outside the range`).toBe(POISON);
+  for (let r = 0; r < ROW_CAPACITY; r++) {
+    const [token, ...rest] = tableWords.subarray(r * 4, r * 4 + 4);
+    expect(rest, `row ${r} but for its token`).toEqual([r, r, NONE]);
+    if (r === 0 || r > count) expect(token, `token of row ${r}, which follows no row of the range`).toBe(POISON);
+  }
+  return {
+    targets: [...targetWords.subarray(0, count)],
+    drafts: rows.map((_, r) => tableWords[(r + 1) * 4]!),
+    fail: decodeReport(reportWords.buffer),
+  };
+}
+
+describe("layer_skip/select_draft and select_target", () => {
+  /** Logits of -1 with ties of 1 at the given ids. */
+  const tied = (vocabSize: number, ...ids: number[]): Logits => {
+    const logits = new Float32Array(vocabSize).fill(-1);
+    for (const id of ids) logits[id] = 1;
+    return logits;
+  };
+
+  test.each(VOCABULARIES)("the largest logit wins, the lowest id of a tie at every stage, vocabulary %i", (vocabSize) =>
+    seeded(async (random) => {
+      const last = vocabSize - 1;
+      const any = () => random.int(0, last);
+      // Ids a workgroup of the head scores, and ids whose candidates a thread of the selection merges.
+      const run = WORKGROUP * groups(groups(vocabSize, WORKGROUP), WORKGROUP);
+      const clamp = (id: number) => Math.min(last, id);
+      const edge = run * random.int(0, Math.floor(last / run));
+      const rows = [
+        new Float32Array(vocabSize).fill(0),
+        new Float32Array(vocabSize).fill(-7),
+        Float32Array.from({ length: vocabSize }, () => random.int(-2, 2)),
+        random.normals(vocabSize, 10),
+        tied(vocabSize, last),
+        tied(vocabSize, 0, last),
+        tied(vocabSize, any(), any(), any()),
+        tied(vocabSize, clamp(edge), clamp(edge + 1)), // in a workgroup
+        tied(vocabSize, clamp(edge + WORKGROUP - 1), clamp(edge + WORKGROUP)), // across workgroups
+        tied(vocabSize, clamp(edge + run - 1), clamp(edge + run)), // across runs
+        Float32Array.from({ length: vocabSize }, (_, id) => id), // ever larger
+        Float32Array.from({ length: vocabSize }, (_, id) => -id),
+      ];
+      const expected = rows.map(argmax);
+      const { targets, drafts } = await select(rows);
+      expect(targets).toEqual(expected);
+      expect(drafts).toEqual(expected);
+    })(),
+  );
+
+  test.each(VOCABULARIES)(
+    "one logit that is no finite number selects none and fails the round, vocabulary %i",
+    (vocabSize) =>
+      seeded(async (random) => {
+        const id = random.int(0, vocabSize - 1);
+        const last = vocabSize - 1;
+        const rows = [
+          random.normals(vocabSize),
+          random.normals(vocabSize).fill(NaN, id, id + 1),
+          random.normals(vocabSize).fill(Infinity, id, id + 1),
+          random.normals(vocabSize).fill(-Infinity, id, id + 1),
+          random.normals(vocabSize).fill(NaN, last),
+          random.normals(vocabSize).fill(NaN, 0, 1),
+          new Float32Array(vocabSize).fill(-Infinity),
+          random.normals(vocabSize),
+        ];
+        const { targets, drafts } = await select(rows);
+        const [first, lastOne] = [argmax(rows[0]!), argmax(rows.at(-1)!)];
+        const expected = [first, ...Array(rows.length - 2).fill(NONE), lastOne];
+        expect(targets).toEqual(expected);
+        expect(drafts).toEqual(expected);
+        // Row 1 was drafted by row 0 and agrees; the target after it is none.
+        const { fail } = await select([rows[0]!, rows[1]!, rows[7]!]);
+        expect(fail).toMatchObject({ drafted: 2, accepted: 1, ids: [first], finished: FAILED });
+      })(),
+  );
+
+  test(
+    "the best of any candidates, the first of equal ones, whatever stands behind the row's own",
+    seeded(async (random) => {
+      const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
+      await Promise.all([selectTarget.prepare(), selectDraft.prepare()]);
+      for (const count of [1, 2, 63, 64, 65, 128, 129, 768, 1000]) {
+        const words = poisoned(ROW_CAPACITY * count * 2);
+        const first = random.int(0, 20);
+        const expected: number[] = [];
+        for (let r = first; r < first + 10; r++) {
+          const levels = random.pick([0, 1, 1000]);
+          const logits = Float32Array.from({ length: count }, () => random.int(-levels, levels));
+          for (let c = 0; c < count; c++) words.set([bits(logits)[c]!, c * WORKGROUP + 5], (r * count + c) * 2);
+          expected.push(argmax(logits) * WORKGROUP + 5);
+        }
+        const range = bench.ranges({ first, count: 10 }, { first, count: 1 }, { first, count: 0 });
+        const shape = bench.uniform("shape", candidatesShape(count * WORKGROUP));
+        const candidates = bench.upload("candidates", words);
+        const targets = bench.output("targets", ROW_CAPACITY);
+        const rows = bench.output("rows", ROW_CAPACITY * 4);
+        const targetGroup = selectTarget.bind({ range, shape, candidates, targets }).group;
+        const draftGroup = selectDraft.bind({ range, shape, candidates, rows }).group;
+        const [targetWords, rowsWords] = await bench.run(
+          (recorder) => {
+            selectTarget.dispatch(recorder, targetGroup, rowSet(0, 11));
+            selectDraft.dispatch(recorder, draftGroup, rowSet(1, 1));
+          },
+          targets,
+          rows,
+        );
+        const expectedTargets = poisoned(ROW_CAPACITY);
+        expectedTargets.set(expected, first);
+        expect(targetWords, `${count} candidates`).toEqual(expectedTargets);
+        const expectedRows = poisoned(ROW_CAPACITY * 4);
+        expectedRows[(first + 1) * 4] = expected[0]!;
+        expect(rowsWords, `${count} candidates`).toEqual(expectedRows);
+        const [untouched, untouchedRows] = [
+          bench.output("targets", ROW_CAPACITY),
+          bench.output("rows", ROW_CAPACITY * 4),
+        ];
+        const emptyTarget = selectTarget.bind({ range, shape, candidates, targets: untouched }).group;
+        const emptyDraft = selectDraft.bind({ range, shape, candidates, rows: untouchedRows }).group;
+        const [noTargets, noRows] = await bench.run(
+          (recorder) => {
+            selectTarget.dispatch(recorder, emptyTarget, rowSet(2, 2));
+            selectDraft.dispatch(recorder, emptyDraft, rowSet(2, 1));
+          },
+          untouched,
+          untouchedRows,
+        );
+        expect(
+          [...noTargets, ...noRows].every((word) => word === POISON),
+          "an empty range",
+        ).toBe(true);
+        bench.release();
+      }
+    }),
+  );
+});
