@@ -15,6 +15,7 @@ export interface DecodePlan {
 
 export interface DecodeBenchOptions {
   prompt: string;
+  /** At least 2: the first token is the prefill's. */
   maxTokens: number;
   repetitions: number;
   plans: readonly DecodePlan[];
@@ -39,7 +40,7 @@ export interface DecodeRow {
   speedupRange: [number, number];
   /** Plain weight bytes / these weight bytes: the speed-up where only the bytes of the weights count. */
   speedupByBytes: number;
-  /** The ids equal plain decoding's. */
+  /** The ids of every run equal plain decoding's. */
   idsEqual: boolean;
 }
 
@@ -58,6 +59,10 @@ function bytesRead(spec: ModelSpec, plan: DecodePlan | undefined, { rounds }: Ge
   const { layer, head } = weightBytes(spec);
   const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
   return rounds.length * (spec.layers * layer + head) + drafted * ((plan?.exitLayer ?? 0) * layer + head);
+}
+
+function sameIds(a: GenerationResult, b: GenerationResult): boolean {
+  return a.ids.length === b.ids.length && a.ids.every((id, i) => id === b.ids[i]);
 }
 
 function median(values: readonly number[]): number {
@@ -80,13 +85,18 @@ export async function benchDecode(
   const results: GenerationResult[] = [];
   for (const plan of ways) results.push(await run(plan));
 
+  const plain = results[0]!;
+  const idsEqual = results.map((result) => sameIds(result, plain));
   const times: number[][] = ways.map(() => []);
   for (let i = 0; i < repetitions; i++) {
-    for (const [way, plan] of ways.entries()) times[way]!.push((await run(plan)).stats.decodeMs);
+    for (const [way, plan] of ways.entries()) {
+      const result = await run(plan);
+      times[way]!.push(result.stats.decodeMs);
+      idsEqual[way] &&= sameIds(result, plain);
+    }
     onRepetition(i + 1);
   }
 
-  const plain = results[0]!;
   return ways.map((plan, way): DecodeRow => {
     const result = results[way]!;
     const { stats, rounds } = result;
@@ -105,7 +115,7 @@ export async function benchDecode(
       speedup: median(ratios),
       speedupRange: [Math.min(...ratios), Math.max(...ratios)],
       speedupByBytes: bytesRead(model.spec, undefined, plain) / bytesRead(model.spec, plan, result),
-      idsEqual: JSON.stringify(result.ids) === JSON.stringify(plain.ids),
+      idsEqual: idsEqual[way]!,
     };
   });
 }

@@ -3,9 +3,10 @@
  */
 
 export * from "./errors.ts";
+export type { DeviceInfo } from "./gpu/device.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
-export { Generation } from "./session/generation.ts";
+export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";
-export { type GenerationDefaults, Model } from "./session/model.ts";
+export type { GenerationDefaults, Model } from "./session/model.ts";
 export type * from "./types.ts";
 export type { Folder, Source } from "./weights/source.ts";

@@ -28,7 +28,10 @@ export interface Round {
 
 /** One step of the stream: what one round (or the prefill) emitted. */
 export interface GenerationPart {
-  /** Text to append. Joined over all parts it continues the prompt exactly. */
+  /**
+   * Text to append. Joined over all parts it continues the prompt exactly; a character that an abort left unfinished is
+   * not shown.
+   */
   text: string;
   /** The new ids, in order. An EOS that ends the generation is among them. */
   ids: number[];
@@ -88,11 +91,13 @@ export type DrafterName = "none" | "layerskip";
 export interface GenerateOptions {
   /** At most this many new tokens; by default as many as the context holds. */
   maxTokens?: number;
-  /** Default: `layerskip` where the checkpoint was trained for it, else `none`. */
+  /**
+   * Default: `layerskip` where the checkpoint was trained for it or `exitLayer` or `draftLength` is given, else `none`.
+   */
   drafter?: DrafterName;
-  /** Exit layer E of the LayerSkip drafter, 1 to layers - 1. Default: the checkpoint's recommendation. */
+  /** Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. Default: the checkpoint's recommendation. */
   exitLayer?: number;
-  /** Tokens drafted a round, 1 to 31. Default: the checkpoint's recommendation. */
+  /** Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. Default: the checkpoint's recommendation. */
   draftLength?: number;
   /** Go on past EOS. */
   ignoreEos?: boolean;
@@ -133,25 +138,6 @@ export interface LoadOptions {
 
 /** A directory path (Node), a URL of a folder, or a `Folder` of your own. */
 export type ModelSource = string | URL | Folder;
-
-/** What the adapter says of itself. */
-export interface DeviceInfo {
-  vendor: string;
-  architecture: string;
-  description: string;
-  /** `vulkan`, `metal`, `d3d12`, ... where it is known, else `webgpu`. */
-  backend: string;
-  /** Features the adapter offers. */
-  features: string[];
-  /** A software adapter: right results, but its speed says nothing of a GPU. */
-  software: boolean;
-  limits: {
-    maxBufferSize: number;
-    maxStorageBufferBindingSize: number;
-    maxComputeWorkgroupStorageSize: number;
-    maxComputeInvocationsPerWorkgroup: number;
-  };
-}
 
 /** Buffers a model holds on the GPU. */
 export interface MemoryUse {

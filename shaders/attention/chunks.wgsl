@@ -15,7 +15,7 @@
 //
 // One thread a (row, head, chunk), heads fastest: neighbouring threads read the same keys. No barrier.
 //
-// Constants: HEAD_VECTORS (headDim / 4), KEYS_PER_CHUNK, WORKGROUP. Needs rows.wgsl.
+// Constants: HEAD_VECTORS (headDim / 4), KEYS_PER_CHUNK, WORKGROUP, NONE. Needs rows.wgsl.
 
 struct Shape {
   heads: u32,
@@ -39,7 +39,7 @@ fn slotOf(rowNumber: u32, position: u32) -> u32 {
     return position;
   }
   var ancestor = rowNumber;
-  while (rows[ancestor].position > position) {
+  while (rows[ancestor].position > position && rows[ancestor].parent != NONE) {
     ancestor = rows[ancestor].parent;
   }
   return rows[ancestor].slot;

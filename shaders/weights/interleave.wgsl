@@ -18,15 +18,28 @@ struct Shape {
 @group(0) @binding(1) var<storage, read> source: array<u32>;
 @group(0) @binding(2) var<storage, read_write> weight: array<vec4f>;
 
+// From the bits: the built-in unpack2x16float may flush subnormals to zero.
+fn fromF16(bits: u32) -> f32 {
+  let sign = (bits & 0x8000u) << 16;
+  let exponent = (bits >> 10) & 31u;
+  let fraction = bits & 0x3ffu;
+  if (exponent == 0) {
+    return bitcast<f32>(sign | bitcast<u32>(f32(fraction) * 5.9604644775390625e-8)); // 2^-24
+  }
+  // The bias grows from 15 to 127; the largest exponent stays the largest (infinities, NaN).
+  let widened = select(exponent + 112, 255u, exponent == 31);
+  return bitcast<f32>(sign | (widened << 23) | (fraction << 13));
+}
+
 fn element(index: u32) -> f32 {
   if (ELEMENT_F32 == 1) {
     return bitcast<f32>(source[index]);
   }
-  let word = source[index / 2];
+  let bits = (source[index / 2] >> (16 * (index % 2))) & 0xffffu;
   if (ELEMENT_F16 == 1) {
-    return unpack2x16float(word)[index % 2];
+    return fromF16(bits);
   }
-  return bitcast<f32>((word >> (16 * (index % 2))) << 16);
+  return bitcast<f32>(bits << 16);
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -16,14 +16,19 @@ export interface BenchDecodeFlags {
   json?: boolean;
 }
 
+/** As `GenerateOptions.draftLength` says. */
+const MAX_DRAFT_LENGTH = 31;
+
 /** Draft lengths compared when none are given. */
 const DRAFT_LENGTHS = [2, 4, 8];
 
 /** Runs the comparison and prints a Markdown table. @returns the exit code */
 export async function bench(flags: BenchDecodeFlags): Promise<number> {
+  const { prompt, maxTokens, repetitions } = flags;
+  if (maxTokens < 2)
+    throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
   const model = await load(modelSource(flags.model));
   try {
-    const { prompt, maxTokens, repetitions } = flags;
     const plans = plansOf(flags, model);
     const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>
       note(faint(`repetition ${done} of ${repetitions}`)),
@@ -39,6 +44,11 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
 
 function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags, model: Model): DecodePlan[] {
   const { layers } = model.spec;
+  for (const draftLength of draftLengths) {
+    if (draftLength < 1 || draftLength > MAX_DRAFT_LENGTH) {
+      throw new UsageError(`--draft-lengths: found ${draftLength}, expected lengths from 1 to ${MAX_DRAFT_LENGTH}`);
+    }
+  }
   const exits = exitLayers ?? Array.from({ length: layers - 1 }, (_, i) => i + 1);
   for (const exitLayer of exits) {
     if (exitLayer < 1 || exitLayer >= layers) {

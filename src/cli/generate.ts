@@ -51,9 +51,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
 }
 
 function generateOptions(flags: GenerateFlags, signal: AbortSignal): GenerateOptions {
-  const { maxTokens, exitLayer, draftLength, ignoreEos } = flags;
-  // Who sets how to draft wants drafts, whatever the checkpoint was trained for.
-  const drafter = flags.drafter ?? (exitLayer || draftLength ? "layerskip" : undefined);
+  const { maxTokens, drafter, exitLayer, draftLength, ignoreEos } = flags;
   return { maxTokens, drafter, exitLayer, draftLength, ignoreEos, signal };
 }
 

@@ -7,6 +7,7 @@
 import type { RowTable } from "../forward/row_table.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import { NONE, ROW_CAPACITY, RUNNING } from "../kernels/constants.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import {
@@ -36,7 +37,7 @@ export class RoundState {
   /** @param candidates what the head leaves for selection, `[ROW_CAPACITY][workgroups]` (logit, id) */
   constructor(device: Device, table: RowTable, candidates: GPUBuffer, vocabSize: number) {
     this.#device = device;
-    const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = GPUBufferUsage;
+    const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
     const allocate = (name: string, bytes: number, usage: number) =>
       device.ledger.allocate("round", name, bytes, usage);
     this.#state = allocate("state", STATE_BYTES, STORAGE | COPY_DST);
@@ -59,10 +60,10 @@ export class RoundState {
     const settings = this.#settings;
     this.#kernels = kernels;
     this.#groups = {
-      plan: kernels.plan.bind({ settings, state, rows, ranges }).group,
-      selectDraft: kernels.selectDraft.bind({ range: ranges, shape, candidates, rows }).group,
-      selectTarget: kernels.selectTarget.bind({ range: ranges, shape, candidates, targets }).group,
-      accept: kernels.accept.bind({ range: ranges, settings, rows, targets, state, report: this.#report }).group,
+      plan: kernels.plan.bind({ settings, state, rows, ranges }),
+      selectDraft: kernels.selectDraft.bind({ range: ranges, shape, candidates, rows }),
+      selectTarget: kernels.selectTarget.bind({ range: ranges, shape, candidates, targets }),
+      accept: kernels.accept.bind({ range: ranges, settings, rows, targets, state, report: this.#report }),
     };
   }
 

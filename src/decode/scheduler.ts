@@ -40,10 +40,9 @@ export class Scheduler {
     this.#state = state;
   }
 
-  /** Compiles what a prompt of this length and rounds of these plans need. */
-  async prepare(promptLength: number, plan: RoundPlan): Promise<void> {
-    const lastChunk = promptLength % ROW_CAPACITY || ROW_CAPACITY;
-    const rowCounts = new Set([1, plan.draftLength + 1, lastChunk, Math.min(promptLength, ROW_CAPACITY)]);
+  /** Compiles what prompts of any length and rounds of this plan need. */
+  async prepare({ draftLength }: RoundPlan): Promise<void> {
+    const rowCounts = new Set([1, draftLength + 1, ROW_CAPACITY]);
     await Promise.all([this.#forward.prepare([...rowCounts]), this.#state.prepare()]);
   }
 

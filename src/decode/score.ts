@@ -4,30 +4,39 @@ import type { Forward } from "../forward/forward.ts";
 import type { RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
+
+/** What is to be scored, checked and complete. */
+export interface ScoreRequest {
+  ids: readonly number[];
+  at: readonly number[];
+  exitLayer: number;
+  /** Rows of a forward pass, at most `ROW_CAPACITY`; no result depends on it. */
+  rowsPerPass?: number;
+  signal?: AbortSignal | undefined;
+}
 
 /**
  * Logits after layers [0, exitLayer), final norm and head, at each position of `at`.
- * @param rowsPerPass rows of a forward pass, at most `ROW_CAPACITY`; no result depends on it
  * @returns one row of `vocabSize` numbers for each entry of `at`
- * @throws the signal's reason
+ * @throws GpuMemoryError | GpuError | DeviceLostError | DisposedError | the signal's reason
  */
 export async function score(
   device: Device,
   forward: Forward,
   table: RowTable,
-  ids: readonly number[],
-  at: readonly number[],
-  exitLayer: number,
-  signal: AbortSignal | undefined,
-  rowsPerPass = ROW_CAPACITY,
+  { ids, at, exitLayer, rowsPerPass = ROW_CAPACITY, signal }: ScoreRequest,
 ): Promise<Float32Array[]> {
   const { vocabSize } = forward.spec;
   const rowBytes = vocabSize * 4;
   await forward.prepare([Math.min(ids.length, rowsPerPass), ids.length % rowsPerPass || rowsPerPass], true);
   const rows = new Map<number, Float32Array>();
-  const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-  const readback = device.ledger.allocate("readback", "logits", rowsPerPass * rowBytes, usage);
+  const usage = BufferUsage.MAP_READ | BufferUsage.COPY_DST;
+  const readbackBytes = rowsPerPass * rowBytes;
+  const readback = await device.allocating("logits", readbackBytes, () =>
+    device.ledger.allocate("readback", "logits", readbackBytes, usage),
+  );
   try {
     for (let start = 0; start < ids.length; start += rowsPerPass) {
       signal?.throwIfAborted();

@@ -7,8 +7,10 @@
  * state that the verification goes on from (the exit-query cache of LayerSkip), without a copy.
  */
 
+import { GpuError } from "../errors.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import {
   AttentionChunks,
   AttentionMerge,
@@ -85,7 +87,7 @@ export class Forward {
       rows: table.rows,
       embedding: weights.embedding,
       hidden,
-    }).group;
+    });
     this.#layers = weights.layers.map((layer, i) => this.#bindLayer(layer, kv.keys[i]!, kv.values[i]!));
     this.#finalNorm = this.#bindNorm(weights.finalNorm);
     this.#headArgmax = this.#kernels.headArgmax.bind(
@@ -94,10 +96,14 @@ export class Forward {
     );
   }
 
-  /** Compiles what passes of up to these numbers of rows need. */
+  /** Compiles what passes of these numbers of rows need, and allocates the logits where they are wanted. */
   async prepare(rowCounts: readonly number[], withLogits = false): Promise<void> {
     const { embedding, norm, ropeKv, chunks, merge, store, add, gated, headArgmax } = this.#kernels;
     const matmuls = withLogits ? [store, add, gated] : [store, add, gated, headArgmax];
+    if (withLogits && !this.#headLogits) {
+      const bytes = ROW_CAPACITY * this.spec.vocabSize * 4;
+      this.#headLogits = await this.#device.allocating("logits", bytes, () => this.#bindLogits());
+    }
     await Promise.all([
       ...[embedding, norm, ropeKv, chunks, merge].map((kernel) => kernel.prepare()),
       ...matmuls.flatMap((matmul) => rowCounts.map((count) => matmul.prepare(count))),
@@ -129,10 +135,10 @@ export class Forward {
 
   /**
    * Records final norm and head of `rows`, wherever in the layers they are.
-   * @returns the buffer of logits, `[ROW_CAPACITY][vocabSize]` f32; allocated on first use
+   * @returns the buffer of logits, `[ROW_CAPACITY][vocabSize]` f32, which `prepare` has allocated
    */
   logits(recorder: Recorder, rows: RowSet): GPUBuffer {
-    this.#headLogits ??= this.#bindLogits();
+    if (!this.#headLogits) throw new GpuError("head", "logits were recorded before they were prepared");
     this.#kernels.norm.dispatch(recorder, this.#finalNorm, rows);
     this.#kernels.store.record(recorder, this.#headLogits.bound, rows);
     return this.#headLogits.logits;
@@ -140,7 +146,7 @@ export class Forward {
 
   #bindLogits(): { bound: BoundMatmul; logits: GPUBuffer } {
     const { vocabSize } = this.spec;
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
     const logits = this.#device.ledger.allocate("activations", "logits", ROW_CAPACITY * vocabSize * 4, usage);
     return { logits, bound: this.#bindMatmul("store", "head", this.#weights.head, this.#activations.normed, logits) };
   }
@@ -154,9 +160,9 @@ export class Forward {
     return {
       inputNorm: this.#bindNorm(weights.inputNorm),
       qkv: this.#bindMatmul("store", "qkv", weights.qkv, normed, qkv),
-      ropeKv: ropeKv.bind({ ...onRows, shape: shapes.ropeKv, rotations: shapes.rotations, qkv, keys, values }).group,
-      chunks: chunks.bind({ ...onRows, shape: shapes.attention, qkv, keys, values, ...partial }).group,
-      merge: merge.bind({ ...onRows, shape: shapes.attention, ...partial, attended }).group,
+      ropeKv: ropeKv.bind({ ...onRows, shape: shapes.ropeKv, rotations: shapes.rotations, qkv, keys, values }),
+      chunks: chunks.bind({ ...onRows, shape: shapes.attention, qkv, keys, values, ...partial }),
+      merge: merge.bind({ ...onRows, shape: shapes.attention, ...partial, attended }),
       output: this.#bindMatmul("add", "output", weights.output, attended, hidden),
       postAttentionNorm: this.#bindNorm(weights.postAttentionNorm),
       gated: this.#bindMatmul("gated", "gated", weights.gateUp, normed, gated),
@@ -167,7 +173,7 @@ export class Forward {
   #bindNorm(weight: GPUBuffer): GPUBindGroup {
     const { hidden, normed } = this.#activations;
     const buffers = { range: this.#table.ranges, shape: this.#shapes.norm, hidden, weight, normed };
-    return this.#kernels.norm.bind(buffers).group;
+    return this.#kernels.norm.bind(buffers);
   }
 
   #bindMatmul(
@@ -212,11 +218,11 @@ function matmulSizes(spec: ModelSpec) {
 /** Small constant buffers: the kernels' shapes and the rotations of RoPE. */
 function createShapes(device: Device, spec: ModelSpec, contextLength: number) {
   const constant = (name: string, data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number) => {
-    const buffer = device.ledger.allocate("shapes", name, data.byteLength, usage | GPUBufferUsage.COPY_DST);
+    const buffer = device.ledger.allocate("shapes", name, data.byteLength, usage | BufferUsage.COPY_DST);
     device.handle.queue.writeBuffer(buffer, 0, data);
     return buffer;
   };
-  const { UNIFORM, STORAGE } = GPUBufferUsage;
+  const { UNIFORM, STORAGE } = BufferUsage;
   const sizes = matmulSizes(spec);
   const matmul = (name: keyof typeof sizes) => {
     const { form, inputSize, outputSize } = sizes[name];
@@ -239,7 +245,7 @@ function createShapes(device: Device, spec: ModelSpec, contextLength: number) {
 /** Buffers that hold what rows are on their way through the layers. All are `[ROW_CAPACITY][...]` f32. */
 function createActivations(device: Device, spec: ModelSpec, contextLength: number) {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
-  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
   const perRow = (name: string, floats: number) =>
     device.ledger.allocate("activations", name, ROW_CAPACITY * floats * 4, usage);
   const chunks = heads * chunkCount(contextLength);

@@ -6,6 +6,7 @@
  */
 
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
 export class KvCache {
@@ -14,7 +15,7 @@ export class KvCache {
 
   constructor(device: Device, spec: ModelSpec, contextLength: number) {
     const bytes = contextLength * spec.kvHeads * spec.headDim * 4;
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
     const perLayer = (what: string) =>
       Array.from({ length: spec.layers }, (_, i) => device.ledger.allocate("kv", `layer ${i} ${what}`, bytes, usage));
     this.keys = perLayer("keys");

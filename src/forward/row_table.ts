@@ -5,6 +5,7 @@
  */
 
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import {
   NONE,
   RANGE_BYTES,
@@ -25,7 +26,7 @@ export class RowTable {
 
   constructor(device: Device) {
     this.#device = device;
-    const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+    const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
     this.rows = device.ledger.allocate("activations", "rows", ROW_CAPACITY * ROW_BYTES, STORAGE | COPY_DST);
     const rangeBytes = RANGE_COUNT * RANGE_BYTES;
     this.ranges = device.ledger.allocate("activations", "row ranges", rangeBytes, STORAGE | UNIFORM | COPY_DST);

@@ -5,10 +5,32 @@
  */
 
 import { DeviceLostError, DisposedError, GpuError, GpuMemoryError, GpuUnavailableError } from "../errors.ts";
-import type { DeviceInfo } from "../types.ts";
 import type { Recorder } from "./commands.ts";
 import { BufferLedger } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
+import { MAP_MODE_READ } from "./usage.ts";
+
+/** What the adapter says of itself. */
+export interface DeviceInfo {
+  vendor: string;
+  architecture: string;
+  description: string;
+  /** `vulkan`, `metal`, `d3d12` where it is known, else `webgpu`. */
+  backend: string;
+  /** Features the adapter offers. */
+  features: string[];
+  /** A software adapter: right results, but its speed says nothing of a GPU. */
+  software: boolean;
+  limits: {
+    maxBufferSize: number;
+    maxStorageBufferBindingSize: number;
+    maxComputeWorkgroupStorageSize: number;
+    maxComputeInvocationsPerWorkgroup: number;
+  };
+}
+
+/** How long a lost device may take to tell that it is. */
+const LOSS_TOLD_WITHIN_MS = 2000;
 
 /** Limits we ask for as far as the adapter offers them; the kernels work within WebGPU's defaults. */
 const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
@@ -61,16 +83,17 @@ export class Device {
   readbacks = 0;
   /** Bytes read back so far. */
   readbackBytes = 0;
-  /** The first thing that went wrong outside a call that could report it. */
-  #failure: Error | undefined;
+  /** What went wrong outside a call that could report it. A lost device stays lost; an error is told once. */
+  #failure: GpuError | undefined;
+  #lost: DeviceLostError | undefined;
   /** Settled when the errors of the last submission are known. */
   #submitted: Promise<void> = Promise.resolve();
   #disposed = false;
-  /** Kept alive with the device: Dawn in Node crashes when its entry point is collected first. */
-  readonly #gpu: GPU;
+  /** The entry point, kept alive with the device: Dawn in Node crashes when it is collected first. */
+  readonly gpu: GPU;
 
   private constructor(gpu: GPU, handle: GPUDevice, info: DeviceInfo) {
-    this.#gpu = gpu;
+    this.gpu = gpu;
     this.handle = handle;
     this.info = info;
     this.ledger = new BufferLedger(handle);
@@ -81,7 +104,7 @@ export class Device {
       this.#failure ??= new GpuError(labelIn(message) ?? "device", message);
     });
     handle.lost.then((lost) => {
-      if (!this.#disposed) this.#failure = new DeviceLostError(lost.message || lost.reason);
+      if (!this.#disposed) this.#lost = new DeviceLostError(lost.message || lost.reason);
     });
   }
 
@@ -91,7 +114,12 @@ export class Device {
    * @throws GpuUnavailableError when there is none
    */
   static async open(gpu: GPU, backend = "webgpu"): Promise<Device> {
-    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    const refused = (what: string) => (cause: unknown) => {
+      throw new GpuUnavailableError(`${what} failed: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    };
+    const adapter = await gpu
+      .requestAdapter({ powerPreference: "high-performance" })
+      .catch(refused("asking for a GPU adapter"));
     if (!adapter) {
       throw new GpuUnavailableError(
         "WebGPU is there, but no GPU adapter: check that the browser's hardware acceleration is on and the GPU driver is installed",
@@ -99,17 +127,22 @@ export class Device {
     }
     const requiredLimits: Record<string, number> = {};
     for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
-    const handle = await adapter.requestDevice({ label: "layerleap", requiredLimits });
+    const handle = await adapter
+      .requestDevice({ label: "layerleap", requiredLimits })
+      .catch(refused("asking the adapter for a device"));
     return new Device(gpu, handle, describe(adapter, backend));
   }
 
   /**
-   * Throws what went wrong since the last look: an uncaptured validation error, a lost device.
+   * Throws what went wrong since the last look: a validation error (told once), a lost device (told for good).
    * @throws GpuError | DeviceLostError | DisposedError
    */
   check(): void {
     if (this.#disposed) throw new DisposedError();
-    if (this.#failure) throw this.#failure;
+    if (this.#lost) throw this.#lost;
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure;
   }
 
   /**
@@ -136,19 +169,21 @@ export class Device {
    */
   async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     try {
-      await Promise.all([buffer.mapAsync(GPUMapMode.READ, 0, bytes), this.#submitted]);
+      await Promise.all([buffer.mapAsync(MAP_MODE_READ, 0, bytes), this.#submitted]);
     } catch (cause) {
       // A lost device rejects the map first and tells why a moment later.
-      await Promise.race([this.handle.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+      await Promise.race([this.handle.lost, new Promise((resolve) => setTimeout(resolve, LOSS_TOLD_WITHIN_MS))]);
       this.check();
       throw new GpuError(buffer.label, "the results could not be read back", { cause });
     }
-    this.check();
-    const copy = buffer.getMappedRange(0, bytes).slice(0);
-    buffer.unmap();
-    this.readbacks++;
-    this.readbackBytes += bytes;
-    return copy;
+    try {
+      this.check();
+      this.readbacks++;
+      this.readbackBytes += bytes;
+      return buffer.getMappedRange(0, bytes).slice(0);
+    } finally {
+      buffer.unmap();
+    }
   }
 
   /**
@@ -167,16 +202,11 @@ export class Device {
     return attempt.value;
   }
 
-  /** The entry point the device came from. */
-  get gpu(): GPU {
-    return this.#gpu;
-  }
-
   /** Frees every buffer and the device. Safe to call twice. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.ledger.releaseAll();
+    this.ledger.close();
     this.handle.destroy();
   }
 }

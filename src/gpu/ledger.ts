@@ -4,7 +4,8 @@
  * Buffers are destroyed by their owner, never left to the garbage collector: a model that was disposed holds nothing.
  */
 
-import { GpuError } from "../errors.ts";
+import { DisposedError, GpuError } from "../errors.ts";
+import { BufferUsage } from "./usage.ts";
 
 interface Entry {
   owner: string;
@@ -14,6 +15,7 @@ interface Entry {
 export class BufferLedger {
   readonly #device: GPUDevice;
   readonly #entries = new Map<GPUBuffer, Entry>();
+  #closed = false;
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -23,12 +25,13 @@ export class BufferLedger {
    * Allocates a buffer of at least `bytes` bytes (rounded up to 4), zeroed.
    * @param owner the room it is booked under, such as `weights` or `kv`
    * @param name what it holds; it is the buffer's label in the GPU's error messages
-   * @throws GpuError when the device's limit does not admit the size
+   * @throws GpuError when the device's limit does not admit the size; DisposedError when the books are closed
    */
   allocate(owner: string, name: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    if (this.#closed) throw new DisposedError();
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
     const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
-    const limit = usage & GPUBufferUsage.STORAGE ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
+    const limit = usage & BufferUsage.STORAGE ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
     if (size > limit) {
       throw new GpuError(`${owner}/${name}`, `the buffer needs ${size} bytes and this device binds at most ${limit}`);
     }
@@ -47,6 +50,12 @@ export class BufferLedger {
     for (const [buffer, entry] of this.#entries) {
       if (entry.owner === owner) this.release(buffer);
     }
+  }
+
+  /** Destroys everything and admits nothing more: what still runs cannot leave a buffer behind. */
+  close(): void {
+    this.#closed = true;
+    this.releaseAll();
   }
 
   releaseAll(): void {

@@ -7,11 +7,12 @@
 
 import { GpuError } from "../errors.ts";
 import { unroll } from "./unroll.ts";
+import { SHADER_STAGE_COMPUTE } from "./usage.ts";
 
 /** How a kernel sees one of its buffers. `offset-uniform`: a uniform bound at an offset given at each dispatch. */
 export type BindingKind = "uniform" | "offset-uniform" | "read" | "read-write";
 
-/** Named numbers put before a kernel's code: `const NAME = <value>u` (or `f` where the value is written as a string). */
+/** Named values put before a kernel's code: `const NAME = <value>u` for a whole number, a string as it stands. */
 export type Constants = Readonly<Record<string, number | string>>;
 
 export interface KernelSource {
@@ -51,7 +52,7 @@ export class PipelineCache {
     this.#device = device;
   }
 
-  /** Pipelines compiled so far. */
+  /** Pipelines asked for so far. */
   get count(): number {
     return this.#pipelines.size;
   }
@@ -68,10 +69,10 @@ export class PipelineCache {
     let layout = this.#layouts.get(key);
     if (!layout) {
       layout = this.#device.createBindGroupLayout({
-        label: source.name,
+        label: key,
         entries: kinds.map((kind, binding) => ({
           binding,
-          visibility: GPUShaderStage.COMPUTE,
+          visibility: SHADER_STAGE_COMPUTE,
           buffer: LAYOUT_TYPES[kind],
         })),
       });
@@ -105,22 +106,23 @@ export class PipelineCache {
    * @throws GpuError with the kernel's name and the compiler's messages
    */
   get(source: KernelSource, constants: Constants = {}): Promise<GPUComputePipeline> {
-    const key = `${source.name} ${JSON.stringify(constants)}`;
+    const code = assemble(source, constants);
+    const key = `${source.name}\n${code}`;
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      pipeline = this.#compile(source, constants, key);
+      pipeline = this.#compile(source, `${source.name} ${JSON.stringify(constants)}`, code);
       this.#pipelines.set(key, pipeline);
       pipeline.catch(() => this.#pipelines.delete(key));
     }
     return pipeline;
   }
 
-  async #compile(source: KernelSource, constants: Constants, label: string): Promise<GPUComputePipeline> {
+  async #compile(source: KernelSource, label: string, code: string): Promise<GPUComputePipeline> {
     if (this.#compiling++ === 0) this.#compilingSince = performance.now();
     try {
       // What is wrong with the two reaches us with the pipeline; it is not the device's failure, so a scope keeps it from it.
       this.#device.pushErrorScope("validation");
-      const module = this.#device.createShaderModule({ label, code: assemble(source, constants) });
+      const module = this.#device.createShaderModule({ label, code });
       const layout = this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] });
       this.#device.popErrorScope().catch(() => {}); // a lost device rejects; `lost` tells
       try {
@@ -130,8 +132,10 @@ export class PipelineCache {
           compute: { module, entryPoint: "main" },
         });
       } catch (cause) {
-        const { messages } = await module.getCompilationInfo();
-        const errors = messages.filter((m) => m.type === "error").map((m) => `line ${m.lineNum}: ${m.message}`);
+        const compilation = await module.getCompilationInfo().catch(() => undefined); // a lost device knows nothing
+        const errors = (compilation?.messages ?? [])
+          .filter((m) => m.type === "error")
+          .map((m) => `line ${m.lineNum}: ${m.message}`);
         const message = errors.length > 0 ? errors.join("; ") : cause instanceof Error ? cause.message : String(cause);
         throw new GpuError(label, message, { cause });
       }

@@ -15,11 +15,14 @@
 
 import type { Constants } from "./pipelines.ts";
 
+const MARK = /\/\/ unroll\s*\n/;
 const MARKED_LOOP = /\/\/ unroll\s*\n\s*for \(var (\w+) = 0u; \1 < (\w+); \1\+\+\) \{/;
 
 /** `code` with its marked loops written out, inner ones too. A bound is a number or one of `constants`. */
 export function unroll(code: string, constants: Constants): string {
   const match = MARKED_LOOP.exec(code);
+  const before = code.slice(0, match?.index);
+  if (MARK.test(before)) throw new SyntaxError(`"// unroll" stands before a loop of another form: ${before}`);
   if (!match) return code;
   const [head, index = "", bound = ""] = match;
   const bodyStart = match.index + head.length;
@@ -30,7 +33,7 @@ export function unroll(code: string, constants: Constants): string {
   }
   const body = unroll(code.slice(bodyStart, bodyEnd), constants);
   const blocks = Array.from({ length: count }, (_, i) => `{ const ${index} = ${i}u;${body}}`);
-  return code.slice(0, match.index) + blocks.join("\n") + unroll(code.slice(bodyEnd + 1), constants);
+  return before + blocks.join("\n") + unroll(code.slice(bodyEnd + 1), constants);
 }
 
 /** Position of the brace that closes the block whose body starts at `from`. */

@@ -1,7 +1,7 @@
 /**
  * Attention of a few rows over the KV cache: rotate and store, chunks of keys, merge (shaders/attention/).
  *
- * The three kernels share one `Shape` uniform's worth of numbers and always run in this order.
+ * The three kernels always run in this order; the last two share a `Shape` uniform.
  */
 
 import chunks from "../../shaders/attention/chunks.wgsl?raw";

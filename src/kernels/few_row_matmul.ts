@@ -97,6 +97,7 @@ export class FewRowMatmul {
       if (!verdict) {
         verdict = this.#matchesOneRowTwin(this.#device, this.form, this.kernel(1), this.kernel(bucket), bucket);
         this.#verdicts.set(bucket, verdict);
+        verdict.catch(() => this.#verdicts.delete(bucket)); // undecided: asked again next time
       }
       if (await verdict) return;
       this.#refused.add(bucket);
@@ -110,12 +111,13 @@ export class FewRowMatmul {
 
   /** Binds a weight matrix (`[K / 4][columns of weight]` vec4) to the rows it reads and writes. */
   bind(buffers: Readonly<Record<keyof typeof MATMUL_BINDINGS, GPUBuffer>>, columns: number): BoundMatmul {
-    return { group: this.kernel(1).bind(buffers).group, columns };
+    return { group: this.kernel(1).bind(buffers), columns };
   }
 
-  /** Records the product for `rows`. */
+  /** Records the product for `rows`, with the smallest compiled bucket that holds them. */
   record(recorder: Recorder, bound: BoundMatmul, rows: RowSet): void {
-    const bucket = bucketFor(rows.count, this.buckets);
+    const ready = this.buckets.filter((bucket) => this.kernel(bucket).ready);
+    const bucket = ready.length > 0 ? bucketFor(rows.count, ready) : 1;
     const grid = [groups(bound.columns, WORKGROUP), groups(rows.count, bucket)] as const;
     this.kernel(bucket).record(recorder, bound.group, rows.range, grid);
   }

@@ -20,12 +20,6 @@ export interface RowSet {
   end: number;
 }
 
-/** Buffers bound to one kernel, ready to be dispatched any number of times. */
-export interface Bound<B extends string = string> {
-  readonly kernel: Kernel<B>;
-  readonly group: GPUBindGroup;
-}
-
 export class Kernel<B extends string = string> {
   readonly name: string;
   readonly #device: Device;
@@ -46,15 +40,27 @@ export class Kernel<B extends string = string> {
 
   /** Compiles the pipeline. A kernel is prepared before it is recorded, since recording does not wait. */
   async prepare(): Promise<void> {
-    this.#pipeline ??= await this.#device.pipelines.get(this.#source, this.#constants);
+    this.#device.check();
+    if (this.#pipeline) return;
+    try {
+      this.#pipeline = await this.#device.pipelines.get(this.#source, this.#constants);
+    } catch (error) {
+      this.#device.check(); // a lost device fails compilation too
+      throw error;
+    }
+  }
+
+  /** Whether the pipeline is compiled. */
+  get ready(): boolean {
+    return this.#pipeline !== undefined;
   }
 
   /** Binds buffers by the names the shader gives them. A row range is bound one entry at a time. */
-  bind(buffers: Readonly<Record<B, GPUBuffer>>): Bound<B> {
+  bind(buffers: Readonly<Record<B, GPUBuffer>>): GPUBindGroup {
     const sizes = Object.entries(this.#source.bindings).flatMap(([name, kind]) =>
       kind === "offset-uniform" ? [[name, RANGE_BYTES] as const] : [],
     );
-    return { kernel: this, group: this.#device.pipelines.bind(this.#source, buffers, Object.fromEntries(sizes)) };
+    return this.#device.pipelines.bind(this.#source, buffers, Object.fromEntries(sizes));
   }
 
   /**

@@ -7,6 +7,7 @@
 
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import { RANGE_BYTES, WORKGROUP } from "./constants.ts";
 import { columnsOf, type MATMUL_BINDINGS, type MatmulForm, matmulShape } from "./few_row_matmul.ts";
 import { groups, type Kernel } from "./kernel.ts";
@@ -38,7 +39,7 @@ export async function matchesOneRowTwin(
   manyRows: MatmulKernel,
   count: number,
 ): Promise<boolean> {
-  const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = GPUBufferUsage;
+  const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
   const { ledger, handle } = device;
   // The one-row passes take the ranges 0 .. count - 1, the many-row pass the last one.
   const ranges = new Uint32Array(((count + 1) * RANGE_BYTES) / 4);
@@ -69,9 +70,9 @@ export async function matchesOneRowTwin(
   try {
     const recorder = new Recorder(handle, OWNER);
     const columns = groups(OUTPUT_SIZE, WORKGROUP);
-    const aloneGroup = oneRow.bind({ ...shared, output: alone }).group;
+    const aloneGroup = oneRow.bind({ ...shared, output: alone });
     for (let r = 0; r < count; r++) oneRow.record(recorder, aloneGroup, r, [columns]);
-    manyRows.record(recorder, manyRows.bind({ ...shared, output: together }).group, count, [columns]);
+    manyRows.record(recorder, manyRows.bind({ ...shared, output: together }), count, [columns]);
     recorder.copy(alone, 0, reads[0], 0, outputBytes);
     recorder.copy(together, 0, reads[1], 0, outputBytes);
     device.submit(recorder);

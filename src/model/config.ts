@@ -11,8 +11,6 @@ const FAMILIES: readonly Family[] = [llama];
 /** Far above any model there is. Keeps the products of two sizes exact, and a damaged file from asking for the moon. */
 const MAX_SIZE = 2 ** 24;
 const MAX_LAYERS = 1024;
-/** Most tokens a round drafts, as in `GenerateOptions.draftLength`. */
-const MAX_DRAFT_LENGTH = 31;
 /** Kernels read rows as vec4. */
 const VECTOR = 4;
 
@@ -143,7 +141,7 @@ function readLayerSkip(fields: Fields, layers: number): LayerSkipSpec | undefine
   return (
     recipe && {
       exitLayer: recipe.integer("exit_layer", { min: 1, max: layers - 1 }),
-      draftLength: recipe.integer("num_speculations", { min: 1, max: MAX_DRAFT_LENGTH }),
+      draftLength: recipe.integer("num_speculations", { min: 1, max: MAX_SIZE }),
     }
   );
 }

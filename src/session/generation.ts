@@ -64,9 +64,14 @@ export class Generation implements AsyncIterable<GenerationPart> {
   readonly #context: GenerationContext;
   readonly #request: GenerationRequest;
   readonly #parts: AsyncGenerator<GenerationPart, void, void>;
+  /** Parts that `result()` ran and no loop has taken yet. */
+  readonly #untaken: GenerationPart[] = [];
+  /** The part under way. A loop and `result()` wait for the same one, so that parts keep their order. */
+  #pulling: Promise<void> | undefined;
   /** How it ended: `result()` tells, however it was consumed. */
   #outcome: { result: GenerationResult } | { error: unknown } | undefined;
 
+  /** @internal Use `model.generate`. */
   constructor(context: GenerationContext, request: GenerationRequest) {
     this.#context = context;
     this.#request = request;
@@ -74,33 +79,79 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   /**
-   * One part a round, the prefill's first. Leaving the loop ends the generation, as an abort does; a generation is
-   * iterated once.
+   * One part a round, the prefill's first. Leaving the loop ends the generation, as an abort does. A generation runs once:
+   * several loops share its parts.
    */
   [Symbol.asyncIterator](): AsyncIterator<GenerationPart, void, void> {
-    return this.#parts;
+    const done = { done: true, value: undefined } as const;
+    return {
+      next: async () => {
+        while (this.#untaken.length === 0 && !this.#outcome) await this.#pull();
+        const value = this.#untaken.shift();
+        if (value) return { done: false, value };
+        if (this.#outcome && "error" in this.#outcome) throw this.#outcome.error;
+        return done;
+      },
+      return: async () => {
+        await this.#end();
+        return done;
+      },
+    };
   }
 
   /**
-   * The whole result, after running what has not been iterated yet. After the loop was left early it is what there was
-   * by then, with `finishReason: "abort"`.
+   * The whole result, after running what has not run yet. After an abort, or when a loop was left early, it is what there
+   * was by then, with `finishReason: "abort"`.
    * @throws what the generation threw
    */
   async result(): Promise<GenerationResult> {
-    while (!(await this.#parts.next()).done);
-    if (this.#outcome && "error" in this.#outcome) throw this.#outcome.error;
-    return this.#outcome?.result ?? this.#result(this.#newTally());
+    while (!this.#outcome) await this.#pull();
+    if ("error" in this.#outcome) throw this.#outcome.error;
+    return this.#outcome.result;
+  }
+
+  /** Ends the generation and frees the model, whatever state it is in. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end();
+  }
+
+  /** Runs up to the next part. */
+  #pull(): Promise<void> {
+    this.#pulling ??= this.#parts
+      .next()
+      .then(
+        (step) => {
+          if (step.done) this.#outcome ??= { result: this.#result(this.#newTally()) };
+          else this.#untaken.push(step.value);
+        },
+        (error: unknown) => {
+          this.#outcome ??= { error };
+        },
+      )
+      .finally(() => {
+        this.#pulling = undefined;
+      });
+    return this.#pulling;
+  }
+
+  /** Waits for the round that runs, and lets nothing follow it. */
+  async #end(): Promise<void> {
+    await this.#parts.return();
+    this.#outcome ??= { result: this.#result(this.#newTally()) };
   }
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire } = this.#context;
     const { promptIds, plan, settings, signal } = this.#request;
     const tally = this.#newTally();
+    // An abort ends the generation also while nobody asks for the next part.
+    const end = () => void this.#end();
     let release: (() => void) | undefined;
     try {
       release = acquire();
+      signal?.addEventListener("abort", end, { once: true });
       const text = new StreamingDecoder(tokenizer, promptIds);
-      await scheduler.prepare(promptIds.length, plan);
+      await scheduler.prepare(plan);
 
       tally.prefillFrom = this.#counters();
       const prefillStart = performance.now();
@@ -110,11 +161,12 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
       let round: Round | undefined; // the prefill is none
       while (report) {
-        const ended = finishReasonOf(report);
-        if (ended) tally.finishReason = ended;
+        const { finished } = report;
+        if (finished !== RUNNING) tally.finishReason = finished === STOPPED ? "stop" : "length";
         tally.ids.push(...report.ids);
-        yield part(report, text, ended !== undefined, round);
-        if (ended || signal?.aborted) break;
+        if (report.ids.length > 0) yield part(report, text, finished !== RUNNING, round);
+        if (finished === FAILED) throw new NonFiniteLogitsError();
+        if (finished !== RUNNING || signal?.aborted) break;
 
         // Only the rounds' own time: a consumer that takes its time with a part does not make decoding look slow.
         const roundStart = performance.now();
@@ -123,12 +175,13 @@ export class Generation implements AsyncIterable<GenerationPart> {
         round = { drafted: report.drafted, accepted: report.accepted };
         tally.rounds.push(round);
       }
+      this.#outcome = { result: this.#result(tally) };
     } catch (error) {
       this.#outcome = { error };
-      throw error;
     } finally {
+      signal?.removeEventListener("abort", end);
       release?.();
-      this.#outcome ??= { result: this.#result(tally) };
+      this.#outcome ??= { result: this.#result(tally) }; // left early
     }
   }
 
@@ -179,13 +232,6 @@ export class Generation implements AsyncIterable<GenerationPart> {
       compileMs: pipelines.compileMs,
     };
   }
-}
-
-/** @throws NonFiniteLogitsError when the model produced no numbers to choose from */
-function finishReasonOf(report: Report): FinishReason | undefined {
-  if (report.finished === FAILED) throw new NonFiniteLogitsError();
-  if (report.finished === RUNNING) return undefined;
-  return report.finished === STOPPED ? "stop" : "length";
 }
 
 /** The stream's view of a report. The last part carries what the decoder still held back. */

@@ -53,6 +53,7 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
     }
     const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
     device = options.gpu ? await Device.open(options.gpu) : await Device.open(await defaultGpu(), gpuBackend());
+    signal?.throwIfAborted();
     const opened = device;
     const weights = await uploadWeights(opened, checkpoint, onProgress, signal);
     const model = await opened.allocating(
@@ -63,6 +64,7 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
     signal?.throwIfAborted();
     onProgress({ phase: "compile", loadedBytes: weightBytes, totalBytes: weightBytes });
     await model.prepare();
+    signal?.throwIfAborted();
     return model;
   } catch (error) {
     device?.dispose();

@@ -9,11 +9,11 @@ import { BusyError, ContextLengthError, DisposedError, InputError } from "../err
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { RowTable } from "../forward/row_table.ts";
-import type { Device } from "../gpu/device.ts";
+import type { Device, DeviceInfo } from "../gpu/device.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type { DeviceInfo, DrafterName, GenerateOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
+import type { DrafterName, GenerateOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
 import { requireInteger } from "./options.ts";
@@ -69,7 +69,7 @@ export class Model {
     this.defaults = {
       drafter: spec.layerSkip ? "layerskip" : "none",
       exitLayer: spec.layerSkip?.exitLayer ?? Math.max(1, Math.floor(spec.layers / 4)),
-      draftLength: spec.layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH,
+      draftLength: Math.min(spec.layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH, MAX_DRAFT_LENGTH),
     };
     this.#device = device;
     this.#tokenizer = tokenizer;
@@ -102,12 +102,17 @@ export class Model {
 
   /**
    * Compiles what a generation with these options needs, so that its first token does not wait for it. `load` has done so
-   * for the defaults; call it after changing `exitLayer` or `draftLength` where the first round's delay matters.
-   * @throws InputError | GpuError | DisposedError
+   * for the defaults; call it after changing `draftLength` where the first round's delay matters.
+   * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
-    if (this.#disposed) throw new DisposedError();
-    await this.#scheduler.prepare(1, this.#plan(options));
+    const plan = this.#plan(options);
+    const release = this.#acquire();
+    try {
+      await this.#scheduler.prepare(plan);
+    } finally {
+      release();
+    }
   }
 
   /**
@@ -126,6 +131,14 @@ export class Model {
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
+    if (typeof prompt !== "string" && !Array.isArray(prompt)) {
+      throw new InputError({
+        file: where,
+        field: "prompt",
+        found: typeof prompt,
+        expected: "a text or an array of ids",
+      });
+    }
     const promptIds = typeof prompt === "string" ? this.tokenize(prompt) : [...prompt];
     if (promptIds.length === 0) {
       throw new InputError({
@@ -176,7 +189,12 @@ export class Model {
     const exitLayer = requireInteger(where, "exitLayer", options.exitLayer ?? layers, 1, layers);
     const release = this.#acquire();
     try {
-      const logits = await score(this.#device, this.#forward, this.#table, ids, at, exitLayer, options.signal);
+      const logits = await score(this.#device, this.#forward, this.#table, {
+        ids,
+        at,
+        exitLayer,
+        signal: options.signal,
+      });
       return { ids: [...ids], at: [...at], logits };
     } finally {
       release();
@@ -196,11 +214,13 @@ export class Model {
   #plan(options: GenerateOptions): RoundPlan {
     const where = "generate";
     const { layers } = this.spec;
-    const drafter: string = options.drafter ?? this.defaults.drafter;
-    if (drafter === "none") return plainPlan(layers);
-    if (drafter !== "layerskip") {
+    // Who says how to draft wants drafts, whatever the checkpoint was trained for.
+    const asked = options.exitLayer !== undefined || options.draftLength !== undefined;
+    const drafter: string = options.drafter ?? (asked ? "layerskip" : this.defaults.drafter);
+    if (drafter !== "layerskip" && drafter !== "none") {
       throw new InputError({ file: where, field: "drafter", found: `'${drafter}'`, expected: "'layerskip' or 'none'" });
     }
+    if (drafter === "none" && !asked) return plainPlan(layers);
     if (layers < 2) {
       throw new InputError({
         file: where,
@@ -209,16 +229,12 @@ export class Model {
         expected: "2 layers or more",
       });
     }
-    return {
-      exitLayer: requireInteger(where, "exitLayer", options.exitLayer ?? this.defaults.exitLayer, 1, layers - 1),
-      draftLength: requireInteger(
-        where,
-        "draftLength",
-        options.draftLength ?? this.defaults.draftLength,
-        1,
-        MAX_DRAFT_LENGTH,
-      ),
+    const { exitLayer = this.defaults.exitLayer, draftLength = this.defaults.draftLength } = options;
+    const drafting: RoundPlan = {
+      exitLayer: requireInteger(where, "exitLayer", exitLayer, 1, layers - 1),
+      draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
     };
+    return drafter === "none" ? plainPlan(layers) : drafting;
   }
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {

@@ -42,7 +42,7 @@ async function open(url: string, signal?: AbortSignal): Promise<Source | undefin
     return openWhole(url, await request(url, undefined, signal), signal);
   }
   const head = await body(url, response, [0, Math.min(HEAD_BYTES, answer.size)], answer.size, signal);
-  return rangeSource(url, answer.size, head);
+  return rangeSource(url, answer.size, head, versionOf(response));
 }
 
 /** A file from an answer without ranges, or undefined where the answer is that there is none. */
@@ -156,8 +156,13 @@ function blobSource(url: string, blob: Blob): Source {
   };
 }
 
-/** A file read by range requests. `head` is its beginning. */
-function rangeSource(url: string, size: number, head: Uint8Array<ArrayBuffer>): Source {
+/** What tells one version of a file from another, where the server sends it. */
+function versionOf({ headers }: Response): string | undefined {
+  return headers.get("etag") ?? headers.get("last-modified") ?? undefined;
+}
+
+/** A file read by range requests. `head` is its beginning, `version` what it was then. */
+function rangeSource(url: string, size: number, head: Uint8Array<ArrayBuffer>, version: string | undefined): Source {
   /** Everything, once the server has stopped to give ranges. */
   let whole: Blob | undefined;
   return {
@@ -172,6 +177,11 @@ function rangeSource(url: string, size: number, head: Uint8Array<ArrayBuffer>): 
       if (length === 0) return new Uint8Array(0);
       if (whole) return slice(url, whole, offset, length);
       const response = await request(url, range, signal);
+      const now = versionOf(response);
+      if (response.ok && version && now && now !== version) {
+        await response.body?.cancel();
+        throw new SourceError(url, `was ${version} and is ${now} now: the file has changed, load it again`);
+      }
       if (response.status === 206 && !isPage(response) && !response.headers.has("content-encoding")) {
         return body(url, response, range, size, signal);
       }

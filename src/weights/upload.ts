@@ -7,6 +7,7 @@
 
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
 import { type FloatType, Interleave, interleaveShape } from "../kernels/interleave.ts";
 import type { TensorSpec } from "../model/spec.ts";
 import type { LoadProgress } from "../types.ts";
@@ -66,7 +67,7 @@ export async function uploadWeights(
   const matrix = (...parts: TensorSpec[]): GPUBuffer => {
     const bytes = parts.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 4), 0);
     const name = parts.map((part) => part.name).join(" + ");
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
     const buffer = device.ledger.allocate("weights", name, bytes, usage);
     matrices.push({ parts, buffer });
     return buffer;
@@ -86,7 +87,7 @@ export async function uploadWeights(
     return { embedding, layers, finalNorm, head: tensors.head ? matrix(tensors.head) : embedding };
   });
 
-  const uploader = new Uploader(device);
+  const uploader = await device.allocating("staging", STAGING_BYTES, () => new Uploader(device));
   try {
     let loadedBytes = 0;
     for (const { parts, buffer } of matrices) {
@@ -127,7 +128,7 @@ class Uploader {
 
   constructor(device: Device) {
     this.#device = device;
-    const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+    const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
     this.#shape = device.ledger.allocate("staging", "interleave shape", 16, UNIFORM | COPY_DST);
     this.#staging = device.ledger.allocate("staging", "chunk", STAGING_BYTES, STORAGE | COPY_DST);
   }
@@ -147,7 +148,7 @@ class Uploader {
     queue.writeBuffer(this.#shape, 0, shape);
     queue.writeBuffer(this.#staging, 0, bytes);
     const recorder = new Recorder(this.#device.handle, "lay weights");
-    const { group } = kernel.bind({ shape: this.#shape, source: this.#staging, weight });
+    const group = kernel.bind({ shape: this.#shape, source: this.#staging, weight });
     kernel.dispatch(recorder, group, rows);
     this.#device.submit(recorder);
     if (++this.#inFlight === CHUNKS_IN_FLIGHT) {
@@ -161,7 +162,7 @@ class Uploader {
     if (bytes <= this.#staging.size) return;
     const { ledger } = this.#device;
     ledger.release(this.#staging);
-    this.#staging = ledger.allocate("staging", "chunk", bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+    this.#staging = ledger.allocate("staging", "chunk", bytes, BufferUsage.STORAGE | BufferUsage.COPY_DST);
   }
 
   dispose(): void {

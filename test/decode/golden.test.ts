@@ -41,7 +41,7 @@ describe.each(cases)("case '$name'", ({ text, prompt, greedy, text_out, finish_r
   test("plain decoding gives the golden ids, text and finish reason", async () => {
     const result = await model.generate(prompt, { drafter: "none", maxTokens: greedy.length }).result();
     expect(result.ids).toEqual(greedy);
-    expect(result.text.trim()).toBe(text_out.trim());
+    expect(result.text).toBe(text_out);
     expect(result.finishReason).toBe(finish_reason);
     expect(result.rounds.every((round) => round.drafted === 0 && round.accepted === 0)).toBe(true);
   });
@@ -74,7 +74,7 @@ test("every exit layer has golden rounds in most cases", () => {
 
 describe("logits of case 'long'", () => {
   const { logits_ids, logits_at, logits } = cases.find((one) => one.name === "long")!;
-  test.each(Object.keys(logits!))("%s: within 1e-3", async (exit) => {
+  test.each(["full", "1", "2", "3", "4"])("%s: within 1e-3", async (exit) => {
     const exitLayer = exit === "full" ? undefined : Number(exit);
     const result = await model.score(logits_ids!, { at: logits_at!, ...(exitLayer && { exitLayer }) });
     for (const [i, row] of logits![exit]!.entries()) expect(maxAbsDiff(result.logits[i]!, row)).toBeLessThan(1e-3);

@@ -1,8 +1,9 @@
 /** Where generations end: the context, maxTokens, EOS, an abort. */
 
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ContextLengthError, InputError, load, type Model } from "../../src/index.ts";
-import { randomModelFolder, STORIES } from "../memory_folder.ts";
+import { memoryFolder, randomModelFolder, STORIES } from "../memory_folder.ts";
 import { ReferenceModel } from "../reference/model.ts";
 import { seeded } from "../reference/random.ts";
 
@@ -24,8 +25,11 @@ describe("a context that runs to the model's limit of 512", () => {
     expect(result.finishReason).toBe("length");
   });
 
-  test.each([1, 2, 3, 4, 5, 6, 7, 8, 15, 31])("draft length %i gives the same ids", async (draftLength) => {
-    const options = { drafter: "layerskip", exitLayer: 4, draftLength, ignoreEos: true } as const;
+  test.each([
+    ...[1, 2, 3, 4, 5, 6, 7, 8, 15, 31].map((draftLength) => [4, draftLength] as const),
+    ...[1, 2, 3].map((exitLayer) => [exitLayer, 5] as const),
+  ])("exit layer %i, draft length %i gives the same ids", async (exitLayer, draftLength) => {
+    const options = { drafter: "layerskip", exitLayer, draftLength, ignoreEos: true } as const;
     const result = await model.generate(PROMPT, options).result();
     expect(result.ids).toEqual(reference);
     expect(result.finishReason).toBe("length");
@@ -55,7 +59,12 @@ describe("maxTokens", () => {
       const result = await model.generate(PROMPT, { draftLength, maxTokens }).result();
       expect(result.ids).toEqual(plain.ids);
       expect(result.finishReason).toBe("length");
-      expect(result.rounds.every((round) => round.drafted < maxTokens)).toBe(true);
+      let wanted = maxTokens - 1; // the prefill emitted one
+      for (const { drafted, accepted } of result.rounds) {
+        expect(drafted).toBe(Math.min(draftLength, wanted - 1));
+        wanted -= accepted + 1;
+      }
+      expect(wanted).toBe(0);
     }
   });
 });
@@ -99,6 +108,29 @@ describe("an abort", () => {
     expect(ids).toEqual(plain.ids);
   });
 
+  test("while nobody asks for the next part frees the model", async () => {
+    const controller = new AbortController();
+    const generation = model.generate(PROMPT, { draftLength: 2, signal: controller.signal });
+    const parts = generation[Symbol.asyncIterator]();
+    const { value } = await parts.next();
+    controller.abort();
+    const { ids, finishReason } = await generation.result();
+    expect([ids, finishReason]).toEqual([value?.ids, "abort"]);
+    expect((await model.generate(PROMPT, { maxTokens: 1 }).result()).ids).toEqual(ids);
+  });
+
+  test("in the middle of a round keeps that round, and ends there", async () => {
+    const controller = new AbortController();
+    const generation = model.generate(PROMPT, { draftLength: 4, signal: controller.signal });
+    const parts = generation[Symbol.asyncIterator]();
+    await parts.next();
+    const round = parts.next();
+    controller.abort();
+    expect((await round).value?.round?.drafted).toBe(4);
+    expect((await parts.next()).done).toBe(true);
+    expect((await generation.result()).rounds.length).toBe(1);
+  });
+
   test("before the start emits nothing", async () => {
     const result = await model.generate(PROMPT, { signal: AbortSignal.abort() }).result();
     expect(result).toMatchObject({ ids: [], text: "", finishReason: "abort", rounds: [] });
@@ -108,6 +140,24 @@ describe("an abort", () => {
 describe("what cannot be generated from", () => {
   test("no tokens", () => {
     expect(() => model.generate([])).toThrow(InputError);
+  });
+
+  test("an empty text, for a tokenizer without BOS", async () => {
+    const tokenizer = JSON.parse(readFileSync(`${STORIES}tokenizer.json`, "utf8")) as object;
+    const bytes = (name: string) => Uint8Array.from(readFileSync(`${STORIES}${name}`));
+    await using without = await load(
+      memoryFolder("without-bos", {
+        "config.json": bytes("config.json"),
+        "model.safetensors": bytes("model.safetensors"),
+        "tokenizer.json": new TextEncoder().encode(JSON.stringify({ ...tokenizer, post_processor: null })),
+      }),
+    );
+    expect(without.tokenize("")).toEqual([]);
+    expect(() => without.generate("")).toThrow(/prompt: found no tokens, expected at least one/);
+  });
+
+  test("neither text nor ids", () => {
+    expect(() => model.generate(undefined as unknown as string)).toThrow(/prompt: found undefined, expected a text/);
   });
 
   test("an empty text is the tokenizer's BOS alone", async () => {
@@ -127,6 +177,8 @@ describe("what cannot be generated from", () => {
     ["draftLength", { draftLength: 0 }],
     ["draftLength", { draftLength: 32 }],
     ["drafter", { drafter: "medusa" as "none" }],
+    ["exitLayer", { drafter: "none" as const, exitLayer: 99 }],
+    ["draftLength", { drafter: "none" as const, draftLength: -3 }],
   ])("%s out of range, naming it", (field, options) => {
     expect(() => model.generate(PROMPT, options)).toThrow(new RegExp(`generate: ${field}: found`));
   });

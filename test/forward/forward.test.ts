@@ -15,7 +15,12 @@ import { Random, randomSeed, seeded } from "../reference/random.ts";
 /** Logits after `exitLayer` layers at every position of `ids`, computed `rowsPerPass` rows at a time. */
 function logits(engine: Engine, ids: number[], exitLayer: number, rowsPerPass?: number): Promise<Float32Array[]> {
   const at = ids.map((_, position) => position);
-  return score(engine.device, engine.forward, engine.table, ids, at, exitLayer, undefined, rowsPerPass);
+  return score(engine.device, engine.forward, engine.table, {
+    ids,
+    at,
+    exitLayer,
+    ...(rowsPerPass && { rowsPerPass }),
+  });
 }
 
 const bits = (row: Float32Array) => new Uint32Array(row.buffer, row.byteOffset, row.length);

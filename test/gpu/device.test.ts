@@ -84,7 +84,7 @@ describe("submissions and readbacks", () => {
     const device = await open();
     const kernel = await increment(device);
     const [data, read] = [storage(device, "data"), readback(device)];
-    const { group } = kernel.bind({ shape: uniform(device, 64), data });
+    const group = kernel.bind({ shape: uniform(device, 64), data });
     const results: Uint32Array[] = [];
     for (let i = 1; i <= 3; i++) {
       const recorder = new Recorder(device.handle, "round");
@@ -110,7 +110,7 @@ describe("submissions and readbacks", () => {
     const device = await open();
     const kernel = await increment(device);
     const [data, read] = [storage(device, "data"), readback(device, 48)];
-    const { group } = kernel.bind({ shape: uniform(device, 64), data });
+    const group = kernel.bind({ shape: uniform(device, 64), data });
     const recorder = new Recorder(device.handle, "test");
     for (let i = 0; i < 3; i++) {
       kernel.record(recorder, group, undefined, [1]);
@@ -126,7 +126,7 @@ describe("an error in a submission surfaces at the read, by name", () => {
   async function failing(device: Device, shapeBytes: number, spoil: (data: GPUBuffer) => void): Promise<GpuError> {
     const kernel = await increment(device);
     const [data, read] = [storage(device, "spoilt data"), readback(device)];
-    const { group } = kernel.bind({ shape: uniform(device, shapeBytes), data });
+    const group = kernel.bind({ shape: uniform(device, shapeBytes), data });
     const recorder = new Recorder(device.handle, "the round");
     kernel.record(recorder, group, undefined, [1]);
     recorder.copy(data, 0, read, 0, 16);
@@ -134,7 +134,7 @@ describe("an error in a submission surfaces at the read, by name", () => {
     device.submit(recorder);
     const error = await refusal(device.read(read, 16));
     expect(error).toBeInstanceOf(GpuError);
-    expect(() => device.check(), "and stays").toThrow(GpuError);
+    expect(() => device.check(), "and is told once").not.toThrow();
     expect(device.readbacks).toBe(0);
     return error as GpuError;
   }
@@ -156,7 +156,7 @@ describe("an error in a submission surfaces at the read, by name", () => {
     const device = await open();
     const kernel = await increment(device);
     const read = readback(device);
-    const { group } = kernel.bind({ shape: storage(device, "no uniform", 64), data: storage(device, "data") });
+    const group = kernel.bind({ shape: storage(device, "no uniform", 64), data: storage(device, "data") });
     const recorder = new Recorder(device.handle, "the round");
     kernel.record(recorder, group, undefined, [1]);
     // The device may know of it before the submission or only after it.
@@ -235,7 +235,7 @@ describe("a lost device", () => {
     const device = await open();
     const kernel = await increment(device);
     const [data, read] = [storage(device, "data"), readback(device)];
-    const { group } = kernel.bind({ shape: uniform(device, 64), data });
+    const group = kernel.bind({ shape: uniform(device, 64), data });
     const recorder = new Recorder(device.handle, "round");
     kernel.record(recorder, group, undefined, [1]);
     recorder.copy(data, 0, read, 0, 16);
@@ -249,7 +249,7 @@ describe("a lost device", () => {
     const device = await open();
     const kernel = await increment(device);
     const [data, read] = [storage(device, "data"), readback(device)];
-    const { group } = kernel.bind({ shape: uniform(device, 64), data });
+    const group = kernel.bind({ shape: uniform(device, 64), data });
     const recorder = new Recorder(device.handle, "round");
     kernel.record(recorder, group, undefined, [1]);
     recorder.copy(data, 0, read, 0, 16);

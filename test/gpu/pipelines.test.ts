@@ -155,7 +155,7 @@ describe("pipelines", () => {
 test("a kernel that is recorded before it is prepared is refused by name, and nothing is recorded", async () => {
   const kernel = new Kernel<keyof typeof BINDINGS>(device, SCALE, { FACTOR: 2, OFFSET: "0.0" });
   const usage = GPUBufferUsage.STORAGE;
-  const { group } = kernel.bind({
+  const group = kernel.bind({
     input: device.ledger.allocate("test", "input", 16, usage),
     output: device.ledger.allocate("test", "output", 16, usage),
   });

@@ -37,6 +37,14 @@ describe("unroll", () => {
     expect(unroll("// unroll\nfor (var r = 0u; r < M; r++) { x; }", { M: 0 }).trim()).toBe("");
   });
 
+  test.each([
+    "// unroll\nfor (var r = 1u; r < M; r++) { x; }",
+    "// unroll\nfor (var r = 0u; r < 2u * M; r++) { x; }",
+    "// unroll\nx;\n// unroll\nfor (var r = 0u; r < M; r++) { x; }",
+  ])("refuses a mark before anything else", (code) => {
+    expect(() => unroll(code, { M: 2 })).toThrow(/stands before a loop of another form/);
+  });
+
   test("names the bound that is no constant", () => {
     const code = "// unroll\nfor (var r = 0u; r < rows; r++) { x; }";
     expect(() => unroll(code, { M: 2 })).toThrow(/its bound rows is no constant/);

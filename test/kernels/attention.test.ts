@@ -62,7 +62,7 @@ describe("attention/rope_kv", () => {
         const qkv = bench.upload("qkv", input);
         const keys = bench.output("keys", contextLength * kvHeads * headDim);
         const values = bench.output("values", contextLength * kvHeads * headDim);
-        const { group } = kernel.bind({
+        const group = kernel.bind({
           range: bench.ranges({ first: 0, count: 0 }, range),
           shape: bench.uniform("shape", ropeKvShape(shape)),
           rows: bench.rows(rows),

@@ -127,8 +127,8 @@ export async function attend(
   };
   const cache = { keys: bench.upload("keys", keys), values: bench.upload("values", values) };
   const attended = bench.output("attended", ROWS * heads * headDim);
-  const first = chunks.bind({ ...shared, ...cache, qkv: bench.upload("qkv", qkv) }).group;
-  const second = merge.bind({ ...shared, attended }).group;
+  const first = chunks.bind({ ...shared, ...cache, qkv: bench.upload("qkv", qkv) });
+  const second = merge.bind({ ...shared, attended });
   const set = rowSet(1, count, end);
   const [result] = await bench.run((recorder) => {
     chunks.dispatch(recorder, first, set, shape);

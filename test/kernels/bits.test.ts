@@ -177,7 +177,7 @@ describe("attention", () => {
         values: bench.output("values", contextLength * CACHE_WIDTH),
       });
       const [together, alone] = [state(), state()];
-      const groups = [together, alone].map((buffers) => kernel.bind({ ...shared, ...buffers }).group);
+      const groups = [together, alone].map((buffers) => kernel.bind({ ...shared, ...buffers }));
       const [qkv, keys, values, qkvAlone, keysAlone, valuesAlone] = await bench.run(
         (recorder) => {
           kernel.dispatch(recorder, groups[0]!, rowSet(0, ROWS), SHAPE);

@@ -24,7 +24,7 @@ async function embed(
   const hidden = bench.output("hidden", ROWS * hiddenSize);
   const kernel = new Embedding(bench.device);
   await kernel.prepare();
-  const { group } = kernel.bind({
+  const group = kernel.bind({
     range: bench.ranges({ first: 0, count: 0 }, range),
     shape: bench.uniform("shape", embeddingShape(hiddenSize, vocabSize)),
     rows: bench.rows(tokens.map((token) => ({ token }))),

@@ -3,7 +3,7 @@ import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import { BUCKETS, bucketFor, FewRowMatmul, type MatmulForm } from "../../src/kernels/few_row_matmul.ts";
-import { type Random, seeded } from "../reference/random.ts";
+import { Random, seeded } from "../reference/random.ts";
 import { expectUntouchedOutside, expectWithin, floats, interleaved, openBench, type Range, rowSet } from "./harness.ts";
 import {
   expectProducts,
@@ -132,23 +132,45 @@ describe("few-row matmul", () => {
     );
   });
 
-  test(
-    "a bucket that was not prepared is refused by name, not run wrongly",
-    seeded(async (random) => {
-      const matmul = new FewRowMatmul(bench.device, "store");
-      await matmul.prepare(1);
-      const case_ = randomCase(random, "store", 4, 4);
-      const output = uploadOutput(bench, case_, { first: 0, count: 0 });
-      const bound = matmul.bind({ ...uploadCase(bench, case_, [{ first: 0, count: 1 }]), output }, 4);
-      const recorder = new Recorder(bench.device.handle, "unprepared");
-      expect(() => matmul.record(recorder, bound, rowSet(0, 2))).toThrow(GpuError);
-      expect(() => matmul.record(recorder, bound, rowSet(0, 2))).toThrow(
-        "matmul/store: the kernel was recorded before",
-      );
-      expect(recorder.dispatches).toBe(0);
-      expect(() => matmul.record(recorder, bound, rowSet(0, 1))).not.toThrow();
-      recorder.finish();
-    }),
+  test("nothing is recorded before it is prepared: it is refused by name", () => {
+    const matmul = new FewRowMatmul(bench.device, "store");
+    const case_ = randomCase(new Random(1), "store", 4, 4);
+    const output = uploadOutput(bench, case_, { first: 0, count: 0 });
+    const bound = matmul.bind({ ...uploadCase(bench, case_, [{ first: 0, count: 1 }]), output }, 4);
+    const recorder = new Recorder(bench.device.handle, "unprepared");
+    const record = () => matmul.record(recorder, bound, rowSet(0, 2));
+    expect(record).toThrow(GpuError);
+    expect(record).toThrow("matmul/store: the kernel was recorded before");
+    expect(recorder.dispatches).toBe(0);
+    recorder.finish();
+  });
+
+  test.each([[[1]], [[1, 16]], [[1, 4]], [[1, 4, 16]]])(
+    "with buckets %j compiled, and no others, five rows still come out right",
+    (compiled) =>
+      seeded(async (random) => {
+        const matmul = new FewRowMatmul(bench.device, "store");
+        for (const bucket of compiled) await matmul.prepare(bucket);
+        const range = { first: 2, count: 5 };
+        const case_ = randomCase(random, "store", 64, 70);
+        const output = uploadOutput(bench, case_, range);
+        const bound = matmul.bind({ ...uploadCase(bench, case_, [range]), output }, case_.N);
+        let rowsOfGroups = 0;
+        const [actual] = await bench.run((recorder) => {
+          const spied = Object.create(recorder, {
+            dispatch: {
+              value: (...call: Parameters<Recorder["dispatch"]>) => {
+                rowsOfGroups = call[3][1] ?? 1;
+                recorder.dispatch(...call);
+              },
+            },
+          }) as Recorder;
+          matmul.record(spied, bound, rowSet(0, 5));
+        }, output);
+        expectProducts(actual, case_, range);
+        // Slabs: five of 1 row, two of 4, or one of 16.
+        expect(rowsOfGroups).toBe(compiled.includes(16) ? 1 : compiled.includes(4) ? 2 : 5);
+      })(),
   );
 
   test("a tie inside a workgroup's ids goes to the lowest, and the next one is not an id beyond the vocabulary", async () => {

@@ -17,7 +17,7 @@ async function lay(
   const kernel = new Interleave(bench.device, type);
   await kernel.prepare();
   const weight = bench.output("weight", columns * K);
-  const { group } = kernel.bind({
+  const group = kernel.bind({
     shape: bench.uniform("shape", interleaveShape(rows, K, firstColumn, columns)),
     source: bench.upload("source", new Uint32Array(source.buffer)),
     weight,

@@ -93,7 +93,7 @@ describe("layer_skip/plan", () => {
     const state = bench.output("state", STATE_BYTES / 4);
     const rows = bench.output("rows", rowsBytes / 4);
     const ranges = bench.output("ranges", rangesBytes / 4);
-    const { group } = kernel.bind({ settings, state, rows, ranges });
+    const group = kernel.bind({ settings, state, rows, ranges });
     const record = (recorder: Recorder) => {
       for (const i of cases.keys()) {
         recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
@@ -231,7 +231,7 @@ async function accept(rounds: readonly Round[]): Promise<{ state: State; report:
   const report = bench.output("report", REPORT_BYTES / 4);
   // Range i is that of round i.
   const range = bench.ranges(...rounds.map(({ first, targets }) => ({ first, count: targets.length })));
-  const { group } = kernel.bind({ range, settings, rows, targets, state, report });
+  const group = kernel.bind({ range, settings, rows, targets, state, report });
   const record = (recorder: Recorder) => {
     for (const i of rounds.keys()) {
       recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
@@ -410,7 +410,7 @@ describe("plan and accept, round after round without the host", () => {
         const allDrafts = bench.upload("all drafts", packed(drafts, ROW_CAPACITY));
         const allTargets = bench.upload("all targets", packed(targets, ROW_CAPACITY));
         const allReports = bench.output("all reports", (ROUNDS * REPORT_BYTES) / 4);
-        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges }).group;
+        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges });
         const acceptGroup = accept.bind({
           range: ranges,
           settings: settingsBuffer,
@@ -418,7 +418,7 @@ describe("plan and accept, round after round without the host", () => {
           targets: targetBuffer,
           state,
           report,
-        }).group;
+        });
         const record = (recorder: Recorder) => {
           for (let round = 0; round < ROUNDS; round++) {
             plan.dispatch(recorder, planGroup);
@@ -506,8 +506,8 @@ async function select(rows: readonly Logits[]): Promise<{ targets: number[]; dra
     },
     vocabSize,
   );
-  const targetGroup = selectTarget.bind({ range, shape, candidates, targets }).group;
-  const draftGroup = selectDraft.bind({ range, shape, candidates, rows: table }).group;
+  const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
+  const draftGroup = selectDraft.bind({ range, shape, candidates, rows: table });
   const acceptGroup = acceptKernel.bind({
     range,
     settings: bench.uniform("settings", encodeSettings(settings)),
@@ -515,7 +515,7 @@ async function select(rows: readonly Logits[]): Promise<{ targets: number[]; dra
     targets,
     state,
     report,
-  }).group;
+  });
   const [targetWords, tableWords, reportWords] = await bench.run(
     (recorder) => {
       head.record(recorder, bound, rowSet(0, count));
@@ -626,8 +626,8 @@ describe("layer_skip/select_draft and select_target", () => {
         const candidates = bench.upload("candidates", words);
         const targets = bench.output("targets", ROW_CAPACITY);
         const rows = bench.output("rows", ROW_CAPACITY * 4);
-        const targetGroup = selectTarget.bind({ range, shape, candidates, targets }).group;
-        const draftGroup = selectDraft.bind({ range, shape, candidates, rows }).group;
+        const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
+        const draftGroup = selectDraft.bind({ range, shape, candidates, rows });
         const [targetWords, rowsWords] = await bench.run(
           (recorder) => {
             selectTarget.dispatch(recorder, targetGroup, rowSet(0, 11));
@@ -646,8 +646,8 @@ describe("layer_skip/select_draft and select_target", () => {
           bench.output("targets", ROW_CAPACITY),
           bench.output("rows", ROW_CAPACITY * 4),
         ];
-        const emptyTarget = selectTarget.bind({ range, shape, candidates, targets: untouched }).group;
-        const emptyDraft = selectDraft.bind({ range, shape, candidates, rows: untouchedRows }).group;
+        const emptyTarget = selectTarget.bind({ range, shape, candidates, targets: untouched });
+        const emptyDraft = selectDraft.bind({ range, shape, candidates, rows: untouchedRows });
         const [noTargets, noRows] = await bench.run(
           (recorder) => {
             selectTarget.dispatch(recorder, emptyTarget, rowSet(2, 2));

@@ -26,7 +26,7 @@ async function norm(
   const normed = bench.output("normed", hidden.length);
   const kernel = new RmsNorm(bench.device);
   await kernel.prepare();
-  const { group } = kernel.bind({
+  const group = kernel.bind({
     range: bench.ranges({ first: 0, count: 0 }, range),
     shape: bench.uniform("shape", rmsNormShape(weight.length, epsilon)),
     hidden: bench.upload("hidden", hidden),

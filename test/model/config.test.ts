@@ -124,7 +124,6 @@ describe("damaged configs", () => {
     ["layerskip.exit_layer", { layerskip: { num_speculations: 4 } }],
     ["layerskip.exit_layer", { layerskip: { exit_layer: 5, num_speculations: 4 } }],
     ["layerskip.exit_layer", { layerskip: { exit_layer: 0, num_speculations: 4 } }],
-    ["layerskip.num_speculations", { layerskip: { exit_layer: 2, num_speculations: 32 } }],
     ["layerskip.num_speculations", { layerskip: { exit_layer: 2, num_speculations: 0 } }],
   ];
   test.each(cases)("%s of %j is named as damaged", (field, changes) => {

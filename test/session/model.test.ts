@@ -7,6 +7,7 @@ import {
   DisposedError,
   FileFormatError,
   type GenerationPart,
+  GpuUnavailableError,
   InputError,
   load,
   NonFiniteLogitsError,
@@ -77,6 +78,26 @@ describe("the stream", () => {
     expect(whole.ids.slice(0, seen.length)).toEqual(seen);
   });
 
+  test("a loop and result() at the same time: the loop sees every part, in order", async () => {
+    await using model = await load(STORIES);
+    const generation = model.generate("Once upon a time", { maxTokens: 30 });
+    const [parts, result] = await Promise.all([collect(generation), generation.result()]);
+    expect(parts.flatMap((part) => part.ids)).toEqual(result.ids);
+    expect(result.ids.length).toBe(30);
+  });
+
+  test("a generation can be disposed of in any state", async () => {
+    await using model = await load(STORIES);
+    {
+      await using generation = model.generate("Once upon a time");
+      await generation[Symbol.asyncIterator]().next();
+    }
+    await using never = model.generate("Once upon a time", { maxTokens: 3 });
+    await never[Symbol.asyncDispose]();
+    expect((await never.result()).finishReason).toBe("abort");
+    expect((await model.generate("Once upon a time", { maxTokens: 3 }).result()).ids.length).toBe(3);
+  });
+
   test("result() rejects with what the stream threw", async () => {
     const model = await load(STORIES);
     const generation = model.generate("Once upon a time");
@@ -92,7 +113,7 @@ describe("the stream", () => {
       const { rounds, stats } = await model.generate("Once upon a time", { drafter, maxTokens: 50 }).result();
       expect(stats.submits).toBe(rounds.length);
       expect(stats.readbacks).toBe(rounds.length);
-      expect(stats.readbackBytes / stats.readbacks).toBeLessThan(512);
+      expect(stats.readbackBytes).toBe(276 * rounds.length);
       expect(stats.prefillSubmits).toBe(1);
       expect(stats.acceptanceRate).toBe(stats.drafted ? stats.accepted / stats.drafted : 0);
     }
@@ -106,6 +127,7 @@ describe("one at a time", () => {
     await first.next();
     await expect(model.generate("Once").result()).rejects.toBeInstanceOf(BusyError);
     await expect(model.score([1, 2])).rejects.toBeInstanceOf(BusyError);
+    await expect(model.prepare({ draftLength: 15 })).rejects.toBeInstanceOf(BusyError);
     await first.return?.();
     expect((await model.generate("Once", { maxTokens: 2 }).result()).ids.length).toBe(2);
   });
@@ -122,6 +144,14 @@ describe("disposal", () => {
     expect(model.memory()).toEqual({ buffers: 0, bytes: 0, byOwner: {} });
     expect(() => model.generate("Once")).toThrow(DisposedError);
     await expect(model.score([1])).rejects.toBeInstanceOf(DisposedError);
+  });
+
+  test("in the middle of scoring leaves no buffer behind", async () => {
+    const model = await load(STORIES);
+    const scoring = model.score([1, 403]);
+    await model.dispose();
+    await expect(scoring).rejects.toBeInstanceOf(DisposedError);
+    expect(model.memory().buffers).toBe(0);
   });
 
   test("in the middle of a generation ends it with a DisposedError", async () => {
@@ -210,6 +240,58 @@ describe("what goes wrong on the way", () => {
     const controller = new AbortController();
     const loading = load(STORIES, { signal: controller.signal, onProgress: () => controller.abort(reason) });
     await expect(loading).rejects.toBe(reason);
+  });
+
+  test("an abort in the last phase of a load, while pipelines compile, rejects too", async () => {
+    const reason = new Error("too late");
+    const controller = new AbortController();
+    const loading = load(STORIES, {
+      signal: controller.signal,
+      onProgress: ({ phase }) => phase === "compile" && queueMicrotask(() => controller.abort(reason)),
+    });
+    await expect(loading).rejects.toBe(reason);
+  });
+
+  test("no GPU, or one that gives no device, is a GpuUnavailableError that says why", async () => {
+    const gpu = (requestAdapter: () => Promise<unknown>) => ({ requestAdapter }) as unknown as GPU;
+    const refusing = { limits: {}, requestDevice: () => Promise.reject(new Error("out of devices")) };
+    for (const [broken, reason] of [
+      [gpu(async () => null), /no GPU adapter/],
+      [gpu(() => Promise.reject(new Error("blocked"))), /asking for a GPU adapter failed: blocked/],
+      [gpu(async () => refusing), /asking the adapter for a device failed: out of devices/],
+    ] as const) {
+      const failure = await load(STORIES, { gpu: broken }).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(GpuUnavailableError);
+      expect(String(failure)).toMatch(reason);
+    }
+  });
+
+  test("tokens that the full model agreed with before its logits broke are still given", async () => {
+    // Id 300 is harmless to embed, but a NaN in the last layer's path only where it is attended to cannot be made from
+    // weights alone; so the embedding of one id is NaN, and the story is made to reach it.
+    const tensors = readTensors(STORIES);
+    await using sound = await load(STORIES);
+    const { ids } = await sound.generate("Once upon a time", { drafter: "none", maxTokens: 12 }).result();
+    const seen = new Set([1, 403, 407, 261, 378]);
+    const at = ids.findIndex((id) => !seen.has(id) && ids.indexOf(id) > 3);
+    const embedding = tensors.get("model.embed_tokens.weight")!.values;
+    tensors.set("lm_head.weight", { shape: [512, 64], values: embedding.slice() });
+    embedding.fill(Number.NaN, ids[at]! * 64, (ids[at]! + 1) * 64);
+    const config = JSON.parse(new TextDecoder().decode(await read("config.json"))) as object;
+    const folder = memoryFolder("breaks-off", {
+      "config.json": new TextEncoder().encode(JSON.stringify({ ...config, tie_word_embeddings: false })),
+      "tokenizer.json": await read("tokenizer.json"),
+      "model.safetensors": safetensors(tensors),
+    });
+    await using model = await load(folder);
+    for (const options of [{ drafter: "none" }, { exitLayer: 4, draftLength: 6 }] as const) {
+      const given: number[] = [];
+      const failure = await (async () => {
+        for await (const part of model.generate("Once upon a time", options)) given.push(...part.ids);
+      })().catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(NonFiniteLogitsError);
+      expect(given).toEqual(ids.slice(0, at + 1));
+    }
   });
 
   test("more EOS ids than the GPU's state holds are refused", async () => {

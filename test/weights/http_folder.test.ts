@@ -225,6 +225,14 @@ describe("failures", () => {
     expect(await failure(source.read(100_000, 10))).toEqual(sourceError(/did the file change/));
   });
 
+  test.each(["etag", "last-modified"])("a file of the same size that is another one by its %s", async (header) => {
+    const source = await open((file, range, url) => {
+      const answer = honouringRanges(file, range, url);
+      return { ...answer, headers: { ...answer.headers, [header]: range![0] > 0 ? '"new"' : '"old"' } };
+    });
+    expect(await failure(source.read(100_000, 10))).toEqual(sourceError(/was "old" and is "new" now/));
+  });
+
   test("a server that stops giving ranges still gives right bytes, or an error where the file changed", async () => {
     const stopping =
       (grown: Uint8Array): Behaviour =>
