@@ -8,13 +8,14 @@ import type { RowTable } from "../forward/row_table.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
-import { NONE, ROW_CAPACITY, RUNNING } from "../kernels/constants.ts";
+import { ROW_CAPACITY } from "../kernels/constants.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import {
   Accept,
   candidatesShape,
   decodeReport,
   encodeSettings,
+  initialState,
   Plan,
   REPORT_BYTES,
   type Report,
@@ -74,7 +75,7 @@ export class RoundState {
   /** Begins a generation: nothing committed, nothing emitted. */
   begin(settings: RoundSettings): void {
     const { queue } = this.#device.handle;
-    queue.writeBuffer(this.#state, 0, new Uint32Array([0, NONE, 0, RUNNING]));
+    queue.writeBuffer(this.#state, 0, initialState());
     queue.writeBuffer(this.#settings, 0, encodeSettings(settings));
   }
 

@@ -6,16 +6,9 @@
 
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
-import {
-  NONE,
-  RANGE_BYTES,
-  RANGE_CHUNK,
-  RANGE_COUNT,
-  RANGE_LAST,
-  ROW_BYTES,
-  ROW_CAPACITY,
-} from "../kernels/constants.ts";
+import { RANGE_BYTES, RANGE_CHUNK, RANGE_COUNT, RANGE_LAST, ROW_BYTES, ROW_CAPACITY } from "../kernels/constants.ts";
 import type { RowSet } from "../kernels/kernel.ts";
+import { chainOf, encodeRanges, encodeRows } from "../kernels/rows.ts";
 
 export class RowTable {
   /** `[ROW_CAPACITY]` Row */
@@ -33,21 +26,20 @@ export class RowTable {
   }
 
   /**
-   * Makes the table hold a run of tokens at positions `start`, `start + 1`, ... (a chain), for the next submission.
+   * Makes the table hold a run of tokens at positions `start`, `start + 1`, ..., for the next submission.
    * @param ids at most `ROW_CAPACITY`
    * @returns the rows of all of them, and of the last one alone
    */
   writeChunk(ids: readonly number[], start: number): { chunk: RowSet; last: RowSet } {
+    const { queue } = this.#device.handle;
     const end = start + ids.length;
-    const rows = new Uint32Array((ids.length * ROW_BYTES) / 4);
-    for (const [i, id] of ids.entries()) rows.set([id, start + i, start + i, i === 0 ? NONE : i - 1], i * 4);
-    this.#device.handle.queue.writeBuffer(this.rows, 0, rows);
-    this.#writeRange(RANGE_CHUNK, 0, ids.length, end);
-    this.#writeRange(RANGE_LAST, ids.length - 1, 1, end);
+    queue.writeBuffer(this.rows, 0, encodeRows(chainOf(ids, start)));
+    // RANGE_LAST follows RANGE_CHUNK.
+    const ranges = encodeRanges([
+      { first: 0, count: ids.length, linear: end },
+      { first: ids.length - 1, count: 1, linear: end },
+    ]);
+    queue.writeBuffer(this.ranges, RANGE_CHUNK * RANGE_BYTES, ranges);
     return { chunk: { range: RANGE_CHUNK, count: ids.length, end }, last: { range: RANGE_LAST, count: 1, end } };
-  }
-
-  #writeRange(range: number, first: number, count: number, linear: number): void {
-    this.#device.handle.queue.writeBuffer(this.ranges, range * RANGE_BYTES, new Uint32Array([first, count, linear]));
   }
 }

@@ -14,7 +14,16 @@ import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, ROW_CAPACITY, STATE_CONSTANTS, WORKGROUP } from "./constants.ts";
+import {
+  COMMON_CONSTANTS,
+  EOS_CAPACITY,
+  FAILED,
+  NONE,
+  ROW_CAPACITY,
+  RUNNING,
+  STATE_CONSTANTS,
+  WORKGROUP,
+} from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 
 const PLAN_BINDINGS = { settings: "uniform", state: "read", rows: "read-write", ranges: "read-write" } as const;
@@ -48,6 +57,11 @@ export const STATE_BYTES = 16;
 export const SETTINGS_BYTES = 16 + EOS_CAPACITY * 4;
 /** Bytes of `Report`: all that a round reads back. */
 export const REPORT_BYTES = (5 + 2 * ROW_CAPACITY) * 4;
+
+/** Contents of `State` before the prefill: nothing committed, nothing emitted. */
+export function initialState(): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([0, NONE, 0, RUNNING]);
+}
 
 /** What a generation asks of its rounds. */
 export interface RoundSettings {

@@ -8,9 +8,10 @@
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
-import { RANGE_BYTES, WORKGROUP } from "./constants.ts";
+import { WORKGROUP } from "./constants.ts";
 import { columnsOf, type MATMUL_BINDINGS, type MatmulForm, matmulShape } from "./few_row_matmul.ts";
 import { groups, type Kernel } from "./kernel.ts";
+import { encodeRanges } from "./rows.ts";
 
 type MatmulKernel = Kernel<keyof typeof MATMUL_BINDINGS>;
 
@@ -42,9 +43,8 @@ export async function matchesOneRowTwin(
   const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
   const { ledger, handle } = device;
   // The one-row passes take the ranges 0 .. count - 1, the many-row pass the last one.
-  const ranges = new Uint32Array(((count + 1) * RANGE_BYTES) / 4);
-  for (let r = 0; r < count; r++) ranges.set([r, 1], (r * RANGE_BYTES) / 4);
-  ranges.set([0, count], (count * RANGE_BYTES) / 4);
+  const alonePasses = Array.from({ length: count }, (_, r) => ({ first: r, count: 1, linear: 0 }));
+  const ranges = encodeRanges([...alonePasses, { first: 0, count, linear: 0 }]);
 
   const filled = (name: string, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, usage: number) => {
     const buffer = ledger.allocate(OWNER, name, data.byteLength, usage | COPY_DST);
