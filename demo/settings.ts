@@ -99,7 +99,7 @@ export class SettingsForm {
     this.#exitLayer.setAttribute("aria-valuetext", `${exitLayer} of ${layers}`);
     this.#draftLengthValue.textContent = String(draftLength);
     this.#exitLayerHint.textContent = drafting
-      ? `${counted(exitLayer, "layer")} ${exitLayer === 1 ? "drafts" : "draft"}, the other ${layers - exitLayer} verify.`
+      ? `${counted(exitLayer, "layer")} ${exitLayer === 1 ? "drafts" : "draft"}, the other ${layers - exitLayer} ${layers - exitLayer === 1 ? "verifies" : "verify"}.`
       : `All ${layers} layers run for every token.`;
     this.#diagram.show(layers, drafting ? exitLayer : 0);
     this.#summary.textContent = drafting ? `LayerSkip, exit ${exitLayer}, draft ${draftLength}` : "plain decoding";

@@ -7,11 +7,12 @@
 
 /** Base of all errors of this library. Switch on `code`; the message is for people. */
 export class LayerLeapError extends Error {
+  /** The class's name, also where a minifier has renamed the class. */
+  override readonly name: string = "LayerLeapError";
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
-    this.name = new.target.name;
     this.code = code;
   }
 }
@@ -49,6 +50,7 @@ class FindingError extends LayerLeapError implements Finding {
 
 /** A file is damaged or contradicts itself (`file-format`). */
 export class FileFormatError extends FindingError {
+  override readonly name = "FileFormatError";
   constructor(finding: Finding, options?: ErrorOptions) {
     super("file-format", finding, options);
   }
@@ -56,6 +58,7 @@ export class FileFormatError extends FindingError {
 
 /** A well-formed model that this version cannot run (`unsupported-model`). */
 export class UnsupportedModelError extends FindingError {
+  override readonly name = "UnsupportedModelError";
   constructor(finding: Finding, options?: ErrorOptions) {
     super("unsupported-model", finding, options);
   }
@@ -63,6 +66,7 @@ export class UnsupportedModelError extends FindingError {
 
 /** An argument or option is out of range or of the wrong kind (`invalid-input`). */
 export class InputError extends FindingError {
+  override readonly name = "InputError";
   constructor(finding: Finding, options?: ErrorOptions) {
     super("invalid-input", finding, options);
   }
@@ -70,6 +74,7 @@ export class InputError extends FindingError {
 
 /** A file or URL could not be opened or read (`source`). */
 export class SourceError extends LayerLeapError {
+  override readonly name = "SourceError";
   readonly file: string;
 
   constructor(file: string, reason: string, options?: ErrorOptions) {
@@ -80,6 +85,7 @@ export class SourceError extends LayerLeapError {
 
 /** The prompt leaves no room for a token in the context (`context-length`). */
 export class ContextLengthError extends LayerLeapError {
+  override readonly name = "ContextLengthError";
   readonly promptLength: number;
   readonly contextLength: number;
 
@@ -95,6 +101,7 @@ export class ContextLengthError extends LayerLeapError {
 
 /** There is no WebGPU, or no adapter behind it (`gpu-unavailable`). */
 export class GpuUnavailableError extends LayerLeapError {
+  override readonly name = "GpuUnavailableError";
   constructor(message: string, options?: ErrorOptions) {
     super("gpu-unavailable", message, options);
   }
@@ -102,6 +109,7 @@ export class GpuUnavailableError extends LayerLeapError {
 
 /** The GPU refused a command, a shader or an allocation; `kernel` names which (`gpu`). */
 export class GpuError extends LayerLeapError {
+  override readonly name = "GpuError";
   readonly kernel: string;
 
   constructor(kernel: string, message: string, options?: ErrorOptions) {
@@ -112,6 +120,7 @@ export class GpuError extends LayerLeapError {
 
 /** The model needs more GPU memory than there is (`gpu-memory`). */
 export class GpuMemoryError extends LayerLeapError {
+  override readonly name = "GpuMemoryError";
   readonly neededBytes: number;
 
   constructor(what: string, neededBytes: number, available: string, options?: ErrorOptions) {
@@ -122,6 +131,7 @@ export class GpuMemoryError extends LayerLeapError {
 
 /** The device was lost: the driver was reset, the GPU process died, or the device was destroyed (`device-lost`). */
 export class DeviceLostError extends LayerLeapError {
+  override readonly name = "DeviceLostError";
   constructor(reason: string) {
     super("device-lost", `the GPU device was lost (${reason}): load the model again`);
   }
@@ -129,6 +139,7 @@ export class DeviceLostError extends LayerLeapError {
 
 /** The model produced logits that are not numbers, so no token could be chosen (`non-finite-logits`). */
 export class NonFiniteLogitsError extends LayerLeapError {
+  override readonly name = "NonFiniteLogitsError";
   constructor() {
     super(
       "non-finite-logits",
@@ -139,6 +150,7 @@ export class NonFiniteLogitsError extends LayerLeapError {
 
 /** A generation or a scoring is already running on this model (`busy`). */
 export class BusyError extends LayerLeapError {
+  override readonly name = "BusyError";
   constructor() {
     super("busy", "this model is already at work: finish or abort the running generation first");
   }
@@ -146,6 +158,7 @@ export class BusyError extends LayerLeapError {
 
 /** The model was disposed (`disposed`). */
 export class DisposedError extends LayerLeapError {
+  override readonly name = "DisposedError";
   constructor() {
     super("disposed", "this model was disposed: load it again");
   }

@@ -3,7 +3,7 @@
  */
 
 export * from "./errors.ts";
-export type { DeviceInfo } from "./gpu/device.ts";
+export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";

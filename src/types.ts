@@ -127,11 +127,16 @@ export interface LoadProgress {
   totalBytes: number;
 }
 
+/** A `GPU` of the WebGPU API, told without its types: not every TypeScript project has them. */
+export interface GpuProvider {
+  requestAdapter(options?: object): Promise<object | null>;
+}
+
 export interface LoadOptions {
   /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
   contextLength?: number;
-  /** The WebGPU entry point; default: `navigator.gpu`, in Node the `webgpu` package. */
-  gpu?: GPU;
+  /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
+  gpu?: GpuProvider;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
 }

@@ -1,24 +1,9 @@
 // output[r][n] += dot(weight[n], input[r])
 //
-// The projections that end a block: the residual addition is the epilogue, so the product never goes through memory.
-// One thread an output column and a slab of M rows; see dot_rows.wgsl for layout and order.
+// For the projections that end a block: the residual addition is the epilogue, so the product never goes through memory.
 //
-// Constants: M, COLUMNS = 1, WORKGROUP. Needs rows.wgsl and dot_rows.wgsl.
+// Constants: COLUMNS = 1. Needs columns.wgsl.
 
-@group(0) @binding(4) var<storage, read_write> output: array<f32>;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let column = id.x;
-  let firstRow = id.y * M;
-  if (column >= shape.columns || firstRow >= range.count) {
-    return;
-  }
-  let sums = dotRows(column, firstRow);
-  // unroll
-  for (var r = 0u; r < M; r++) {
-    if (firstRow + r < range.count) {
-      output[(range.first + firstRow + r) * shape.columns + column] += sums[r];
-    }
-  }
+fn finish(at: u32, product: f32, _same: f32) {
+  output[at] += product;
 }

@@ -129,8 +129,9 @@ Examples:
     await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (error) {
-    const command = program.commands.find((known) => known.name() === args[0])?.name();
-    return report(error, ["layerleap", command, "--help"].filter(Boolean).join(" "));
+    const command = program.commands.find((known) => known.name() === args[0]);
+    const subcommand = command?.commands.find((known) => known.name() === args[1]);
+    return report(error, ["layerleap", command?.name(), subcommand?.name(), "--help"].filter(Boolean).join(" "));
   }
 }
 

@@ -1,6 +1,7 @@
 /** Parsers of option values. Each throws what Commander turns into a usage error that names the option. */
 
 import { existsSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { FailureError } from "./report.ts";
 
@@ -31,7 +32,8 @@ function isInteger(text: string): boolean {
 export function modelSource(model: string | undefined): string | URL | undefined {
   if (model === undefined) return undefined;
   if (/^https?:\/\//.test(model) && URL.canParse(model)) return new URL(model);
-  if (!existsSync(model)) throw new FailureError(`--model ${model}: there is no such folder: check the path`);
+  if (!existsSync(model))
+    throw new FailureError(`--model ${model}: there is no folder ${resolve(model)}: check the path`);
   if (!statSync(model).isDirectory()) {
     throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json`);
   }

@@ -22,8 +22,9 @@ import {
 } from "../kernels/attention.ts";
 import { ROW_CAPACITY, WORKGROUP } from "../kernels/constants.ts";
 import { Embedding, embeddingShape } from "../kernels/embedding.ts";
-import { type BoundMatmul, FewRowMatmul, type MatmulForm, matmulShape } from "../kernels/few_row_matmul.ts";
+import { type BoundMatmul, FewRowMatmul } from "../kernels/few_row_matmul.ts";
 import { groups, type RowSet } from "../kernels/kernel.ts";
+import { type MatmulForm, matmulShape } from "../kernels/matmul_form.ts";
 import { RmsNorm, rmsNormShape } from "../kernels/rms_norm.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { LayerWeights, ModelWeights } from "../weights/upload.ts";

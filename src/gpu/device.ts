@@ -6,28 +6,10 @@
 
 import { DeviceLostError, DisposedError, GpuError, GpuMemoryError, GpuUnavailableError } from "../errors.ts";
 import type { Recorder } from "./commands.ts";
+import type { DeviceInfo } from "./device_info.ts";
 import { BufferLedger } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { MAP_MODE_READ } from "./usage.ts";
-
-/** What the adapter says of itself. */
-export interface DeviceInfo {
-  vendor: string;
-  architecture: string;
-  description: string;
-  /** `vulkan`, `metal`, `d3d12` where it is known, else `webgpu`. */
-  backend: string;
-  /** Features the adapter offers. */
-  features: string[];
-  /** A software adapter: right results, but its speed says nothing of a GPU. */
-  software: boolean;
-  limits: {
-    maxBufferSize: number;
-    maxStorageBufferBindingSize: number;
-    maxComputeWorkgroupStorageSize: number;
-    maxComputeInvocationsPerWorkgroup: number;
-  };
-}
 
 /** How long a lost device may take to tell that it is. */
 const LOSS_TOLD_WITHIN_MS = 2000;
@@ -111,9 +93,10 @@ export class Device {
   /**
    * Opens the best adapter.
    * @param backend the graphics API behind `gpu`, which WebGPU itself does not tell
+   * @param advice what to do where there is no adapter
    * @throws GpuUnavailableError when there is none
    */
-  static async open(gpu: GPU, backend = "webgpu"): Promise<Device> {
+  static async open(gpu: GPU, backend = "webgpu", advice = "is a GPU driver installed?"): Promise<Device> {
     const refused = (what: string) => (cause: unknown) => {
       throw new GpuUnavailableError(`${what} failed: ${cause instanceof Error ? cause.message : cause}`, { cause });
     };
@@ -121,9 +104,7 @@ export class Device {
       .requestAdapter({ powerPreference: "high-performance" })
       .catch(refused("asking for a GPU adapter"));
     if (!adapter) {
-      throw new GpuUnavailableError(
-        "WebGPU is there, but no GPU adapter: check that the browser's hardware acceleration is on and the GPU driver is installed",
-      );
+      throw new GpuUnavailableError(`no GPU adapter was found: ${advice}`);
     }
     const requiredLimits: Record<string, number> = {};
     for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];

@@ -13,13 +13,15 @@
  * file stays plain WGSL, and both forms compute the same.
  */
 
-import type { Constants } from "./pipelines.ts";
-
 const MARK = /\/\/ unroll\s*\n/;
 const MARKED_LOOP = /\/\/ unroll\s*\n\s*for \(var (\w+) = 0u; \1 < (\w+); \1\+\+\) \{/;
 
-/** `code` with its marked loops written out, inner ones too. A bound is a number or one of `constants`. */
-export function unroll(code: string, constants: Constants): string {
+/**
+ * `code` with its marked loops written out, inner ones too.
+ * @param constants the kernel's; a loop's bound is a whole number or the name of one
+ * @throws SyntaxError for a mark before anything else, RangeError for another bound
+ */
+export function unroll(code: string, constants: Readonly<Record<string, unknown>>): string {
   const match = MARKED_LOOP.exec(code);
   const before = code.slice(0, match?.index);
   if (MARK.test(before)) throw new SyntaxError(`"// unroll" stands before a loop of another form: ${before}`);

@@ -6,53 +6,20 @@
  * one-row pipeline on this device before it is used, and left out where it differs.
  */
 
-import add from "../../shaders/matmul/add.wgsl?raw";
-import best from "../../shaders/matmul/best.wgsl?raw";
-import dotRows from "../../shaders/matmul/dot_rows.wgsl?raw";
-import gated from "../../shaders/matmul/gated.wgsl?raw";
-import headArgmax from "../../shaders/matmul/head_argmax.wgsl?raw";
-import store from "../../shaders/matmul/store.wgsl?raw";
-import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
+import { columnsOf, type MatmulBinding, type MatmulForm, matmulSource } from "./matmul_form.ts";
 import { matchesOneRowTwin } from "./twin_check.ts";
 
 /** Rows a thread of a pipeline computes. */
 export const BUCKETS = [1, 2, 4, 8, 16] as const;
 export type Bucket = (typeof BUCKETS)[number];
 
-export type MatmulForm = "store" | "add" | "gated" | "headArgmax";
-
-const CODE: Record<MatmulForm, readonly string[]> = {
-  store: [rows, dotRows, store],
-  add: [rows, dotRows, add],
-  gated: [rows, dotRows, gated],
-  headArgmax: [rows, dotRows, best, headArgmax],
-};
-
-export const MATMUL_BINDINGS = {
-  range: "offset-uniform",
-  shape: "uniform",
-  weight: "read",
-  input: "read",
-  output: "read-write",
-} as const;
-
-/** Weight columns an output needs: gate and up for the gated form. */
-export function columnsOf(form: MatmulForm): number {
-  return form === "gated" ? 2 : 1;
-}
-
 /** The smallest bucket of `available` that holds `count` rows, or the largest there is. */
 export function bucketFor(count: number, available: readonly Bucket[]): Bucket {
   return available.find((bucket) => bucket >= count) ?? available[available.length - 1]!;
-}
-
-/** Contents of the `Shape` uniform: K / 4, outputs a row, columns of the weight matrix. */
-export function matmulShape(form: MatmulForm, inputSize: number, outputSize: number): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([inputSize / 4, outputSize, outputSize * columnsOf(form)]);
 }
 
 /** A weight matrix and its activations, bound. `columns` is the number of outputs a row. */
@@ -65,7 +32,7 @@ export class FewRowMatmul {
   readonly form: MatmulForm;
   readonly #device: Device;
   readonly #matchesOneRowTwin: typeof matchesOneRowTwin;
-  readonly #kernels = new Map<Bucket, Kernel<keyof typeof MATMUL_BINDINGS>>();
+  readonly #kernels = new Map<Bucket, Kernel<MatmulBinding>>();
   /** Buckets whose rows are bit-equal to the one-row pipeline's here. Undecided ones are checked when first prepared. */
   readonly #verdicts = new Map<Bucket, Promise<boolean>>();
   readonly #refused = new Set<Bucket>();
@@ -76,9 +43,8 @@ export class FewRowMatmul {
     this.#device = device;
     this.#matchesOneRowTwin = check;
     for (const bucket of BUCKETS) {
-      const source = { name: `matmul/${form}`, code: CODE[form], bindings: MATMUL_BINDINGS };
       const constants = { ...COMMON_CONSTANTS, M: bucket, COLUMNS: columnsOf(form) };
-      this.#kernels.set(bucket, new Kernel(device, source, constants));
+      this.#kernels.set(bucket, new Kernel(device, matmulSource(form), constants));
     }
   }
 
@@ -105,12 +71,12 @@ export class FewRowMatmul {
   }
 
   /** The kernel of one bucket. */
-  kernel(bucket: Bucket): Kernel<keyof typeof MATMUL_BINDINGS> {
+  kernel(bucket: Bucket): Kernel<MatmulBinding> {
     return this.#kernels.get(bucket)!;
   }
 
   /** Binds a weight matrix (`[K / 4][columns of weight]` vec4) to the rows it reads and writes. */
-  bind(buffers: Readonly<Record<keyof typeof MATMUL_BINDINGS, GPUBuffer>>, columns: number): BoundMatmul {
+  bind(buffers: Readonly<Record<MatmulBinding, GPUBuffer>>, columns: number): BoundMatmul {
     return { group: this.kernel(1).bind(buffers), columns };
   }
 

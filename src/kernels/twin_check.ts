@@ -9,11 +9,11 @@ import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { WORKGROUP } from "./constants.ts";
-import { columnsOf, type MATMUL_BINDINGS, type MatmulForm, matmulShape } from "./few_row_matmul.ts";
 import { groups, type Kernel } from "./kernel.ts";
+import { columnsOf, type MatmulBinding, type MatmulForm, matmulShape } from "./matmul_form.ts";
 import { encodeRanges } from "./rows.ts";
 
-type MatmulKernel = Kernel<keyof typeof MATMUL_BINDINGS>;
+type MatmulKernel = Kernel<MatmulBinding>;
 
 const OWNER = "twin-check";
 /** Sizes that are no multiple of a vector width of any compiler, and long enough for an unrolled loop to show. */

@@ -27,6 +27,8 @@ export const defaultGpu: Platform["defaultGpu"] = async () => {
 
 export const gpuBackend: Platform["gpuBackend"] = () => "webgpu";
 
+export const noAdapterAdvice = "check that the browser's hardware acceleration is on and the GPU driver is installed";
+
 // The library lies two folders below the package in source and in dist alike. Bundlers would take the URL for a file to
 // include; Vite is told not to.
 export const defaultModel: Platform["defaultModel"] = () =>

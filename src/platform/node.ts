@@ -59,6 +59,11 @@ function isNotInstalled(error: unknown): boolean {
 export const gpuBackend: Platform["gpuBackend"] = () =>
   process.platform === "darwin" ? "metal" : process.platform === "win32" ? "d3d12" : "vulkan";
 
+export const noAdapterAdvice =
+  process.platform === "linux"
+    ? "install a Vulkan driver for the GPU, or Mesa's software one (Debian: mesa-vulkan-drivers)"
+    : "check that the GPU driver is installed";
+
 const MODEL = join("models", "stories260k-layerskip");
 
 /** Walks up to the package's folder: two levels from here in source, two from `dist/node`, perhaps more in a bundle. */

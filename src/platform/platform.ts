@@ -16,6 +16,8 @@ export interface Platform {
   defaultGpu(): Promise<GPU>;
   /** The graphics API behind `defaultGpu`: `vulkan`, `metal` or `d3d12`; `webgpu` in a browser, which does not tell. */
   gpuBackend(): string;
+  /** What to do where WebGPU is there but finds no adapter. */
+  readonly noAdapterAdvice: string;
   /**
    * Where the model that comes with the package lies, for `openFolder`.
    * @throws SourceError when it is not where the package has it

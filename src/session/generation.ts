@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A generation: an async iterator over what each round emits, and the result of the whole.
  *
@@ -22,7 +23,7 @@ import type {
   TokenOrigin,
 } from "../types.ts";
 
-/** What a generation works with. */
+/** What a generation works with. @internal */
 export interface GenerationContext {
   device: Device;
   scheduler: Scheduler;
@@ -31,7 +32,7 @@ export interface GenerationContext {
   acquire: () => () => void;
 }
 
-/** What is asked of it, checked and complete. */
+/** What is asked of it, checked and complete. @internal */
 export interface GenerationRequest {
   promptIds: readonly number[];
   plan: RoundPlan;

@@ -1,6 +1,6 @@
 /** Loading: from a source to a model that can generate. */
 
-import { defaultGpu, defaultModel, gpuBackend, openFolder } from "#platform";
+import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice, openFolder } from "#platform";
 import { UnsupportedModelError } from "../errors.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
@@ -10,7 +10,9 @@ import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { Model } from "./model.ts";
-import { requireInteger } from "./options.ts";
+import { requireInteger, requireKnown } from "./options.ts";
+
+const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = ["contextLength", "gpu", "onProgress", "signal"];
 
 /** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
 const DEFAULT_CONTEXT_LENGTH = 4096;
@@ -30,6 +32,7 @@ const DEFAULT_CONTEXT_LENGTH = 4096;
  */
 export async function load(source: ModelSource = defaultModel(), options: LoadOptions = {}): Promise<Model> {
   const { signal, onProgress = () => {} } = options;
+  requireKnown("load", options, LOAD_OPTIONS);
   signal?.throwIfAborted();
   const folder = typeof source === "string" || source instanceof URL ? openFolder(source) : source;
   const checkpoint = await openCheckpoint(folder, signal);
@@ -52,7 +55,9 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       });
     }
     const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
-    device = options.gpu ? await Device.open(options.gpu) : await Device.open(await defaultGpu(), gpuBackend());
+    device = options.gpu
+      ? await Device.open(options.gpu as GPU)
+      : await Device.open(await defaultGpu(), gpuBackend(), noAdapterAdvice);
     signal?.throwIfAborted();
     const opened = device;
     const weights = await uploadWeights(opened, checkpoint, onProgress, signal);

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A loaded model: what `load` returns and everything an app does with it.
  */
@@ -9,16 +10,17 @@ import { BusyError, ContextLengthError, DisposedError, InputError } from "../err
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { RowTable } from "../forward/row_table.ts";
-import type { Device, DeviceInfo } from "../gpu/device.ts";
+import type { Device } from "../gpu/device.ts";
+import type { DeviceInfo } from "../gpu/device_info.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type { DrafterName, GenerateOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
-import { requireInteger } from "./options.ts";
+import { requireInteger, requireKnown } from "./options.ts";
 
-/** What `load` has gathered. */
+/** What `load` has gathered. @internal */
 export interface ModelParts {
   name: string;
   device: Device;
@@ -39,6 +41,16 @@ export interface GenerationDefaults {
 
 /** Draft length where a checkpoint recommends none. */
 const DEFAULT_DRAFT_LENGTH = 4;
+
+const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
+  "maxTokens",
+  "drafter",
+  "exitLayer",
+  "draftLength",
+  "ignoreEos",
+  "signal",
+];
+const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 
 export class Model {
   /** Where it was loaded from. */
@@ -131,6 +143,7 @@ export class Model {
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
+    requireKnown(where, options, GENERATE_OPTIONS);
     if (typeof prompt !== "string" && !Array.isArray(prompt)) {
       throw new InputError({
         file: where,
@@ -181,6 +194,7 @@ export class Model {
    */
   async score(ids: readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
     const where = "score";
+    requireKnown(where, options, SCORE_OPTIONS);
     requireInteger(where, "number of ids", ids.length, 1, this.contextLength);
     this.#requireIds(where, "ids", ids);
     const at = options.at ?? ids.map((_, position) => position);

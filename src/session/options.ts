@@ -3,6 +3,17 @@
 import { InputError } from "../errors.ts";
 
 /**
+ * Refuses options that are none: a misspelt or unsupported one would be ignored in silence.
+ * @throws InputError naming the option and those there are
+ */
+export function requireKnown(where: string, options: object, known: readonly string[]): void {
+  for (const field of Object.keys(options)) {
+    if (known.includes(field)) continue;
+    throw new InputError({ file: where, field, found: "an unknown option", expected: `one of ${known.join(", ")}` });
+  }
+}
+
+/**
  * The value, when it is an integer in [least, most].
  * @throws InputError naming the function, the option, what was found and the range
  */
@@ -10,7 +21,12 @@ export function requireInteger(where: string, field: string, value: number, leas
   if (!Number.isInteger(value) || value < least || value > most) {
     const expected =
       most === Number.MAX_SAFE_INTEGER ? `an integer of at least ${least}` : `an integer from ${least} to ${most}`;
-    throw new InputError({ file: where, field, found: String(value), expected });
+    throw new InputError({
+      file: where,
+      field,
+      found: typeof value === "string" ? `"${value}"` : String(value),
+      expected,
+    });
   }
   return value;
 }

@@ -92,7 +92,7 @@ describe("a model that cannot be loaded ends with exit code 1 and one line", () 
     expectOneLine(
       await layerleap(["generate", "x", "--model", join(folder, "none")]),
       1,
-      /none: there is no such folder/,
+      /none: there is no folder \/.*: check the path/,
     );
   });
 

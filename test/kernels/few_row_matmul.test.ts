@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import { BUCKETS, bucketFor, FewRowMatmul, type MatmulForm } from "../../src/kernels/few_row_matmul.ts";
+import { BUCKETS, bucketFor, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import type { MatmulForm } from "../../src/kernels/matmul_form.ts";
 import { Random, seeded } from "../reference/random.ts";
 import { expectUntouchedOutside, expectWithin, floats, interleaved, openBench, type Range, rowSet } from "./harness.ts";
 import {

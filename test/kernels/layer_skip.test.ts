@@ -17,7 +17,7 @@ import {
   STOPPED,
   WORKGROUP,
 } from "../../src/kernels/constants.ts";
-import { FewRowMatmul, matmulShape } from "../../src/kernels/few_row_matmul.ts";
+import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import { groups } from "../../src/kernels/kernel.ts";
 import {
   Accept,
@@ -33,6 +33,7 @@ import {
   SelectTarget,
   STATE_BYTES,
 } from "../../src/kernels/layer_skip.ts";
+import { matmulShape } from "../../src/kernels/matmul_form.ts";
 import { argmax } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { bits, interleaved, openBench, POISON, poisoned, rowSet, type Words } from "./harness.ts";

@@ -2,8 +2,8 @@
 
 import { expect } from "vitest";
 import { NONE, ROW_CAPACITY, WORKGROUP } from "../../src/kernels/constants.ts";
-import { columnsOf, type MatmulForm, matmulShape } from "../../src/kernels/few_row_matmul.ts";
 import { groups } from "../../src/kernels/kernel.ts";
+import { columnsOf, type MatmulForm, matmulShape } from "../../src/kernels/matmul_form.ts";
 import { matmul, silu } from "../reference/ops.ts";
 import type { Random } from "../reference/random.ts";
 import {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import addCode from "../../shaders/matmul/add.wgsl?raw";
 import bestCode from "../../shaders/matmul/best.wgsl?raw";
+import columnsCode from "../../shaders/matmul/columns.wgsl?raw";
 import dotRowsCode from "../../shaders/matmul/dot_rows.wgsl?raw";
 import gatedCode from "../../shaders/matmul/gated.wgsl?raw";
 import headArgmaxCode from "../../shaders/matmul/head_argmax.wgsl?raw";
@@ -9,8 +10,9 @@ import rowsCode from "../../shaders/rows/rows.wgsl?raw";
 import { DeviceLostError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { COMMON_CONSTANTS } from "../../src/kernels/constants.ts";
-import { columnsOf, FewRowMatmul, MATMUL_BINDINGS, type MatmulForm } from "../../src/kernels/few_row_matmul.ts";
+import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import { Kernel } from "../../src/kernels/kernel.ts";
+import { columnsOf, MATMUL_BINDINGS, type MatmulBinding, type MatmulForm } from "../../src/kernels/matmul_form.ts";
 import { matchesOneRowTwin } from "../../src/kernels/twin_check.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { seeded } from "../reference/random.ts";
@@ -20,9 +22,9 @@ import { expectProducts, FORMS, randomCase, uploadCase, uploadOutput } from "./m
 const bench = openBench();
 
 const CODE: Record<MatmulForm, string> = {
-  store: [dotRowsCode, storeCode].join("\n"),
-  add: [dotRowsCode, addCode].join("\n"),
-  gated: [dotRowsCode, gatedCode].join("\n"),
+  store: [dotRowsCode, columnsCode, storeCode].join("\n"),
+  add: [dotRowsCode, columnsCode, addCode].join("\n"),
+  gated: [dotRowsCode, columnsCode, gatedCode].join("\n"),
   headArgmax: [dotRowsCode, bestCode, headArgmaxCode].join("\n"),
 };
 
@@ -33,11 +35,11 @@ async function changed(form: MatmulForm, M: number, ...changes: [from: string, t
     if (code.split(from).length !== 2) throw new Error(`the code of ${form} has no one place that says: ${from}`);
     code = code.replace(from, to);
   }
-  // A name of its own, as the cache tells pipelines apart by their names.
+  // A name of its own, for messages.
   const name = `test/${form} ${changes.flat().join(" ")}`;
   const constants = { ...COMMON_CONSTANTS, M, COLUMNS: columnsOf(form) };
   const source = { name, code: [rowsCode, code], bindings: MATMUL_BINDINGS };
-  const kernel = new Kernel<keyof typeof MATMUL_BINDINGS>(bench.device, source, constants);
+  const kernel = new Kernel<MatmulBinding>(bench.device, source, constants);
   await kernel.prepare();
   return kernel;
 }
@@ -63,7 +65,7 @@ const TWO_SUMS: [string, string][] = [
   ["return sums;", "for (var i = 0u; i < COLUMNS * M; i++) { sums[i] += halves[i]; } return sums;"],
 ];
 
-async function oneRow(form: MatmulForm): Promise<Kernel<keyof typeof MATMUL_BINDINGS>> {
+async function oneRow(form: MatmulForm): Promise<Kernel<MatmulBinding>> {
   const kernel = new FewRowMatmul(bench.device, form).kernel(1);
   await kernel.prepare();
   return kernel;
@@ -101,7 +103,7 @@ test("matchesOneRowTwin, add: false for a pipeline that starts from the residual
       `var sums: array<f32, COLUMNS * M>;
        for (var r = 0u; r < M; r++) { sums[r] = output[(range.first + firstRow + r) * shape.columns + column]; }`,
     ],
-    ["+= sums[r]", "= sums[r]"],
+    ["output[at] += product;", "output[at] = product;"],
   );
   expect(await matchesOneRowTwin(bench.device, "add", await oneRow("add"), residualFirst, 2)).toBe(false);
 });
@@ -109,7 +111,7 @@ test("matchesOneRowTwin, add: false for a pipeline that starts from the residual
 describe("a bucket whose bits differ", () => {
   /** The check on this device, with one bucket's pipeline in the place of others. */
   const withPipelines =
-    (others: ReadonlyMap<number, Kernel<keyof typeof MATMUL_BINDINGS>>): typeof matchesOneRowTwin =>
+    (others: ReadonlyMap<number, Kernel<MatmulBinding>>): typeof matchesOneRowTwin =>
     (device, form, twin, kernel, count) =>
       matchesOneRowTwin(device, form, twin, others.get(count) ?? kernel, count);
 

@@ -305,6 +305,14 @@ describe("what goes wrong on the way", () => {
     await expect(load(folder)).rejects.toThrow(/eos_token_id: found 17 ids, expected at most 16/);
   });
 
+  test("an option that does not exist is refused, not ignored", async () => {
+    await expect(load(STORIES, { contextLenght: 64 } as object)).rejects.toThrow(
+      /load: contextLenght: found an unknown/,
+    );
+    await using model = await load(STORIES);
+    await expect(model.score([1], { exit: 2 } as object)).rejects.toThrow(/score: exit: found an unknown option/);
+  });
+
   test("a context the model cannot have is refused", async () => {
     await expect(load(STORIES, { contextLength: 513 })).rejects.toBeInstanceOf(InputError);
   });
