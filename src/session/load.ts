@@ -9,6 +9,7 @@ import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
 import { uploadWeights } from "../weights/upload.ts";
+import { abortable } from "./abortable.ts";
 import { Model } from "./model.ts";
 import { requireInteger, requireKnown } from "./options.ts";
 
@@ -68,8 +69,7 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
     );
     signal?.throwIfAborted();
     onProgress({ phase: "compile", loadedBytes: weightBytes, totalBytes: weightBytes });
-    await model.prepare();
-    signal?.throwIfAborted();
+    await abortable(model.prepare(), signal);
     return model;
   } catch (error) {
     device?.dispose();
