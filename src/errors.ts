@@ -76,10 +76,13 @@ export class InputError extends FindingError {
 export class SourceError extends LayerLeapError {
   override readonly name = "SourceError";
   readonly file: string;
+  /** The HTTP status, where a server refused. */
+  readonly status: number | undefined;
 
-  constructor(file: string, reason: string, options?: ErrorOptions) {
+  constructor(file: string, reason: string, options: ErrorOptions & { status?: number } = {}) {
     super("source", `${file}: ${reason}`, options);
     this.file = file;
+    this.status = options.status;
   }
 }
 

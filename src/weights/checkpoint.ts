@@ -57,9 +57,12 @@ const RELOAD = "download the model again, with all its files";
  * UnsupportedModelError when this version cannot run the model; the signal's reason. Every file opened by then is closed.
  */
 export async function openCheckpoint(folder: Folder, signal?: AbortSignal): Promise<Checkpoint> {
-  const [config, generationConfig, tokenizerJson, tokenizerConfig] = await all(
-    [CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG].map((path) => readJson(folder, path, signal)),
-  );
+  const [config, generationConfig, tokenizerJson, tokenizerConfig] = await all([
+    readJson(folder, CONFIG, signal),
+    readOptionalJson(folder, GENERATION_CONFIG, signal),
+    readJson(folder, TOKENIZER, signal),
+    readOptionalJson(folder, TOKENIZER_CONFIG, signal),
+  ]);
   if (!config) throw missing(CONFIG, folder);
   const { spec, tensors } = readModelSpec(config.value, generationConfig?.value, config.name, generationConfig?.name);
   if (!tokenizerJson) throw missing(TOKENIZER, folder);
@@ -166,6 +169,19 @@ interface JsonFile {
   /** Name for messages. */
   name: string;
   value: unknown;
+}
+
+/**
+ * A file that a model may lack. Object stores answer 403 for what is not there to who may not list it.
+ * @returns undefined when there is no such file
+ */
+async function readOptionalJson(folder: Folder, path: string, signal?: AbortSignal): Promise<JsonFile | undefined> {
+  try {
+    return await readJson(folder, path, signal);
+  } catch (error) {
+    if (error instanceof SourceError && error.status === 403) return undefined;
+    throw error;
+  }
 }
 
 /** @returns undefined when there is no such file. */

@@ -50,7 +50,11 @@ async function openWhole(url: string, response: Response, signal?: AbortSignal):
   if (response.ok && !isPage(response)) return blobSource(url, await wholeBody(url, response, signal));
   await response.body?.cancel();
   if (response.ok || response.status === 404 || response.status === 410) return undefined;
-  throw new SourceError(url, `the server answered ${response.status} ${response.statusText}`.trim());
+  throw refusal(url, response);
+}
+
+function refusal(url: string, { status, statusText }: Response): SourceError {
+  return new SourceError(url, `the server answered ${status} ${statusText}`.trim(), { status });
 }
 
 /** Servers of single-page apps answer 200 and their start page where there is no file; no file of a model is a page. */
@@ -187,7 +191,7 @@ function rangeSource(url: string, size: number, head: Uint8Array<ArrayBuffer>, v
       }
       if (response.status !== 200 || isPage(response)) {
         await response.body?.cancel();
-        throw new SourceError(url, `the server answered ${response.status} ${response.statusText}`.trim());
+        throw refusal(url, response);
       }
       const blob = await wholeBody(url, response, signal);
       if (blob.size !== size) throw new SourceError(url, `had ${size} bytes, now ${blob.size}: the file has changed`);

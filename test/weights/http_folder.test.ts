@@ -245,6 +245,19 @@ describe("failures", () => {
     expect(await failure((await open(stopping(Buffer.of(1)))).read(100_000, 10))).toEqual(sourceError(/has changed/));
   });
 
+  test("a store that answers 403 for what it lacks: optional files may be missing, others not", async () => {
+    const forbidding =
+      (...names: string[]): Behaviour =>
+      (file, range, url) =>
+        names.some((name) => url.pathname.endsWith(name)) ? { status: 403 } : honouringRanges(file, range, url);
+    const optional = await serve(STORIES, forbidding("/generation_config.json", "/tokenizer_config.json"));
+    const checkpoint = await openCheckpoint(openFolder(optional.url));
+    expect(checkpoint.spec.eosTokenIds).toEqual([1]);
+    await checkpoint.close();
+    const { url } = await serve(STORIES, forbidding("/config.json"));
+    expect(await failure(openCheckpoint(openFolder(url)))).toMatchObject({ name: "SourceError", status: 403 });
+  });
+
   test("a page where the weights should be ends in the error that they are missing", async () => {
     const { url } = await serve(STORIES, (file, range, url) =>
       fallingBackToPage(url.pathname.endsWith(".safetensors") ? undefined : file, range, url),
