@@ -88,13 +88,15 @@ describe("the ledger", () => {
   test("a buffer over the device's limit is refused by name, size and limit, and is not booked", () => {
     const { maxBufferSize, maxStorageBufferBindingSize } = device.handle.limits;
     const bindable = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    // Sizes are rounded up to 4, and a limit need be no multiple of it (llvmpipe: 2^32 - 1).
+    const over = (limit: number) => Math.ceil((limit + 4) / 4) * 4;
     const error = refusal(() => ledger.allocate("kv", "layer 3 keys", bindable + 4, storage()));
     expect(error.kernel).toBe("kv/layer 3 keys");
-    expect(error.message).toContain(`${bindable + 4} bytes`);
+    expect(error.message).toContain(`${over(bindable)} bytes`);
     expect(error.message).toContain(`at most ${bindable}`);
     const { MAP_READ, COPY_DST } = GPUBufferUsage;
     const mapped = refusal(() => ledger.allocate("read", "ring", maxBufferSize + 4, MAP_READ | COPY_DST));
-    expect(mapped.message).toContain(`read/ring: the buffer needs ${maxBufferSize + 4} bytes`);
+    expect(mapped.message).toContain(`read/ring: the buffer needs ${over(maxBufferSize)} bytes`);
     expect(mapped.message).toContain(`${maxBufferSize}`);
     expect(ledger.report().buffers).toBe(0);
   });
