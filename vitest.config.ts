@@ -18,7 +18,6 @@ export default defineConfig(async (): Promise<ViteUserConfig> => {
   return {
     test: {
       include: ["test/**/*.test.ts"],
-      exclude: process.env.LAYERLEAP_SLOW === "1" ? [] : ["**/*.slow.test.ts"],
       environment: "node",
       // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
       pool: "forks",

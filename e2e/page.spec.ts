@@ -1,11 +1,11 @@
 /** The demo page, built, with the real engine on real WebGPU. */
 
 import { expect, test } from "@playwright/test";
+import { goldenCase } from "../test/golden.ts";
 import {
   complaints,
   finished,
   generate,
-  goldenCase,
   ids,
   openIdle,
   promptBox,

@@ -1,17 +1,6 @@
 /** The demo page as its tests use it: its controls, the tokens it shows, and what they have to be. */
 
-import { readFileSync } from "node:fs";
 import { expect, type Locator, type Page } from "@playwright/test";
-
-/** A case of golden.json: greedy decoding by an independent implementation. */
-export interface GoldenCase {
-  name: string;
-  text: string;
-  greedy: number[];
-  text_out: string;
-  /** Accepted drafts of each round, by exit layer and draft length; some exits are left out. */
-  rounds: Record<string, Record<string, number[]>>;
-}
 
 export interface ShownToken {
   id: number;
@@ -22,15 +11,6 @@ export interface ShownToken {
 export interface ShownRound {
   drafted: number;
   accepted: number;
-}
-
-const GOLDEN = new URL("../models/stories260k-layerskip/golden.json", import.meta.url);
-
-export function goldenCase(name: string): GoldenCase {
-  const { cases } = JSON.parse(readFileSync(GOLDEN, "utf8")) as { cases: GoldenCase[] };
-  const found = cases.find((candidate) => candidate.name === name);
-  if (!found) throw new Error(`golden.json has no case '${name}'`);
-  return found;
 }
 
 /** Collects what the console says beside information, and errors nobody caught. */

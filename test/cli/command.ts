@@ -1,7 +1,6 @@
 /** Runs the built command line (`dist/node/layerleap.js`) as a user does: in a process of its own. */
 
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 export const ROOT = join(import.meta.dirname, "../..");
@@ -59,32 +58,4 @@ export function userEnvironment(): NodeJS.ProcessEnv {
     ...(VK_ICD_FILENAMES && !unpacked.test(VK_ICD_FILENAMES) && { VK_ICD_FILENAMES }),
     ...(libraries?.length && { LD_LIBRARY_PATH: libraries.join(delimiter) }),
   };
-}
-
-/** The outside oracle beside the embedded model, as far as these tests read it. */
-export interface Golden {
-  cases: GoldenCase[];
-}
-
-export interface GoldenCase {
-  name: string;
-  text: string;
-  prompt: number[];
-  greedy: number[];
-  text_out: string;
-  finish_reason: string;
-  /** Accepted drafts of the first rounds by exit layer and draft length. */
-  rounds: Record<string, Record<string, number[]>>;
-  logits_ids?: number[];
-  logits_at?: number[];
-  /** Rows by exit layer, `full` for the full model. */
-  logits?: Record<string, number[][]>;
-}
-
-/** A case of golden.json. */
-export function goldenCase(name: string): GoldenCase {
-  const { cases } = JSON.parse(readFileSync(join(MODEL, "golden.json"), "utf8")) as Golden;
-  const found = cases.find((golden) => golden.name === name);
-  if (!found) throw new Error(`golden.json has no case ${name}`);
-  return found;
 }

@@ -5,7 +5,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { goldenCase, layerleap, MODEL, ROOT, type Run, userEnvironment } from "./command.ts";
+import { goldenCase } from "../golden.ts";
+import { layerleap, MODEL, ROOT, type Run, userEnvironment } from "./command.ts";
 
 interface Output {
   prompt_ids: number[];

@@ -1,8 +1,9 @@
 /** `layerleap score`, against logits of an independent implementation, and `layerleap inspect`. */
 
 import { describe, expect, test } from "vitest";
+import { goldenCase } from "../golden.ts";
 import { maxAbsDiff } from "../reference/compare.ts";
-import { goldenCase, layerleap, type Run } from "./command.ts";
+import { layerleap, type Run } from "./command.ts";
 
 function parsed(run: Run): { ids: number[]; at: number[]; logits: number[][] } {
   expect(run).toMatchObject({ code: 0, stderr: "" });

@@ -5,26 +5,13 @@
  * reads wrong positions still gives the right text, but is accepted less often.
  */
 
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
+import { goldenCases } from "../golden.ts";
 import { STORIES } from "../memory_folder.ts";
 import { maxAbsDiff } from "../reference/compare.ts";
 
-interface Case {
-  name: string;
-  text: string;
-  prompt: number[];
-  greedy: number[];
-  text_out: string;
-  finish_reason: string;
-  rounds: Record<string, Record<string, number[]>>;
-  logits_ids?: number[];
-  logits_at?: number[];
-  logits?: Record<string, number[][]>;
-}
-
-const { cases } = JSON.parse(readFileSync(`${STORIES}golden.json`, "utf8")) as { cases: Case[] };
+const cases = goldenCases();
 const DRAFT_LENGTHS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 let model: Model;

@@ -15,13 +15,9 @@ import {
   ROW_CAPACITY,
   RUNNING,
   STOPPED,
-  WORKGROUP,
 } from "../../src/kernels/constants.ts";
-import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
-import { groups } from "../../src/kernels/kernel.ts";
 import {
   Accept,
-  candidatesShape,
   decodeReport,
   encodeSettings,
   Plan,
@@ -29,14 +25,10 @@ import {
   type Report,
   type RoundSettings,
   SETTINGS_BYTES,
-  SelectDraft,
-  SelectTarget,
   STATE_BYTES,
 } from "../../src/kernels/layer_skip.ts";
-import { matmulShape } from "../../src/kernels/matmul_form.ts";
-import { argmax } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
-import { bits, interleaved, openBench, POISON, poisoned, rowSet, type Words } from "./harness.ts";
+import { openBench, POISON, poisoned, rowSet, type Words } from "./harness.ts";
 import { acceptRound, draftLengthOf, type State } from "./round_twin.ts";
 
 const bench = openBench();
@@ -453,215 +445,6 @@ describe("plan and accept, round after round without the host", () => {
         expect(stateOf(finalState)).toEqual(expected);
         expect(expected.emitted).toBeLessThanOrEqual(settings.maxTokens);
         expect(expected.length).toBeLessThan(settings.contextLength);
-      }
-    }),
-  );
-});
-
-const VOCABULARIES = [1, 64, 65, 512, 49152];
-
-/** The numbers that a kernel chooses from, and the two that are none. */
-type Logits = Float32Array<ArrayBuffer>;
-
-/**
- * Scores rows of logits with the head and selects, both ways: as targets, and each as a draft. The logits come out of the
- * head exactly: row r is 2 in its own two input components and 0 elsewhere, and its logits are halved there.
- */
-async function select(rows: readonly Logits[]): Promise<{ targets: number[]; drafts: number[]; fail: Report }> {
-  const vocabSize = rows[0]!.length;
-  const K = 4 * Math.ceil(rows.length / 2);
-  const weight = new Float32Array(vocabSize * K);
-  const input = new Float32Array(ROW_CAPACITY * K);
-  for (const [r, logits] of rows.entries()) {
-    input.fill(2, r * K + 2 * r, r * K + 2 * r + 2);
-    for (const [id, logit] of logits.entries()) {
-      // Infinities and NaN must not stand in the weights: they would reach the other rows. 2 * 3e38 overflows.
-      const parts = Number.isNaN(logit)
-        ? [3e38, -3e38]
-        : [Math.max(-3e38, Math.min(3e38, logit)) / (Number.isFinite(logit) ? 2 : 1), 0];
-      weight.set(parts, id * K + 2 * r);
-    }
-  }
-  const head = new FewRowMatmul(bench.device, "headArgmax");
-  const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
-  const acceptKernel = new Accept(bench.device);
-  await Promise.all([head.prepare(rows.length), selectTarget.prepare(), selectDraft.prepare(), acceptKernel.prepare()]);
-
-  const count = rows.length;
-  // Range 0 is all rows, range 1 + r row r.
-  const range = bench.ranges({ first: 0, count }, ...rows.map((_, r) => ({ first: r, count: 1 })));
-  const candidates = bench.output("candidates", ROW_CAPACITY * groups(vocabSize, WORKGROUP) * 2);
-  const shape = bench.uniform("candidates shape", candidatesShape(vocabSize));
-  const targets = bench.output("targets", ROW_CAPACITY);
-  const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i })));
-  const state = bench.upload("state", Uint32Array.of(0, 0, 0, RUNNING));
-  const report = bench.output("report", REPORT_BYTES / 4);
-  const settings = { draftLength: 0, maxTokens: 1000, contextLength: 1000, eosTokenIds: [] };
-  const bound = head.bind(
-    {
-      range,
-      shape: bench.uniform("head shape", matmulShape("headArgmax", K, vocabSize)),
-      weight: bench.upload("weight", interleaved(weight, vocabSize, K)),
-      input: bench.upload("input", input),
-      output: candidates,
-    },
-    vocabSize,
-  );
-  const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
-  const draftGroup = selectDraft.bind({ range, shape, candidates, rows: table });
-  const acceptGroup = acceptKernel.bind({
-    range,
-    settings: bench.uniform("settings", encodeSettings(settings)),
-    rows: table,
-    targets,
-    state,
-    report,
-  });
-  const [targetWords, tableWords, reportWords] = await bench.run(
-    (recorder) => {
-      head.record(recorder, bound, rowSet(0, count));
-      selectTarget.dispatch(recorder, targetGroup, rowSet(0, Math.min(ROW_CAPACITY, count + 1)));
-      for (const r of rows.keys()) selectDraft.dispatch(recorder, draftGroup, rowSet(1 + r, 1));
-      acceptKernel.dispatch(recorder, acceptGroup, rowSet(0, count));
-    },
-    targets,
-    table,
-    report,
-  );
-  bench.release();
-  for (let r = count; r < ROW_CAPACITY; r++)
-    expect(targetWords[r], `target of row ${r}, outside the range`).toBe(POISON);
-  for (let r = 0; r < ROW_CAPACITY; r++) {
-    const [token, ...rest] = tableWords.subarray(r * 4, r * 4 + 4);
-    expect(rest, `row ${r} but for its token`).toEqual([r, r, NONE]);
-    if (r === 0 || r > count) expect(token, `token of row ${r}, which follows no row of the range`).toBe(POISON);
-  }
-  return {
-    targets: [...targetWords.subarray(0, count)],
-    drafts: rows.map((_, r) => tableWords[(r + 1) * 4]!),
-    fail: decodeReport(reportWords.buffer),
-  };
-}
-
-describe("layer_skip/select_draft and select_target", () => {
-  /** Logits of -1 with ties of 1 at the given ids. */
-  const tied = (vocabSize: number, ...ids: number[]): Logits => {
-    const logits = new Float32Array(vocabSize).fill(-1);
-    for (const id of ids) logits[id] = 1;
-    return logits;
-  };
-
-  test.each(VOCABULARIES)("the largest logit wins, the lowest id of a tie at every stage, vocabulary %i", (vocabSize) =>
-    seeded(async (random) => {
-      const last = vocabSize - 1;
-      const any = () => random.int(0, last);
-      // Ids a workgroup of the head scores, and ids whose candidates a thread of the selection merges.
-      const run = WORKGROUP * groups(groups(vocabSize, WORKGROUP), WORKGROUP);
-      const clamp = (id: number) => Math.min(last, id);
-      const edge = run * random.int(0, Math.floor(last / run));
-      const rows = [
-        new Float32Array(vocabSize).fill(0),
-        new Float32Array(vocabSize).fill(-7),
-        Float32Array.from({ length: vocabSize }, () => random.int(-2, 2)),
-        random.normals(vocabSize, 10),
-        tied(vocabSize, last),
-        tied(vocabSize, 0, last),
-        tied(vocabSize, any(), any(), any()),
-        tied(vocabSize, clamp(edge), clamp(edge + 1)), // in a workgroup
-        tied(vocabSize, clamp(edge + WORKGROUP - 1), clamp(edge + WORKGROUP)), // across workgroups
-        tied(vocabSize, clamp(edge + run - 1), clamp(edge + run)), // across runs
-        Float32Array.from({ length: vocabSize }, (_, id) => id), // ever larger
-        Float32Array.from({ length: vocabSize }, (_, id) => -id),
-      ];
-      const expected = rows.map(argmax);
-      const { targets, drafts } = await select(rows);
-      expect(targets).toEqual(expected);
-      expect(drafts).toEqual(expected);
-    })(),
-  );
-
-  test.each(VOCABULARIES)(
-    "one logit that is no finite number selects none and fails the round, vocabulary %i",
-    (vocabSize) =>
-      seeded(async (random) => {
-        const id = random.int(0, vocabSize - 1);
-        const last = vocabSize - 1;
-        const rows = [
-          random.normals(vocabSize),
-          random.normals(vocabSize).fill(NaN, id, id + 1),
-          random.normals(vocabSize).fill(Infinity, id, id + 1),
-          random.normals(vocabSize).fill(-Infinity, id, id + 1),
-          random.normals(vocabSize).fill(NaN, last),
-          random.normals(vocabSize).fill(NaN, 0, 1),
-          new Float32Array(vocabSize).fill(-Infinity),
-          random.normals(vocabSize),
-        ];
-        const { targets, drafts } = await select(rows);
-        const [first, lastOne] = [argmax(rows[0]!), argmax(rows.at(-1)!)];
-        const expected = [first, ...Array(rows.length - 2).fill(NONE), lastOne];
-        expect(targets).toEqual(expected);
-        expect(drafts).toEqual(expected);
-        // Row 1 was drafted by row 0 and agrees; the target after it is none.
-        const { fail } = await select([rows[0]!, rows[1]!, rows[7]!]);
-        expect(fail).toMatchObject({ drafted: 2, accepted: 1, ids: [first], finished: FAILED });
-      })(),
-  );
-
-  test(
-    "the best of any candidates, the first of equal ones, whatever stands behind the row's own",
-    seeded(async (random) => {
-      const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
-      await Promise.all([selectTarget.prepare(), selectDraft.prepare()]);
-      for (const count of [1, 2, 63, 64, 65, 128, 129, 768, 1000]) {
-        const words = poisoned(ROW_CAPACITY * count * 2);
-        const first = random.int(0, 20);
-        const expected: number[] = [];
-        for (let r = first; r < first + 10; r++) {
-          const levels = random.pick([0, 1, 1000]);
-          const logits = Float32Array.from({ length: count }, () => random.int(-levels, levels));
-          for (let c = 0; c < count; c++) words.set([bits(logits)[c]!, c * WORKGROUP + 5], (r * count + c) * 2);
-          expected.push(argmax(logits) * WORKGROUP + 5);
-        }
-        const range = bench.ranges({ first, count: 10 }, { first, count: 1 }, { first, count: 0 });
-        const shape = bench.uniform("shape", candidatesShape(count * WORKGROUP));
-        const candidates = bench.upload("candidates", words);
-        const targets = bench.output("targets", ROW_CAPACITY);
-        const rows = bench.output("rows", ROW_CAPACITY * 4);
-        const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
-        const draftGroup = selectDraft.bind({ range, shape, candidates, rows });
-        const [targetWords, rowsWords] = await bench.run(
-          (recorder) => {
-            selectTarget.dispatch(recorder, targetGroup, rowSet(0, 11));
-            selectDraft.dispatch(recorder, draftGroup, rowSet(1, 1));
-          },
-          targets,
-          rows,
-        );
-        const expectedTargets = poisoned(ROW_CAPACITY);
-        expectedTargets.set(expected, first);
-        expect(targetWords, `${count} candidates`).toEqual(expectedTargets);
-        const expectedRows = poisoned(ROW_CAPACITY * 4);
-        expectedRows[(first + 1) * 4] = expected[0]!;
-        expect(rowsWords, `${count} candidates`).toEqual(expectedRows);
-        const [untouched, untouchedRows] = [
-          bench.output("targets", ROW_CAPACITY),
-          bench.output("rows", ROW_CAPACITY * 4),
-        ];
-        const emptyTarget = selectTarget.bind({ range, shape, candidates, targets: untouched });
-        const emptyDraft = selectDraft.bind({ range, shape, candidates, rows: untouchedRows });
-        const [noTargets, noRows] = await bench.run(
-          (recorder) => {
-            selectTarget.dispatch(recorder, emptyTarget, rowSet(2, 2));
-            selectDraft.dispatch(recorder, emptyDraft, rowSet(2, 1));
-          },
-          untouched,
-          untouchedRows,
-        );
-        expect(
-          [...noTargets, ...noRows].every((word) => word === POISON),
-          "an empty range",
-        ).toBe(true);
-        bench.release();
       }
     }),
   );
