@@ -6,7 +6,7 @@
  * weights) do not depend on the machine; they say what a GPU, which is bound by bytes and launches, would gain.
  */
 
-import type { GenerationResult, Model, ModelSpec } from "../src/index.ts";
+import type { Dtype, GenerationResult, Model } from "../src/index.ts";
 
 export interface DecodePlan {
   exitLayer: number;
@@ -44,21 +44,29 @@ export interface DecodeRow {
   idsEqual: boolean;
 }
 
-/** Bytes of f32 weights of one decoder layer, and of the head. */
-function weightBytes(spec: ModelSpec): { layer: number; head: number } {
+/** Bytes of an element of a matrix, in the layers and in the head; block codes with their share of a scale. */
+const ELEMENT_BYTES: Record<Dtype, { layer: number; head: number }> = {
+  f32: { layer: 4, head: 4 },
+  f16: { layer: 2, head: 2 },
+  q8: { layer: 34 / 32, head: 34 / 32 },
+  q4: { layer: 18 / 32, head: 34 / 32 },
+};
+
+/** Bytes of the weights of one decoder layer, and of the head, what pads them left out. Norms are f32. */
+function weightBytes({ spec, dtype }: Model): { layer: number; head: number } {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
   const attention = hiddenSize * (heads + 2 * kvHeads) * headDim + heads * headDim * hiddenSize;
   return {
-    layer: 4 * (attention + 3 * hiddenSize * intermediateSize + 2 * hiddenSize),
-    head: 4 * vocabSize * hiddenSize,
+    layer: ELEMENT_BYTES[dtype].layer * (attention + 3 * hiddenSize * intermediateSize) + 4 * 2 * hiddenSize,
+    head: ELEMENT_BYTES[dtype].head * vocabSize * hiddenSize,
   };
 }
 
 /** Bytes of weights that a result's rounds read: each draft the early layers and the head, each verification all once. */
-function bytesRead(spec: ModelSpec, plan: DecodePlan | undefined, { rounds }: GenerationResult): number {
-  const { layer, head } = weightBytes(spec);
+function bytesRead(model: Model, plan: DecodePlan | undefined, { rounds }: GenerationResult): number {
+  const { layer, head } = weightBytes(model);
   const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
-  return rounds.length * (spec.layers * layer + head) + drafted * ((plan?.exitLayer ?? 0) * layer + head);
+  return rounds.length * (model.spec.layers * layer + head) + drafted * ((plan?.exitLayer ?? 0) * layer + head);
 }
 
 function sameIds(a: GenerationResult, b: GenerationResult): boolean {
@@ -110,11 +118,11 @@ export async function benchDecode(
       acceptanceRate: stats.acceptanceRate,
       dispatchesPerToken: stats.dispatches / decoded,
       readbackBytesPerRound: stats.readbackBytes / rounds.length,
-      weightBytesPerToken: bytesRead(model.spec, plan, result) / decoded,
+      weightBytesPerToken: bytesRead(model, plan, result) / decoded,
       msPerToken: median(times[way]!) / decoded,
       speedup: median(ratios),
       speedupRange: [Math.min(...ratios), Math.max(...ratios)],
-      speedupByBytes: bytesRead(model.spec, undefined, plain) / bytesRead(model.spec, plan, result),
+      speedupByBytes: bytesRead(model, undefined, plain) / bytesRead(model, plan, result),
       idsEqual: idsEqual[way]!,
     };
   });

@@ -132,11 +132,41 @@ export interface GpuProvider {
   requestAdapter(options?: object): Promise<object | null>;
 }
 
+/**
+ * What a model's matrices are held in on the GPU. Everything is computed in f32.
+ * - `f32`: as the checkpoint has them, exactly. 4 bytes an element.
+ * - `f16`: rounded to nearest. 2 bytes; exact for checkpoints in f16.
+ * - `q8`: 8-bit codes, a scale for each 32. 1.06 bytes.
+ * - `q4`: 4-bit codes, a scale for each 32, in the layers; embedding and head as in `q8`, for their quality. 0.56 bytes.
+ */
+export type Dtype = "f32" | "f16" | "q8" | "q4";
+
+/**
+ * Variants of kernels, to force one where the device's own choice is not wanted: for tests, measurements, and devices that
+ * compute something wrong. All but `int8` and `f16` give the same results within f32's rounding.
+ */
+export interface KernelOptions {
+  /** Few-row matmul: `thread` (a thread an output), `subgroup` or `workgroup` (threads share an output). */
+  fewRows?: "thread" | "subgroup" | "workgroup";
+  /** Matmul of prompts. `int8` quantises the prompt's activations: faster where there are integer dot products, other ids. */
+  manyRows?: "thread" | "tiles" | "int8";
+  /** Attention of generated rows. */
+  attention?: "threads" | "workgroup";
+  /** Attention of prompts. */
+  promptAttention?: "threads" | "tiles";
+  /** Type of the KV cache. `f16` takes half the memory; ids may differ from those with `f32`. */
+  kv?: "f32" | "f16";
+}
+
 export interface LoadOptions {
   /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
   contextLength?: number;
+  /** What the weights are held in on the GPU. Default: `f32`. */
+  dtype?: Dtype;
   /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
   gpu?: GpuProvider;
+  /** Forces variants of kernels; default: the best that this device computes right with. */
+  kernels?: KernelOptions;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
 }

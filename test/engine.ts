@@ -8,8 +8,10 @@ import { Forward } from "../src/forward/forward.ts";
 import { KvCache } from "../src/forward/kv_cache.ts";
 import { RowTable } from "../src/forward/row_table.ts";
 import { Device } from "../src/gpu/device.ts";
+import { bestChoice, type KernelChoice } from "../src/kernels/choice.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { defaultGpu, openFolder } from "../src/platform/node.ts";
+import type { Dtype } from "../src/types.ts";
 import { openCheckpoint } from "../src/weights/checkpoint.ts";
 import type { Folder } from "../src/weights/source.ts";
 import { uploadWeights } from "../src/weights/upload.ts";
@@ -24,17 +26,22 @@ export interface Engine {
 }
 
 /** Loads a model and fills its KV cache with NaN: whatever reads past what was written shows. */
-export async function openEngine(folder: string | Folder, contextLength: number): Promise<Engine> {
+export async function openEngine(
+  folder: string | Folder,
+  contextLength: number,
+  { dtype = "f32", ...kernels }: { dtype?: Dtype } & Partial<KernelChoice> = {},
+): Promise<Engine> {
   const checkpoint = await openCheckpoint(typeof folder === "string" ? openFolder(folder) : folder);
   const { spec } = checkpoint;
   const device = await Device.open(await defaultGpu());
-  const weights = await uploadWeights(device, checkpoint, () => {}, undefined);
+  const weights = await uploadWeights(device, checkpoint, { dtype });
   await checkpoint.close();
-  const kv = new KvCache(device, spec, contextLength);
+  const choice = { ...bestChoice(device), ...kernels };
+  const kv = new KvCache(device, spec, contextLength, choice.kv);
   poison(device, kv);
   const table = new RowTable(device);
-  const forward = new Forward(device, spec, weights, kv, table, contextLength);
-  const state = new RoundState(device, table, forward.candidates, spec.vocabSize);
+  const forward = new Forward(device, spec, weights, kv, table, contextLength, choice);
+  const state = new RoundState(device, table, forward.candidates, forward.candidatesPerRow);
   return { device, spec, kv, table, forward, scheduler: new Scheduler(device, forward, table, state) };
 }
 

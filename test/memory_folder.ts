@@ -52,11 +52,11 @@ export function safetensors(tensors: ReadonlyMap<string, Tensor>): Uint8Array<Ar
 export function randomModelFolder(
   random: Random,
   fixed: Partial<ReferenceConfig> = {},
-): { folder: Folder; reference: ReferenceModel } {
+): { folder: Folder; reference: ReferenceModel; tensors: ReadonlyMap<string, Tensor> } {
   const config = randomConfig(random, {
     vocabSize: random.int(3, 200),
     intermediateSize: 4 * random.int(2, 12),
-    headDim: 4 * random.int(1, 6),
+    headDim: 8 * random.int(1, 5),
     maxPositionEmbeddings: 256,
     ...fixed,
   });
@@ -82,5 +82,5 @@ export function randomModelFolder(
     "model.safetensors": safetensors(tensors),
     "tokenizer.json": Uint8Array.from(readFileSync(`${STORIES}tokenizer.json`)),
   });
-  return { folder, reference: new ReferenceModel(config, tensors) };
+  return { folder, reference: new ReferenceModel(config, tensors), tensors };
 }

@@ -1,9 +1,21 @@
-// output[r][n] += dot(weight[n], input[r])
+// stream[r][n] += product: the projection that ends a block, the residual addition its epilogue
 //
-// For the projections that end a block: the residual addition is the epilogue, so the product never goes through memory.
+// stream: [rows][resultStride]: the residual stream, and from resultOffset on the same times the weight of the norm that
+// comes next. That product is all the next matmul needs to begin (norm_scale.wgsl), so the norm is no pass of its own.
+// normWeight: [n]
 //
-// Constants: COLUMNS = 1. Needs columns.wgsl.
+// Constants: WIDTH = 1. Needs matmul.wgsl.
 
-fn finish(at: u32, product: f32, _same: f32) {
-  output[at] += product;
+@group(0) @binding(5) var<storage, read> normWeight: array<f32>;
+@group(0) @binding(6) var<storage, read_write> stream: array<f32>;
+
+fn firstColumn(output: u32) -> u32 {
+  return output;
+}
+
+fn finish(row: u32, inSlab: u32, at: u32, product: f32, _same: f32) {
+  let place = row * shape.resultStride + at;
+  let sum = stream[place] + product;
+  stream[place] = sum;
+  stream[place + shape.resultOffset] = sum * normWeight[at];
 }

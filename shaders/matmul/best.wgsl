@@ -21,9 +21,9 @@ fn candidate(logit: f32, id: u32) -> Candidate {
   return Candidate(logit, id);
 }
 
-// Candidates come in ascending order of id, so of equal logits the one that was there first stays.
+// NONE + 1 is 0: what is not finite also wins against the largest finite number.
 fn better(best: Candidate, next: Candidate) -> Candidate {
-  if (next.logit > best.logit) {
+  if (next.logit > best.logit || (next.logit == best.logit && next.id + 1 < best.id + 1)) {
     return next;
   }
   return best;

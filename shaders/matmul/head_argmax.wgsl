@@ -1,43 +1,50 @@
 // candidates[r][g] = the best (logit, id) among the ids of workgroup g: LM head and first stage of the argmax in one
 //
-// For greedy decoding the logits are never written: a workgroup scores WORKGROUP ids for M rows, leaves the scores in
-// workgroup memory, and after the only barrier thread r picks the best of row r in ascending order of id. The second
-// stage (select_draft.wgsl, select_target.wgsl) merges the workgroups. See dot_rows.wgsl for layout and order.
+// For greedy decoding the logits are never written: a thread keeps the best of its ids, and after the only barrier thread r
+// picks the best of row r. The second stage (select_draft.wgsl, select_target.wgsl) merges the workgroups. A head too large
+// for one binding is several matrices, whose workgroups follow one another in `candidates`.
 //
-// candidates: [rows][workgroups in x]
+// candidates: [rows][resultStride], of this matrix from resultOffset on
 //
-// Constants: M <= WORKGROUP, COLUMNS = 1, WORKGROUP, NONE. Needs rows.wgsl, dot_rows.wgsl and best.wgsl.
+// Constants: M <= WORKGROUP, WIDTH = 1, SLICES, WORKGROUP, NONE. Needs matmul.wgsl, few_rows.wgsl and best.wgsl.
 
-@group(0) @binding(4) var<storage, read_write> candidates: array<Candidate>;
+@group(0) @binding(5) var<storage, read_write> candidates: array<Candidate>;
 
-var<workgroup> logits: array<f32, M * WORKGROUP>;
+const LANES = WORKGROUP / SLICES;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let firstId = group.x * WORKGROUP;
-  let firstRow = group.y * M;
-  if (firstRow >= range.count) {
-    return;
+var<private> own: array<Candidate, M>;
+var<workgroup> bests: array<Candidate, M * LANES>;
+
+fn firstColumn(output: u32) -> u32 {
+  return output;
+}
+
+fn begin(firstRow: u32, thread: u32) {
+  for (var r = 0u; r < M; r++) {
+    own[r] = WORST;
   }
-  if (firstId + thread < shape.columns) {
-    let sums = dotRows(firstId + thread, firstRow);
-    // unroll
-    for (var r = 0u; r < M; r++) {
-      logits[r * WORKGROUP + thread] = sums[r];
+}
+
+fn normOf(r: u32) -> f32 {
+  return 1.0;
+}
+
+fn finish(row: u32, inSlab: u32, at: u32, logit: f32, _same: f32) {
+  own[inSlab] = better(own[inSlab], candidate(logit, shape.firstId + at));
+}
+
+fn complete(firstRow: u32, thread: u32, group: u32, groups: u32) {
+  for (var r = 0u; r < M; r++) {
+    if (finishes(r, thread)) {
+      bests[r * LANES + thread / SLICES] = own[r];
     }
   }
   workgroupBarrier();
-
   if (thread < M && firstRow + thread < range.count) {
     var best = WORST;
-    let ids = min(WORKGROUP, shape.columns - firstId);
-    for (var i = 0u; i < ids; i++) {
-      best = better(best, candidate(logits[thread * WORKGROUP + i], firstId + i));
+    for (var lane = 0u; lane < LANES; lane++) {
+      best = better(best, bests[thread * LANES + lane]);
     }
-    candidates[(range.first + firstRow + thread) * groups.x + group.x] = best;
+    candidates[(range.first + firstRow + thread) * shape.resultStride + shape.resultOffset + group] = best;
   }
 }

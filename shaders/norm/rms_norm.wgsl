@@ -1,6 +1,7 @@
 // normed[r] = hidden[r] / sqrt(mean(hidden[r]^2) + epsilon) * weight        (Zhang and Sennrich 2019, equation 4)
 //
-// hidden, normed: [rows][size / 4] vec4; weight: [size / 4] vec4.
+// hidden: [rows][inputStride] vec4, normed: [rows][outputStride] vec4; weight: [size / 4] vec4. For the final norm: the norms
+// within layers are part of the matmuls behind them (shaders/matmul/norm_scale.wgsl).
 //
 // One workgroup a row. Each thread sums its strided share of the squares; after the only barrier every thread adds the
 // shares in the same order, so all see the same sum and no reduction tree is needed. A row's sum depends on nothing but
@@ -11,6 +12,8 @@
 struct Shape {
   vectors: u32, // size / 4
   epsilon: f32,
+  inputStride: u32,
+  outputStride: u32,
 }
 
 @group(0) @binding(0) var<uniform> range: RowRange;
@@ -26,7 +29,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   if (group.x >= range.count) {
     return;
   }
-  let base = (range.first + group.x) * shape.vectors;
+  let row = range.first + group.x;
+  let base = row * shape.inputStride;
   var share = 0.0;
   for (var k = thread; k < shape.vectors; k += WORKGROUP) {
     let x = hidden[base + k];
@@ -41,6 +45,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   let scale = inverseSqrt(sum / f32(shape.vectors * 4) + shape.epsilon);
   for (var k = thread; k < shape.vectors; k += WORKGROUP) {
-    normed[base + k] = hidden[base + k] * scale * weight[k];
+    normed[row * shape.outputStride + k] = hidden[base + k] * scale * weight[k];
   }
 }

@@ -1,13 +1,14 @@
 /** `layerleap bench decode`: what drafting gains and costs on this device, in the shape docs/benchmarks.md keeps. */
 
 import { benchDecode, type DecodePlan, type DecodeRow } from "../../bench/decode.ts";
-import { load, type Model } from "../index.ts";
+import { type Dtype, load, type Model } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { UsageError } from "./report.ts";
 
 export interface BenchDecodeFlags {
   model?: string;
+  dtype: Dtype;
   prompt: string;
   maxTokens: number;
   repetitions: number;
@@ -27,13 +28,17 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
   const { prompt, maxTokens, repetitions } = flags;
   if (maxTokens < 2)
     throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
-  const model = await load(modelSource(flags.model));
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
   try {
     const plans = plansOf(flags, model);
     const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>
       note(faint(`repetition ${done} of ${repetitions}`)),
     );
-    await write(flags.json ? `${JSON.stringify({ device: model.device, rows }, undefined, 2)}\n` : report(model, rows));
+    await write(
+      flags.json
+        ? `${JSON.stringify({ device: model.device, dtype: model.dtype, rows }, undefined, 2)}\n`
+        : report(model, rows),
+    );
     if (rows.every((row) => row.idsEqual)) return EXIT.success;
     note("layerleap: a drafter changed the ids: this is a bug, please report it with the device above");
     return EXIT.failure;
@@ -58,7 +63,7 @@ function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags,
   return exits.flatMap((exitLayer) => draftLengths.map((draftLength) => ({ exitLayer, draftLength })));
 }
 
-function report({ name, device, spec }: Model, rows: readonly DecodeRow[]): string {
+function report({ name, device, spec, dtype }: Model, rows: readonly DecodeRow[]): string {
   const { vendor, architecture, description, backend, software } = device;
   const table = [
     [
@@ -87,7 +92,7 @@ function report({ name, device, spec }: Model, rows: readonly DecodeRow[]): stri
   ];
   const [plain] = rows;
   return [
-    `Model: ${name.split("/").filter(Boolean).at(-1)}, ${spec.layers} layers; ${plain!.tokens} tokens a run`,
+    `Model: ${name.split("/").filter(Boolean).at(-1)}, ${spec.layers} layers, ${dtype}; ${plain!.tokens} tokens a run`,
     `Device: ${vendor} ${architecture} (${description}), ${backend}${software ? ", a software adapter" : ""}`,
     "",
     ...table.map((cells) => `| ${cells.join(" | ")} |`),

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
 import type { GenerateFlags } from "./generate.ts";
 import type { InspectFlags } from "./inspect.ts";
@@ -16,6 +17,14 @@ const MODEL = [
   "--model <dir>",
   "folder or URL of a model in Hugging Face's layout (default: the embedded one)",
 ] as const;
+
+const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
+
+/** The option of every command that loads a model. */
+const dtype = () =>
+  new Option("--dtype <type>", "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each")
+    .choices(DTYPES)
+    .default("f32");
 
 /**
  * Runs a command line (without the program's name).
@@ -49,6 +58,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
     .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
     .option(...MODEL)
+    .addOption(dtype())
     .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
     .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
     .addOption(
@@ -67,10 +77,11 @@ export async function run(args: readonly string[]): Promise<number> {
 Examples:
   layerleap generate "Once upon a time"
   layerleap generate "Once upon a time" --drafter none --max-tokens 64
+  layerleap generate "Once upon a time" --dtype q4
   layerleap generate --ids 1,403,407,261,378 --exit-layer 2 --draft-length 4 --json
   echo "Tom and Lily" | layerleap generate -
 
-The drafter changes the speed, never the text.`,
+The drafter changes the speed, never the text. A smaller dtype may change the text too.`,
     )
     .action(async (prompt: string | undefined, flags: GenerateFlags) => {
       if (prompt === undefined && !flags.ids)
@@ -86,6 +97,7 @@ The drafter changes the speed, never the text.`,
     .option("--at <list>", "positions, from 0 (default: all)", integers)
     .option("--exit-layer <n>", "logits of the first n layers instead of the full model's", positiveInteger)
     .option(...MODEL)
+    .addOption(dtype())
     .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
     .addHelpText(
       "after",
@@ -102,6 +114,7 @@ Examples:
     .command("inspect")
     .description("Shows what a model is and what the device offers.")
     .option(...MODEL)
+    .addOption(dtype())
     .option("--json", "one JSON object on stdout instead of a table")
     .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
     .action(async (flags: InspectFlags) => {
@@ -114,6 +127,7 @@ Examples:
     .command("decode")
     .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan.")
     .option(...MODEL)
+    .addOption(dtype())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
     .option("--repetitions <n>", "runs of each plan, interleaved", positiveInteger, 5)

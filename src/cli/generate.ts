@@ -2,8 +2,8 @@
 
 import { text } from "node:stream/consumers";
 import {
-  type DeviceInfo,
   type DrafterName,
+  type Dtype,
   type GenerateOptions,
   type GenerationResult,
   load,
@@ -15,6 +15,7 @@ import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
 
 export interface GenerateFlags {
   model?: string;
+  dtype: Dtype;
   ids?: number[];
   maxTokens: number;
   drafter?: DrafterName;
@@ -34,12 +35,12 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
   using interruption = new Interruption();
   let model: Model | undefined;
   try {
-    model = await load(source, { signal: interruption.signal });
+    model = await load(source, { dtype: flags.dtype, signal: interruption.signal });
     const generation = model.generate(input, generateOptions(flags, interruption.signal));
     if (!flags.json) await stream(generation);
     const result = await generation.result();
-    if (flags.json) await write(`${JSON.stringify(toJson(result, model.device))}\n`);
-    else note(faint(summary(result, model.device)));
+    if (flags.json) await write(`${JSON.stringify(toJson(result, model))}\n`);
+    else note(faint(summary(result, model)));
     return interruption.exitCode ?? EXIT.success;
   } catch (error) {
     // Interrupted before there was anything to show.
@@ -76,8 +77,8 @@ async function stream(generation: AsyncIterable<{ text: string }>): Promise<void
   await write("\n");
 }
 
-/** One line for people: how much, how fast, how well the drafts did, on what. */
-function summary({ finishReason, rounds, stats }: GenerationResult, device: DeviceInfo): string {
+/** One line for people: how much, how fast, how well the drafts did, in what, on what. */
+function summary({ finishReason, rounds, stats }: GenerationResult, { device, dtype }: Model): string {
   const seconds = ((stats.prefillMs + stats.decodeMs) / 1000).toFixed(2);
   const drafts =
     stats.drafted > 0
@@ -89,6 +90,7 @@ function summary({ finishReason, rounds, stats }: GenerationResult, device: Devi
     `${stats.tokens} tokens in ${seconds} s`,
     `${stats.tokensPerSecond.toFixed(1)} tok/s`,
     drafts,
+    dtype,
     device.software ? `${where} (a software adapter: its speed means little)` : where,
   ]
     .filter(Boolean)
@@ -96,7 +98,7 @@ function summary({ finishReason, rounds, stats }: GenerationResult, device: Devi
 }
 
 /** The JSON object of `--json`. */
-function toJson(result: GenerationResult, device: DeviceInfo): object {
+function toJson(result: GenerationResult, { device, dtype }: Model): object {
   const { stats } = result;
   return {
     prompt_ids: result.promptIds,
@@ -128,5 +130,6 @@ function toJson(result: GenerationResult, device: DeviceInfo): object {
       description: device.description,
       software: device.software,
     },
+    dtype,
   };
 }

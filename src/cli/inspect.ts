@@ -1,11 +1,12 @@
 /** `layerleap inspect`: what the model is, what it holds on the GPU, and what the device offers. */
 
-import { load, type Model } from "../index.ts";
+import { type Dtype, load, type Model } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, write } from "./output.ts";
 
 export interface InspectFlags {
   model?: string;
+  dtype: Dtype;
   json?: boolean;
 }
 
@@ -16,7 +17,7 @@ type Row = readonly [label: string, value: string];
 
 /** Loads the model and prints. @returns the exit code */
 export async function inspect(flags: InspectFlags): Promise<number> {
-  const model = await load(modelSource(flags.model));
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
   try {
     if (flags.json) await write(`${JSON.stringify(toJson(model), undefined, 2)}\n`);
     else await write(`${table("Model", modelRows(model))}\n${table("Device", deviceRows(model))}`);
@@ -41,7 +42,7 @@ function modelRows(model: Model): Row[] {
     ["intermediate size", count(spec.intermediateSize)],
     ["vocabulary", `${count(spec.vocabSize)}${spec.tieWordEmbeddings ? ", the head is the embedding" : ""}`],
     ["context", `${count(model.contextLength)} tokens (the model's limit: ${count(spec.maxPositionEmbeddings)})`],
-    ["weights", bytes(model.weightBytes)],
+    ["weights", `${bytes(model.weightBytes)} in the checkpoint, held in ${model.dtype}`],
     [
       "LayerSkip",
       spec.layerSkip
@@ -104,6 +105,7 @@ function toJson(model: Model): object {
       family: spec.family,
       parameters: model.parameters,
       weight_bytes: model.weightBytes,
+      dtype: model.dtype,
       layers: spec.layers,
       heads: spec.heads,
       kv_heads: spec.kvHeads,

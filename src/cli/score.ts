@@ -1,11 +1,12 @@
 /** `layerleap score`: the logits at positions of a token sequence. */
 
-import { load, type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
+import { type Dtype, load, type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, write } from "./output.ts";
 
 export interface ScoreFlags {
   model?: string;
+  dtype: Dtype;
   ids: number[];
   at?: number[];
   exitLayer?: number;
@@ -17,7 +18,7 @@ const LISTED = 5;
 
 /** Scores and prints. @returns the exit code */
 export async function score(flags: ScoreFlags): Promise<number> {
-  const model = await load(modelSource(flags.model));
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
   try {
     const result = await model.score(flags.ids, { at: flags.at, exitLayer: flags.exitLayer });
     // JSON has no NaN and no infinity: they would come out as null.

@@ -8,7 +8,7 @@ import type { RowTable } from "../forward/row_table.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
-import { ROW_CAPACITY } from "../kernels/constants.ts";
+import { NONE, PROMPT_CAPACITY } from "../kernels/constants.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import {
   Accept,
@@ -35,8 +35,8 @@ export class RoundState {
   readonly #report: GPUBuffer;
   readonly #readback: GPUBuffer;
 
-  /** @param candidates what the head leaves for selection, `[ROW_CAPACITY][workgroups]` (logit, id) */
-  constructor(device: Device, table: RowTable, candidates: GPUBuffer, vocabSize: number) {
+  /** @param candidates what the head leaves for selection, `[rows][candidatesPerRow]` (logit, id) */
+  constructor(device: Device, table: RowTable, candidates: GPUBuffer, candidatesPerRow: number) {
     this.#device = device;
     const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
     const allocate = (name: string, bytes: number, usage: number) =>
@@ -45,8 +45,8 @@ export class RoundState {
     this.#settings = allocate("settings", SETTINGS_BYTES, UNIFORM | COPY_DST);
     this.#report = allocate("report", REPORT_BYTES, STORAGE | COPY_SRC);
     this.#readback = allocate("report readback", REPORT_BYTES, MAP_READ | COPY_DST);
-    const targets = allocate("targets", ROW_CAPACITY * 4, STORAGE);
-    const shapeWords = candidatesShape(vocabSize);
+    const targets = allocate("targets", PROMPT_CAPACITY * 4, STORAGE);
+    const shapeWords = candidatesShape(candidatesPerRow);
     const shape = allocate("candidates shape", shapeWords.byteLength, UNIFORM | COPY_DST);
     device.handle.queue.writeBuffer(shape, 0, shapeWords);
 
@@ -72,10 +72,14 @@ export class RoundState {
     await Promise.all(Object.values(this.#kernels).map((kernel) => kernel.prepare()));
   }
 
-  /** Begins a generation: nothing committed, nothing emitted. */
-  begin(settings: RoundSettings): void {
+  /**
+   * Begins a generation: nothing emitted.
+   * @param length tokens whose keys and values are committed already
+   * @param pending the token after them, where there are any
+   */
+  begin(settings: RoundSettings, length = 0, pending = NONE): void {
     const { queue } = this.#device.handle;
-    queue.writeBuffer(this.#state, 0, initialState());
+    queue.writeBuffer(this.#state, 0, initialState(length, pending));
     queue.writeBuffer(this.#settings, 0, encodeSettings(settings));
   }
 

@@ -5,12 +5,12 @@
  * GPU. The host records the same commands whatever happens there and reads one small report.
  */
 
-import type { Forward } from "../forward/forward.ts";
+import type { Forward, PassRows } from "../forward/forward.ts";
 import type { RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { RANGE_VERIFY, RANGE_VERIFY_EARLY, ROW_CAPACITY } from "../kernels/constants.ts";
-import type { RowSet } from "../kernels/kernel.ts";
+import { PacedQueue } from "../gpu/paced_queue.ts";
+import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
 import type { Report, RoundSettings } from "../kernels/layer_skip.ts";
 import type { RoundState } from "./round_state.ts";
 
@@ -25,11 +25,17 @@ export function plainPlan(layers: number): RoundPlan {
   return { exitLayer: layers, draftLength: 0 };
 }
 
+/** Rows through a layer that a first submission of a prompt holds, and the fewest of any: a slab of the matmul. */
+const FIRST_PREFILL_UNITS = 256;
+const LEAST_PREFILL_UNITS = 16;
+
 export class Scheduler {
   readonly #device: Device;
   readonly #forward: Forward;
   readonly #table: RowTable;
   readonly #state: RoundState;
+  /** The prompt's way to the GPU; its unit is one row through one layer. */
+  readonly #prefillQueue: PacedQueue;
   /** Compute dispatches recorded so far. */
   dispatches = 0;
 
@@ -38,38 +44,50 @@ export class Scheduler {
     this.#forward = forward;
     this.#table = table;
     this.#state = state;
+    this.#prefillQueue = new PacedQueue(device, {
+      first: FIRST_PREFILL_UNITS,
+      least: LEAST_PREFILL_UNITS,
+      most: PROMPT_CAPACITY * forward.spec.layers,
+      inFlight: 2, // the GPU never idles, and a stop takes effect within two submissions
+    });
   }
 
   /** Compiles what prompts of any length and rounds of this plan need. */
   async prepare({ draftLength }: RoundPlan): Promise<void> {
-    const rowCounts = new Set([1, draftLength + 1, ROW_CAPACITY]);
+    const rowCounts = new Set([1, draftLength + 1]);
     await Promise.all([this.#forward.prepare([...rowCounts]), this.#state.prepare()]);
   }
 
   /**
-   * Runs the prompt through all layers, a chunk a submission; the last one emits the first token.
-   * @param stop asked between chunks
+   * Runs the prompt through all layers, in chunks; the last one emits the first token.
+   *
+   * A submission holds as many rows and layers as this device computes in a moment. No result depends on how the prompt is
+   * cut.
+   * @param stop asked before each submission
    * @returns undefined when it was stopped
    */
   async prefill(ids: readonly number[], settings: RoundSettings, stop: () => boolean): Promise<Report | undefined> {
     const { layers } = this.#forward.spec;
+    const queue = this.#prefillQueue;
     this.#state.begin(settings);
-    // Two chunks in flight: the GPU never idles, and a stop takes effect within two chunks.
-    let chunkBefore: Promise<unknown> = Promise.resolve();
-    for (let start = 0; start < ids.length; start += ROW_CAPACITY) {
-      if (stop()) return undefined;
-      const chunkIds = ids.slice(start, start + ROW_CAPACITY);
+    for (let start = 0; start < ids.length; ) {
+      const chunkIds = ids.slice(start, start + Math.min(PROMPT_CAPACITY, queue.units));
       const { chunk, last } = this.#table.writeChunk(chunkIds, start);
-      const recorder = new Recorder(this.#device.handle, "prefill");
-      this.#forward.forward(recorder, chunk, 0, layers);
-      if (start + chunkIds.length === ids.length) {
-        this.#forward.argmax(recorder, last);
-        this.#state.selectTarget(recorder, last);
-        this.#state.accept(recorder, last);
+      start += chunk.count;
+      for (let layer = 0; layer < layers; ) {
+        if (stop()) return undefined;
+        const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(queue.units / chunk.count)));
+        const recorder = new Recorder(this.#device.handle, "prefill");
+        this.#forward.forward(recorder, chunk, layer, toLayer);
+        if (start === ids.length && toLayer === layers) {
+          this.#forward.argmax(recorder, last);
+          this.#state.selectTarget(recorder, last);
+          this.#state.accept(recorder, last);
+        }
+        await queue.submit(recorder, chunk.count * (toLayer - layer));
+        this.dispatches += recorder.dispatches;
+        layer = toLayer;
       }
-      this.#submit(recorder);
-      await chunkBefore;
-      chunkBefore = this.#device.handle.queue.onSubmittedWorkDone().catch(() => {}); // the report tells what failed
     }
     return this.#state.report();
   }
@@ -93,7 +111,7 @@ export class Scheduler {
     // Draft: each step takes the token that the step before chose through the early layers, and the exit's own choice
     // (final norm, head, argmax) becomes the token of the next row.
     for (let i = 0; i < draftLength; i++) {
-      const row: RowSet = { range: i, count: 1, end: length + i + 1 };
+      const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
       model.forward(recorder, row, 0, exitLayer);
       model.argmax(recorder, row);
       state.selectDraft(recorder, row);
@@ -102,8 +120,8 @@ export class Scheduler {
     // Verify: the last row has not been through the early layers yet; then all rows go on from their exit hidden states
     // through the remaining layers, once. The early layers' keys and values are those of the drafts.
     const end = length + draftLength + 1;
-    const lastRow: RowSet = { range: RANGE_VERIFY_EARLY, count: 1, end };
-    const allRows: RowSet = { range: RANGE_VERIFY, count: draftLength + 1, end };
+    const lastRow: PassRows = { range: RANGE_VERIFY_EARLY, count: 1, end, regime: "generated" };
+    const allRows: PassRows = { range: RANGE_VERIFY, count: draftLength + 1, end, regime: "generated" };
     model.forward(recorder, lastRow, 0, exitLayer);
     model.forward(recorder, allRows, exitLayer, model.spec.layers);
     model.argmax(recorder, allRows);

@@ -1,6 +1,7 @@
 /** Scoring: the logits of given positions of a text, from the full model or from an exit layer. */
 
 import type { Forward } from "../forward/forward.ts";
+import type { Regime } from "../forward/layer_kernels.ts";
 import type { RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
@@ -14,6 +15,8 @@ export interface ScoreRequest {
   exitLayer: number;
   /** Rows of a forward pass, at most `ROW_CAPACITY`; no result depends on it. */
   rowsPerPass?: number;
+  /** The kernels the text goes through: those of a prompt, if not said otherwise. */
+  regime?: Regime;
   signal?: AbortSignal | undefined;
 }
 
@@ -26,7 +29,7 @@ export async function score(
   device: Device,
   forward: Forward,
   table: RowTable,
-  { ids, at, exitLayer, rowsPerPass = ROW_CAPACITY, signal }: ScoreRequest,
+  { ids, at, exitLayer, rowsPerPass = ROW_CAPACITY, regime = "prompt", signal }: ScoreRequest,
 ): Promise<Float32Array[]> {
   const { vocabSize } = forward.spec;
   const rowBytes = vocabSize * 4;
@@ -42,7 +45,7 @@ export async function score(
       signal?.throwIfAborted();
       const chunkIds = ids.slice(start, start + rowsPerPass);
       const wanted = [...new Set(at)].filter((position) => position >= start && position < start + chunkIds.length);
-      const { chunk } = table.writeChunk(chunkIds, start);
+      const { chunk } = table.writeChunk(chunkIds, start, regime);
       const recorder = new Recorder(device.handle, "score");
       forward.forward(recorder, chunk, 0, exitLayer);
       if (wanted.length > 0) {

@@ -1,20 +1,24 @@
 /**
  * The KV cache: keys and values of each layer, one slot a position.
  *
- * `keys[layer]`, `values[layer]`: `[contextLength][kvHeads][headDim]` f32. How many slots are committed is one integer on
- * the GPU (`State.length`); what lies past it is never read, so rolling back touches nothing here.
+ * `keys[layer]`, `values[layer]`: `[contextLength][kvHeads][headDim]` of the cache's type (kernels/kv_format.ts). How many
+ * slots are committed is one integer on the GPU (`State.length`); what lies past it is never read, so rolling back touches
+ * nothing here.
  */
 
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
+import { KV_BYTES, type KvType } from "../kernels/kv_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
 export class KvCache {
+  readonly type: KvType;
   readonly keys: readonly GPUBuffer[];
   readonly values: readonly GPUBuffer[];
 
-  constructor(device: Device, spec: ModelSpec, contextLength: number) {
-    const bytes = contextLength * spec.kvHeads * spec.headDim * 4;
+  constructor(device: Device, spec: ModelSpec, contextLength: number, type: KvType) {
+    this.type = type;
+    const bytes = contextLength * spec.kvHeads * spec.headDim * KV_BYTES[type];
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
     const perLayer = (what: string) =>
       Array.from({ length: spec.layers }, (_, i) => device.ledger.allocate("kv", `layer ${i} ${what}`, bytes, usage));
@@ -23,7 +27,7 @@ export class KvCache {
   }
 
   /** Bytes the cache of a context takes. */
-  static bytes(spec: ModelSpec, contextLength: number): number {
-    return 2 * spec.layers * contextLength * spec.kvHeads * spec.headDim * 4;
+  static bytes(spec: ModelSpec, contextLength: number, type: KvType): number {
+    return 2 * spec.layers * contextLength * spec.kvHeads * spec.headDim * KV_BYTES[type];
   }
 }

@@ -6,12 +6,13 @@
 
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
-import { RANGE_BYTES, RANGE_CHUNK, RANGE_COUNT, RANGE_LAST, ROW_BYTES, ROW_CAPACITY } from "../kernels/constants.ts";
-import type { RowSet } from "../kernels/kernel.ts";
+import { PROMPT_CAPACITY, RANGE_BYTES, RANGE_CHUNK, RANGE_COUNT, RANGE_LAST, ROW_BYTES } from "../kernels/constants.ts";
 import { chainOf, encodeRanges, encodeRows } from "../kernels/rows.ts";
+import type { PassRows } from "./forward.ts";
+import type { Regime } from "./layer_kernels.ts";
 
 export class RowTable {
-  /** `[ROW_CAPACITY]` Row */
+  /** `[PROMPT_CAPACITY]` Row */
   readonly rows: GPUBuffer;
   /** `[RANGE_COUNT]` RowRange */
   readonly ranges: GPUBuffer;
@@ -20,17 +21,22 @@ export class RowTable {
   constructor(device: Device) {
     this.#device = device;
     const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
-    this.rows = device.ledger.allocate("activations", "rows", ROW_CAPACITY * ROW_BYTES, STORAGE | COPY_DST);
+    this.rows = device.ledger.allocate("activations", "rows", PROMPT_CAPACITY * ROW_BYTES, STORAGE | COPY_DST);
     const rangeBytes = RANGE_COUNT * RANGE_BYTES;
     this.ranges = device.ledger.allocate("activations", "row ranges", rangeBytes, STORAGE | UNIFORM | COPY_DST);
   }
 
   /**
    * Makes the table hold a run of tokens at positions `start`, `start + 1`, ..., for the next submission.
-   * @param ids at most `ROW_CAPACITY`
+   * @param ids at most `PROMPT_CAPACITY`
+   * @param regime which kernels compute them
    * @returns the rows of all of them, and of the last one alone
    */
-  writeChunk(ids: readonly number[], start: number): { chunk: RowSet; last: RowSet } {
+  writeChunk(
+    ids: readonly number[],
+    start: number,
+    regime: Regime = "prompt",
+  ): { chunk: PassRows; last: PassRows } {
     const { queue } = this.#device.handle;
     const end = start + ids.length;
     queue.writeBuffer(this.rows, 0, encodeRows(chainOf(ids, start)));
@@ -40,6 +46,9 @@ export class RowTable {
       { first: ids.length - 1, count: 1, linear: end },
     ]);
     queue.writeBuffer(this.ranges, RANGE_CHUNK * RANGE_BYTES, ranges);
-    return { chunk: { range: RANGE_CHUNK, count: ids.length, end }, last: { range: RANGE_LAST, count: 1, end } };
+    return {
+      chunk: { range: RANGE_CHUNK, count: ids.length, end, regime },
+      last: { range: RANGE_LAST, count: 1, end, regime },
+    };
   }
 }

@@ -9,6 +9,10 @@ export class Recorder {
   #pass: GPUComputePassEncoder | undefined;
   /** Dispatches recorded so far. */
   dispatches = 0;
+  /** Workgroups of them all. */
+  workgroups = 0;
+  /** Bytes of constant data that they stream, as far as kernels told: a count, for what a memory bound device pays. */
+  streamedBytes = 0;
 
   /** What is recorded, for messages. */
   readonly label: string;
@@ -34,6 +38,7 @@ export class Recorder {
     this.#pass.setBindGroup(0, group, offset === undefined ? [] : [offset]);
     this.#pass.dispatchWorkgroups(grid[0], grid[1] ?? 1, grid[2] ?? 1);
     this.dispatches++;
+    this.workgroups += grid[0] * (grid[1] ?? 1) * (grid[2] ?? 1);
   }
 
   /** Records a copy of `bytes` bytes between two buffers. */

@@ -17,6 +17,9 @@ const LOSS_TOLD_WITHIN_MS = 2000;
 /** Limits we ask for as far as the adapter offers them; the kernels work within WebGPU's defaults. */
 const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
 
+/** Features we ask for where the adapter offers them; no kernel is without a variant that needs none. */
+const WANTED_FEATURES = ["subgroups"] as const;
+
 /** Adapters that compute on the CPU. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|microsoft basic render|warp/i;
 
@@ -29,6 +32,7 @@ function describe(adapter: GPUAdapter, backend: string): DeviceInfo {
     backend,
     features: [...adapter.features].map(String).sort(),
     software: info.isFallbackAdapter === true || SOFTWARE.test(`${info.architecture} ${info.description}`),
+    ...(info.subgroupMinSize && { subgroupMinSize: info.subgroupMinSize }),
     limits: {
       maxBufferSize: limits.maxBufferSize,
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -109,7 +113,11 @@ export class Device {
     const requiredLimits: Record<string, number> = {};
     for (const limit of WANTED_LIMITS) requiredLimits[limit] = adapter.limits[limit];
     const handle = await adapter
-      .requestDevice({ label: "layerleap", requiredLimits })
+      .requestDevice({
+        label: "layerleap",
+        requiredLimits,
+        requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
+      })
       .catch(refused("asking the adapter for a device"));
     return new Device(gpu, handle, describe(adapter, backend));
   }

@@ -11,6 +11,8 @@ export interface DeviceInfo {
   features: string[];
   /** A software adapter: right results, but its speed says nothing of a GPU. */
   software: boolean;
+  /** Smallest subgroup the device may choose, where it has subgroups and tells. */
+  subgroupMinSize?: number;
   limits: {
     maxBufferSize: number;
     maxStorageBufferBindingSize: number;

@@ -22,6 +22,10 @@ export interface KernelSource {
   code: readonly string[];
   /** Buffers in the order of their `@binding` numbers in group 0, by the name the shader gives them. */
   bindings: Readonly<Record<string, BindingKind>>;
+  /** WGSL extensions the code needs; the device has the features of the same names. */
+  enables?: readonly ("subgroups" | "f16")[];
+  /** WGSL language features the code needs; `gpu.wgslLanguageFeatures` has them. */
+  requires?: readonly "packed_4x8_integer_dot_product"[];
 }
 
 const LAYOUT_TYPES: Record<BindingKind, GPUBufferBindingLayout> = {
@@ -36,7 +40,9 @@ export function assemble(source: KernelSource, constants: Constants): string {
   const preamble = Object.entries(constants).map(
     ([name, value]) => `const ${name} = ${typeof value === "number" ? `${value}u` : value};`,
   );
-  return [...preamble, ...source.code.map((code) => unroll(code, constants))].join("\n");
+  const enables = (source.enables ?? []).map((extension) => `enable ${extension};`);
+  const requires = (source.requires ?? []).map((feature) => `requires ${feature};`);
+  return [...enables, ...requires, ...preamble, ...source.code.map((code) => unroll(code, constants))].join("\n");
 }
 
 export class PipelineCache {

@@ -1,7 +1,10 @@
 /** Numbers that shaders and host must agree on. Each reaches the shaders by name, never as a literal. */
 
-/** Rows a forward pass can hold: the prompt goes in chunks of this many, and a round verifies at most this many. */
+/** Rows that a round can hold: what it verifies at most. */
 export const ROW_CAPACITY = 32;
+
+/** Rows that a forward pass can hold: the longest chunk of a prompt. */
+export const PROMPT_CAPACITY = 256;
 
 /** Most tokens a round can draft: the rows less the one that continues the committed sequence. */
 export const MAX_DRAFT_LENGTH = ROW_CAPACITY - 1;

@@ -1,17 +1,35 @@
 /**
- * The few-row matmul in its four forms (shaders/matmul/): store, add to the residual, gated MLP, and head with argmax.
+ * The few-row matmul in its forms (shaders/matmul/few_rows.wgsl).
  *
  * A form is compiled for buckets of rows, M in {1, 2, 4, 8, 16}, when first needed; more rows than 16 run as slabs. The
  * bits of a row must not depend on M. WGSL does not promise that a compiler keeps them, so a bucket is compared with the
  * one-row pipeline on this device before it is used, and left out where it differs.
  */
 
+import dotBlocks from "../../shaders/matmul/dot_blocks.wgsl?raw";
+import dotFloats from "../../shaders/matmul/dot_floats.wgsl?raw";
+import fewRows from "../../shaders/matmul/few_rows.wgsl?raw";
+import finishSubgroup from "../../shaders/matmul/finish_subgroup.wgsl?raw";
+import finishThread from "../../shaders/matmul/finish_thread.wgsl?raw";
+import finishWorkgroup from "../../shaders/matmul/finish_workgroup.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import type { KernelSource } from "../gpu/pipelines.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
-import { columnsOf, type MatmulBinding, type MatmulForm, matmulSource } from "./matmul_form.ts";
+import {
+  type MatmulBinding,
+  type MatmulForm,
+  type MatmulKind,
+  type MatmulSize,
+  matmulBindings,
+  matmulCode,
+  matmulShape,
+  spreadOf,
+  widthOf,
+} from "./matmul_form.ts";
 import { matchesOneRowTwin } from "./twin_check.ts";
+import { formatName, isBlockFormat } from "./weight_format.ts";
 
 /** Rows a thread of a pipeline computes. */
 export const BUCKETS = [1, 2, 4, 8, 16] as const;
@@ -22,30 +40,94 @@ export function bucketFor(count: number, available: readonly Bucket[]): Bucket {
   return available.find((bucket) => bucket >= count) ?? available[available.length - 1]!;
 }
 
-/** A weight matrix and its activations, bound. `columns` is the number of outputs a row. */
+/**
+ * How threads share an output: not at all (`thread`), as lanes of a subgroup, or through workgroup memory. `slices`: threads
+ * an output, a power of two.
+ */
+export type FewRowVariant =
+  | { kind: "thread"; slices: 1 }
+  | { kind: "subgroup"; slices: 4 | 8 | 16 }
+  | { kind: "workgroup"; slices: 4 | 8 | 16 };
+
+export const THREAD_VARIANT: FewRowVariant = { kind: "thread", slices: 1 };
+
+/** Weight columns whose sums a thread keeps. */
+const COLUMNS = 4;
+
+/** Slices that finish rows, each its own: more would be idle with one row. */
+const FINISHERS = 4;
+
+const FINISH = { thread: finishThread, subgroup: finishSubgroup, workgroup: finishWorkgroup } as const;
+
+/** A weight matrix and its activations, bound. */
 export interface BoundMatmul {
   readonly group: GPUBindGroup;
-  readonly columns: number;
+  /** Outputs a row. */
+  readonly outputs: number;
+  /** Bytes of the weight matrix with its scales: what a slab of rows reads. */
+  readonly weightBytes: number;
 }
 
-export class FewRowMatmul {
-  readonly form: MatmulForm;
+/** Outputs of which a thread owns the sums. */
+export function outputsPerThread(form: MatmulForm): number {
+  return COLUMNS / widthOf(form);
+}
+
+/** Workgroups that make `outputs` outputs of a slab of rows: candidates a row of the `headArgmax` form. */
+export function fewRowGroups(form: MatmulForm, outputs: number, { slices }: FewRowVariant): number {
+  return groups(spreadOf(outputs, outputsPerThread(form)), WORKGROUP / slices);
+}
+
+/** The workgroup, of those that make `outputs` outputs, that makes output number `output`. */
+export function fewRowGroupOf(form: MatmulForm, output: number, outputs: number, { slices }: FewRowVariant): number {
+  return Math.floor((output % spreadOf(outputs, outputsPerThread(form))) / (WORKGROUP / slices));
+}
+
+/** The kernel of a form for M rows. */
+export function fewRowKernel<F extends MatmulForm>(
+  device: Device,
+  kind: MatmulKind<F>,
+  variant: FewRowVariant,
+  M: Bucket,
+): Kernel<MatmulBinding<F>> {
+  const { code, constants } = matmulCode(kind);
+  const dot = isBlockFormat(kind.format) ? dotBlocks : dotFloats;
+  const bindings = matmulBindings(kind.form);
+  const source: KernelSource & { bindings: typeof bindings } = {
+    name: `matmul/few_rows ${kind.form} ${formatName(kind.format)} ${variant.kind}`,
+    code: [...code, fewRows, dot, FINISH[variant.kind]],
+    bindings,
+    ...(variant.kind === "subgroup" && { enables: ["subgroups"] as const }),
+  };
+  return new Kernel(device, source, {
+    ...COMMON_CONSTANTS,
+    ...constants,
+    M,
+    COLUMNS,
+    OUTPUTS: outputsPerThread(kind.form),
+    SLICES: variant.slices,
+    FINISHERS: variant.slices === 1 ? 1 : FINISHERS,
+    BATCHES: Math.ceil(M / FINISHERS),
+  });
+}
+
+export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
+  readonly kind: MatmulKind<F>;
+  readonly variant: FewRowVariant;
   readonly #device: Device;
   readonly #matchesOneRowTwin: typeof matchesOneRowTwin;
-  readonly #kernels = new Map<Bucket, Kernel<MatmulBinding>>();
+  readonly #kernels = new Map<Bucket, Kernel<MatmulBinding<F>>>();
   /** Buckets whose rows are bit-equal to the one-row pipeline's here. Undecided ones are checked when first prepared. */
   readonly #verdicts = new Map<Bucket, Promise<boolean>>();
   readonly #refused = new Set<Bucket>();
 
   /** @param check decides whether a bucket's rows are bit-equal to the one-row pipeline's; tests put another in its place */
-  constructor(device: Device, form: MatmulForm, check = matchesOneRowTwin) {
-    this.form = form;
+  constructor(device: Device, kind: MatmulKind<F>, variant: FewRowVariant = THREAD_VARIANT, check = matchesOneRowTwin) {
+    this.kind = kind;
+    this.variant = variant;
     this.#device = device;
     this.#matchesOneRowTwin = check;
-    for (const bucket of BUCKETS) {
-      const constants = { ...COMMON_CONSTANTS, M: bucket, COLUMNS: columnsOf(form) };
-      this.#kernels.set(bucket, new Kernel(device, matmulSource(form), constants));
-    }
+    for (const bucket of BUCKETS) this.#kernels.set(bucket, fewRowKernel(device, kind, variant, bucket));
   }
 
   /** Buckets in use on this device: all that were not refused. */
@@ -61,7 +143,11 @@ export class FewRowMatmul {
       if (bucket === 1) return;
       let verdict = this.#verdicts.get(bucket);
       if (!verdict) {
-        verdict = this.#matchesOneRowTwin(this.#device, this.form, this.kernel(1), this.kernel(bucket), bucket);
+        verdict = this.#matchesOneRowTwin(this.#device, this.kind, this.variant, {
+          alone: this.kernel(1),
+          together: this.kernel(bucket),
+          count: bucket,
+        });
         this.#verdicts.set(bucket, verdict);
         verdict.catch(() => this.#verdicts.delete(bucket)); // undecided: asked again next time
       }
@@ -71,20 +157,28 @@ export class FewRowMatmul {
   }
 
   /** The kernel of one bucket. */
-  kernel(bucket: Bucket): Kernel<MatmulBinding> {
+  kernel(bucket: Bucket): Kernel<MatmulBinding<F>> {
     return this.#kernels.get(bucket)!;
   }
 
-  /** Binds a weight matrix (`[K / 4][columns of weight]` vec4) to the rows it reads and writes. */
-  bind(buffers: Readonly<Record<MatmulBinding, GPUBuffer>>, columns: number): BoundMatmul {
-    return { group: this.kernel(1).bind(buffers), columns };
+  /** Contents of the `Shape` uniform. */
+  shape(size: MatmulSize): Uint32Array<ArrayBuffer> {
+    return matmulShape(this.kind, size, outputsPerThread(this.kind.form));
+  }
+
+  /** Binds a weight matrix to the rows it reads and writes. */
+  bind(buffers: Readonly<Record<MatmulBinding<F>, GPUBuffer>>, outputs: number): BoundMatmul {
+    const { weight, scales } = buffers as Readonly<Record<"weight" | "scales", GPUBuffer>>;
+    const weightBytes = weight.size + (isBlockFormat(this.kind.format) ? scales.size : 0);
+    return { group: this.kernel(1).bind(buffers), outputs, weightBytes };
   }
 
   /** Records the product for `rows`, with the smallest compiled bucket that holds them. */
   record(recorder: Recorder, bound: BoundMatmul, rows: RowSet): void {
     const ready = this.buckets.filter((bucket) => this.kernel(bucket).ready);
     const bucket = ready.length > 0 ? bucketFor(rows.count, ready) : 1;
-    const grid = [groups(bound.columns, WORKGROUP), groups(rows.count, bucket)] as const;
+    const grid = [fewRowGroups(this.kind.form, bound.outputs, this.variant), groups(rows.count, bucket)] as const;
     this.kernel(bucket).record(recorder, bound.group, rows.range, grid);
+    recorder.streamedBytes += bound.weightBytes * grid[1];
   }
 }

@@ -22,9 +22,8 @@ import {
   ROW_CAPACITY,
   RUNNING,
   STATE_CONSTANTS,
-  WORKGROUP,
 } from "./constants.ts";
-import { groups, Kernel, type RowSet } from "./kernel.ts";
+import { Kernel, type RowSet } from "./kernel.ts";
 
 const PLAN_BINDINGS = { settings: "uniform", state: "read", rows: "read-write", ranges: "read-write" } as const;
 
@@ -58,9 +57,9 @@ export const SETTINGS_BYTES = 16 + EOS_CAPACITY * 4;
 /** Bytes of `Report`: all that a round reads back. */
 export const REPORT_BYTES = (5 + 2 * ROW_CAPACITY) * 4;
 
-/** Contents of `State` before the prefill: nothing committed, nothing emitted. */
-export function initialState(): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([0, NONE, 0, RUNNING]);
+/** Contents of `State` when a generation begins: `length` tokens committed, none emitted. */
+export function initialState(length = 0, pending = NONE): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([length, pending, 0, RUNNING]);
 }
 
 /** What a generation asks of its rounds. */
@@ -110,9 +109,9 @@ export function decodeReport(bytes: ArrayBuffer): Report {
   };
 }
 
-/** Contents of the `CandidatesShape` uniform: candidates a row, one a workgroup of the head. */
-export function candidatesShape(vocabSize: number): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([groups(vocabSize, WORKGROUP)]);
+/** Contents of the `CandidatesShape` uniform. */
+export function candidatesShape(candidatesPerRow: number): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([candidatesPerRow]);
 }
 
 /** Opens a round: draft length, rows and ranges. */

@@ -1,46 +1,157 @@
-/** The forms of the few-row matmul: which WGSL texts make each, how its buffers are bound and shaped. */
+/**
+ * The forms of a matmul: what becomes of its products, and how its buffers are bound and shaped (shaders/matmul/).
+ *
+ * - `store`: they are stored (logits).
+ * - `add`: they are added to the residual stream, which is also stored times the next norm's weight.
+ * - `gated`: gate and up become silu(gate) * up. The input is normed.
+ * - `qkv`: queries are rotated, keys rotated and written to the cache with the values. The input is normed.
+ * - `headArgmax`: logits are not stored; each workgroup keeps its best.
+ */
 
+import kvWriteF16 from "../../shaders/attention/kv_write_f16.wgsl?raw";
+import kvWriteF32 from "../../shaders/attention/kv_write_f32.wgsl?raw";
 import add from "../../shaders/matmul/add.wgsl?raw";
+import beginNone from "../../shaders/matmul/begin_none.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
-import columns from "../../shaders/matmul/columns.wgsl?raw";
-import dotRows from "../../shaders/matmul/dot_rows.wgsl?raw";
+import completeNone from "../../shaders/matmul/complete_none.wgsl?raw";
 import gated from "../../shaders/matmul/gated.wgsl?raw";
 import headArgmax from "../../shaders/matmul/head_argmax.wgsl?raw";
+import matmul from "../../shaders/matmul/matmul.wgsl?raw";
+import normScale from "../../shaders/matmul/norm_scale.wgsl?raw";
+import qkv from "../../shaders/matmul/qkv.wgsl?raw";
 import store from "../../shaders/matmul/store.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
-import type { KernelSource } from "../gpu/pipelines.ts";
+import type { BindingKind, Constants } from "../gpu/pipelines.ts";
+import type { HeadShape } from "./attention_shape.ts";
+import type { KvType } from "./kv_format.ts";
+import { formatCode, paddedSize, stepCount, type WeightFormat } from "./weight_format.ts";
 
-/** Store the products, add them to the residual, gated MLP, or head with the first stage of the argmax. */
-export type MatmulForm = "store" | "add" | "gated" | "headArgmax";
-
-export const MATMUL_BINDINGS = {
+const SHARED_BINDINGS = {
   range: "offset-uniform",
   shape: "uniform",
   weight: "read",
+  scales: "read",
   input: "read",
-  output: "read-write",
 } as const;
 
-export type MatmulBinding = keyof typeof MATMUL_BINDINGS;
+const FORM_BINDINGS = {
+  store: { output: "read-write" },
+  add: { normWeight: "read", stream: "read-write" },
+  gated: { output: "read-write" },
+  qkv: { rows: "read", rotations: "read", queries: "read-write", keys: "read-write", values: "read-write" },
+  headArgmax: { candidates: "read-write" },
+} as const satisfies Record<string, Record<string, BindingKind>>;
 
-const CODE: Record<MatmulForm, readonly string[]> = {
-  store: [rows, dotRows, columns, store],
-  add: [rows, dotRows, columns, add],
-  gated: [rows, dotRows, columns, gated],
-  headArgmax: [rows, dotRows, best, headArgmax],
+export type MatmulForm = keyof typeof FORM_BINDINGS;
+
+/** Names of the buffers that a form's kernel takes. */
+export type MatmulBinding<F extends MatmulForm = MatmulForm> =
+  | keyof typeof SHARED_BINDINGS
+  | (F extends MatmulForm ? keyof (typeof FORM_BINDINGS)[F] : never);
+
+const FORM_CODE: Record<MatmulForm, readonly string[]> = {
+  store: [beginNone, store, completeNone],
+  add: [beginNone, add, completeNone],
+  gated: [normScale, gated, completeNone],
+  qkv: [normScale, qkv, completeNone],
+  headArgmax: [best, headArgmax],
 };
 
-/** The kernel of a form. */
-export function matmulSource(form: MatmulForm): KernelSource & { bindings: typeof MATMUL_BINDINGS } {
-  return { name: `matmul/${form}`, code: CODE[form], bindings: MATMUL_BINDINGS };
+/** Shares in which a row's squares are summed: fixed, since the order of a sum must not depend on the rows. */
+const NORM_SHARES = 16;
+
+/** Which kernel: the form, the format of its weights and, for `qkv`, of the cache it writes. */
+export interface MatmulKind<F extends MatmulForm = MatmulForm> {
+  form: F;
+  format: WeightFormat;
+  kv?: KvType;
 }
 
-/** Weight columns an output needs: gate and up for the gated form. */
-export function columnsOf(form: MatmulForm): number {
-  return form === "gated" ? 2 : 1;
+/** A form's buffers in the order of their binding numbers. */
+export function matmulBindings<F extends MatmulForm>(form: F): Record<MatmulBinding<F>, BindingKind> {
+  // The compiler cannot see that the two parts make up the keys of this form.
+  return { ...SHARED_BINDINGS, ...FORM_BINDINGS[form] } as Record<MatmulBinding<F>, BindingKind>;
 }
 
-/** Contents of the `Shape` uniform: K / 4, outputs a row, columns of the weight matrix. */
-export function matmulShape(form: MatmulForm, inputSize: number, outputSize: number): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([inputSize / 4, outputSize, outputSize * columnsOf(form)]);
+/** The texts and constants that a form's kernels share, whatever their regime. */
+export function matmulCode({ form, format, kv = "f32" }: MatmulKind): { code: readonly string[]; constants: Constants } {
+  const { code, constants } = formatCode(format);
+  const kvCode = form === "qkv" ? [kv === "f32" ? kvWriteF32 : kvWriteF16] : [];
+  return {
+    code: [rows, ...code, matmul, ...FORM_CODE[form], ...kvCode],
+    constants: { ...constants, NORM_SHARES, WIDTH: widthOf(form) },
+  };
+}
+
+/** Weight columns an output needs: gate and up, or the two elements that are rotated together. */
+export function widthOf(form: MatmulForm): 1 | 2 {
+  return form === "gated" || form === "qkv" ? 2 : 1;
+}
+
+/** Whether the form's input is the residual stream, normed in the prologue. */
+export function isNormed(form: MatmulForm): boolean {
+  return form === "gated" || form === "qkv";
+}
+
+/** The numbers of a product: matrix, input, result. */
+export interface MatmulSize {
+  /** K */
+  inputSize: number;
+  /** Numbers made of each row (`qkv`: pairs of them). */
+  outputs: number;
+  /** Columns of the weight matrix, where they are not `outputs * widthOf(form)`. */
+  columns?: number;
+  /** Elements from row to row of the result; default: `outputs`. */
+  resultStride?: number;
+  /** Where in a result's row this matrix begins (a head of several matrices). */
+  resultOffset?: number;
+  /** Id of a head's first output. */
+  firstId?: number;
+  epsilon?: number;
+  headShape?: HeadShape;
+}
+
+/** Elements of a row of the residual stream: itself, and itself times the next norm's weight. */
+export function streamStride(hiddenSize: number): number {
+  return 2 * paddedSize(hiddenSize);
+}
+
+/** Outputs, and the distance between a thread's outputs, where it has `outputsPerThread`. */
+export function spreadOf(outputs: number, outputsPerThread: number): number {
+  return Math.ceil(outputs / outputsPerThread);
+}
+
+/** Bytes of the `Shape` uniform. */
+export const MATMUL_SHAPE_BYTES = 64;
+
+/** Contents of the `Shape` uniform of matmul.wgsl. */
+export function matmulShape(
+  { form, format }: MatmulKind,
+  size: MatmulSize,
+  outputsPerThread: number,
+): Uint32Array<ArrayBuffer> {
+  const { inputSize, outputs, headShape = { heads: 0, kvHeads: 0, headDim: 0 } } = size;
+  const padded = paddedSize(inputSize);
+  const normed = isNormed(form);
+  const partner = form === "gated" ? outputs : form === "qkv" ? headShape.headDim / 2 : 0;
+  const words = new Uint32Array(MATMUL_SHAPE_BYTES / 4);
+  words.set([
+    stepCount(format, inputSize),
+    size.columns ?? outputs * widthOf(form),
+    (normed ? streamStride(inputSize) : padded) / 4,
+    (normed ? padded : 0) / 4,
+    outputs,
+    spreadOf(outputs, outputsPerThread),
+    partner,
+    form === "add" ? streamStride(outputs) : (size.resultStride ?? outputs),
+    form === "add" ? paddedSize(outputs) : (size.resultOffset ?? 0),
+    inputSize / 4,
+    0,
+    headShape.headDim / 2,
+    headShape.heads,
+    headShape.kvHeads,
+    size.firstId ?? 0,
+  ]);
+  new Float32Array(words.buffer)[10] = size.epsilon ?? 0;
+  return words;
 }

@@ -15,9 +15,14 @@ const BINDINGS = {
   normed: "read-write",
 } as const;
 
-/** Contents of the `Shape` uniform. */
-export function rmsNormShape(size: number, epsilon: number): Uint32Array<ArrayBuffer> {
-  const shape = new Uint32Array([size / 4, 0]);
+/** Contents of the `Shape` uniform. Strides are elements from row to row. */
+export function rmsNormShape(
+  size: number,
+  epsilon: number,
+  inputStride = size,
+  outputStride = size,
+): Uint32Array<ArrayBuffer> {
+  const shape = new Uint32Array([size / 4, 0, inputStride / 4, outputStride / 4]);
   new Float32Array(shape.buffer)[1] = epsilon;
   return shape;
 }

@@ -13,6 +13,9 @@ const MAX_SIZE = 2 ** 24;
 const MAX_LAYERS = 1024;
 /** Kernels read rows as vec4. */
 const VECTOR = 4;
+/** A head is two halves that RoPE rotates together, each of whole vectors; a larger one would not fit the kernels' tiles. */
+const HEAD_VECTOR = 8;
+const MAX_HEAD_DIM = 256;
 
 /** The architecture of a model, and every tensor it needs with its shape. */
 export interface ModelConfig {
@@ -83,9 +86,10 @@ function unsupported(fields: Fields, key: string, expected: string): Unsupported
 }
 
 /** A size that kernels walk in vectors. */
-function readVectors(fields: Fields, key: string): number {
+function readVectors(fields: Fields, key: string, vector = VECTOR, max = MAX_SIZE): number {
   const size = fields.integer(key, { min: 1, max: MAX_SIZE });
-  if (size % VECTOR !== 0) throw unsupported(fields, key, `a multiple of ${VECTOR}`);
+  if (size % vector !== 0) throw unsupported(fields, key, `a multiple of ${vector}`);
+  if (size > max) throw unsupported(fields, key, `at most ${max}`);
   return size;
 }
 
@@ -96,11 +100,12 @@ function readKvHeads(fields: Fields, heads: number): number {
 }
 
 function readHeadDim(fields: Fields, hiddenSize: number, heads: number): number {
-  if (fields.get("head_dim") !== undefined) return readVectors(fields, "head_dim");
+  if (fields.get("head_dim") !== undefined) return readVectors(fields, "head_dim", HEAD_VECTOR, MAX_HEAD_DIM);
   if (hiddenSize % heads !== 0) throw fields.error("hidden_size", `a multiple of the ${heads} attention heads`);
   const headDim = hiddenSize / heads;
-  if (headDim % VECTOR !== 0) {
-    throw unsupported(fields, "hidden_size", `attention heads of a multiple of ${VECTOR}, not ${headDim}`);
+  if (headDim % HEAD_VECTOR !== 0 || headDim > MAX_HEAD_DIM) {
+    const expected = `attention heads of a multiple of ${HEAD_VECTOR} up to ${MAX_HEAD_DIM}, not ${headDim}`;
+    throw unsupported(fields, "hidden_size", expected);
   }
   return headDim;
 }

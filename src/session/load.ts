@@ -4,16 +4,26 @@ import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice, openFolder } fro
 import { UnsupportedModelError } from "../errors.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
+import { chooseKernels } from "../kernels/choose.ts";
 import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
+import { DEFAULT_DTYPE, DTYPES, formatsOf } from "../weights/dtype.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { abortable } from "./abortable.ts";
+import { readKernelOptions } from "./kernel_options.ts";
 import { Model } from "./model.ts";
-import { requireInteger, requireKnown } from "./options.ts";
+import { requireChoice, requireInteger, requireKnown } from "./options.ts";
 
-const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = ["contextLength", "gpu", "onProgress", "signal"];
+const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
+  "contextLength",
+  "dtype",
+  "gpu",
+  "kernels",
+  "onProgress",
+  "signal",
+];
 
 /** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
 const DEFAULT_CONTEXT_LENGTH = 4096;
@@ -27,13 +37,15 @@ const DEFAULT_CONTEXT_LENGTH = 4096;
  * @throws FileFormatError when a file is damaged
  * @throws UnsupportedModelError when the architecture or a data type is not supported
  * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
- * @throws InputError for a context length out of range; the signal's reason when it aborts
+ * @throws InputError for a context length or a dtype that there is not; the signal's reason when it aborts
  *
  * A load that fails leaves nothing behind.
  */
 export async function load(source: ModelSource = defaultModel(), options: LoadOptions = {}): Promise<Model> {
   const { signal, onProgress = () => {} } = options;
   requireKnown("load", options, LOAD_OPTIONS);
+  const dtype = requireChoice("load", "dtype", options.dtype ?? DEFAULT_DTYPE, DTYPES);
+  const forced = readKernelOptions(options.kernels);
   signal?.throwIfAborted();
   const folder = typeof source === "string" || source instanceof URL ? openFolder(source) : source;
   const checkpoint = await openCheckpoint(folder, signal);
@@ -61,11 +73,18 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       : await Device.open(await defaultGpu(), gpuBackend(), noAdapterAdvice);
     signal?.throwIfAborted();
     const opened = device;
-    const weights = await uploadWeights(opened, checkpoint, onProgress, signal);
+    const { layers, head } = formatsOf(dtype);
+    const { kernels, warnings } = await chooseKernels(opened, { layers: [layers], head: [head] }, forced);
+    signal?.throwIfAborted();
+    const weights = await uploadWeights(opened, checkpoint, { dtype, onProgress, signal });
     const model = await opened.allocating(
       `${name} (context of ${contextLength} tokens)`,
-      KvCache.bytes(spec, contextLength),
-      () => new Model({ name, device: opened, spec, weights, tokenizer, contextLength, parameters, weightBytes }),
+      KvCache.bytes(spec, contextLength, kernels.kv),
+      () =>
+        new Model({
+          ...{ name, device: opened, spec, weights, tokenizer, contextLength, dtype },
+          ...{ kernels, warnings, parameters, weightBytes },
+        }),
     );
     signal?.throwIfAborted();
     onProgress({ phase: "compile", loadedBytes: weightBytes, totalBytes: weightBytes });

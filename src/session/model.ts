@@ -12,12 +12,14 @@ import { KvCache } from "../forward/kv_cache.ts";
 import { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
+import type { KernelChoice } from "../kernels/choice.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type { DrafterName, GenerateOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
+import type { DrafterName, Dtype, GenerateOptions, KernelOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
+import { kernelNames } from "./kernel_options.ts";
 import { requireInteger, requireKnown } from "./options.ts";
 
 /** What `load` has gathered. @internal */
@@ -28,6 +30,9 @@ export interface ModelParts {
   weights: ModelWeights;
   tokenizer: TextTokenizer;
   contextLength: number;
+  dtype: Dtype;
+  kernels: KernelChoice;
+  warnings: readonly string[];
   parameters: number;
   weightBytes: number;
 }
@@ -58,6 +63,12 @@ export class Model {
   readonly spec: ModelSpec;
   /** Tokens the context holds, prompt included. */
   readonly contextLength: number;
+  /** What its weights are held in on the GPU. */
+  readonly dtype: Dtype;
+  /** Which variant of each kernel this device got. */
+  readonly kernels: Readonly<Required<KernelOptions>>;
+  /** What was dropped at load because this device computes it wrong. */
+  readonly warnings: readonly string[];
   readonly defaults: GenerationDefaults;
   /** Number of weights. */
   readonly parameters: number;
@@ -72,10 +83,14 @@ export class Model {
   #disposed = false;
 
   /** @internal Use `load`. */
-  constructor({ name, device, spec, weights, tokenizer, contextLength, parameters, weightBytes }: ModelParts) {
+  constructor(parts: ModelParts) {
+    const { name, device, spec, weights, tokenizer, contextLength, dtype, kernels, parameters, weightBytes } = parts;
+    this.kernels = kernelNames(kernels);
+    this.warnings = parts.warnings;
     this.name = name;
     this.spec = spec;
     this.contextLength = contextLength;
+    this.dtype = dtype;
     this.parameters = parameters;
     this.weightBytes = weightBytes;
     this.defaults = {
@@ -85,10 +100,11 @@ export class Model {
     };
     this.#device = device;
     this.#tokenizer = tokenizer;
-    const kv = new KvCache(device, spec, contextLength);
+    const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
-    this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength);
-    const state = new RoundState(device, this.#table, this.#forward.candidates, spec.vocabSize);
+    this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
+    const { candidates, candidatesPerRow } = this.#forward;
+    const state = new RoundState(device, this.#table, candidates, candidatesPerRow);
     this.#scheduler = new Scheduler(device, this.#forward, this.#table, state);
   }
 

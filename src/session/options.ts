@@ -30,3 +30,15 @@ export function requireInteger(where: string, field: string, value: number, leas
   }
   return value;
 }
+
+/**
+ * The value, when it is one of `choices`.
+ * @throws InputError naming the function, the option, what was found and the choices
+ */
+export function requireChoice<T extends string>(where: string, field: string, value: T, choices: readonly T[]): T {
+  if (!choices.includes(value)) {
+    const found = typeof value === "string" ? `"${value}"` : String(value);
+    throw new InputError({ file: where, field, found, expected: `one of ${choices.join(", ")}` });
+  }
+  return value;
+}

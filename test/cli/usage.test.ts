@@ -59,6 +59,7 @@ describe("a wrong call ends with exit code 2 and one line", () => {
     ["exit layer 0", ["generate", "x", "--exit-layer", "0"], /--exit-layer.*above 0/],
     ["a draft length that is no number", ["generate", "x", "--draft-length", "many"], /--draft-length.*many/],
     ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*layerskip, none/],
+    ["an unknown dtype", ["generate", "x", "--dtype", "q5"], /--dtype.*q5.*f32, f16, q8, q4/],
     ["an option without its value", ["generate", "x", "--model"], /--model/],
   ])("%s", async (_name, args, line) => {
     expectOneLine(await layerleap(args), 2, line);

@@ -138,7 +138,7 @@ describe("disposal", () => {
     const model = await load(STORIES);
     await model.generate("Once upon a time", { maxTokens: 5 }).result();
     await model.score([1, 403]);
-    expect(model.memory().byOwner.weights).toBe(1_040_128);
+    expect(model.memory().byOwner.weights).toBe(1_040_132);
     await model.dispose();
     await model.dispose();
     expect(model.memory()).toEqual({ buffers: 0, bytes: 0, byOwner: {} });
@@ -311,6 +311,12 @@ describe("what goes wrong on the way", () => {
     );
     await using model = await load(STORIES);
     await expect(model.score([1], { exit: 2 } as object)).rejects.toThrow(/score: exit: found an unknown option/);
+  });
+
+  test("a dtype that there is not is refused with those there are, before anything is read", async () => {
+    const failure = await load("/nowhere", { dtype: "q5" } as object).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(InputError);
+    expect(String(failure)).toContain('load: dtype: found "q5", expected one of f32, f16, q8, q4');
   });
 
   test("a context the model cannot have is refused", async () => {

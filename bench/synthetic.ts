@@ -1,0 +1,116 @@
+/** A model of a given shape with made-up weights, on the device: for measuring, and for counting what a round records. */
+
+import { RoundState } from "../src/decode/round_state.ts";
+import { Scheduler } from "../src/decode/scheduler.ts";
+import { Forward } from "../src/forward/forward.ts";
+import { KvCache } from "../src/forward/kv_cache.ts";
+import { RowTable } from "../src/forward/row_table.ts";
+import type { Device } from "../src/gpu/device.ts";
+import { BufferUsage } from "../src/gpu/usage.ts";
+import type { KernelChoice } from "../src/kernels/choice.ts";
+import { scaleBytes, type WeightFormat, weightBytes } from "../src/kernels/weight_format.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
+import type { Dtype } from "../src/types.ts";
+import { formatsOf } from "../src/weights/dtype.ts";
+import { headParts } from "../src/weights/head_parts.ts";
+import type { HeadPart, Matrix, ModelWeights } from "../src/weights/upload.ts";
+
+/** An engine that no checkpoint stands behind. */
+export interface SyntheticModel {
+  spec: ModelSpec;
+  weights: ModelWeights;
+  kv: KvCache;
+  table: RowTable;
+  forward: Forward;
+  state: RoundState;
+  scheduler: Scheduler;
+}
+
+/** Fills buffers from one block of random words: small numbers in any format, and never infinite or not a number. */
+class Filler {
+  readonly #device: Device;
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #floats: Float32Array<ArrayBuffer>;
+
+  constructor(device: Device) {
+    this.#device = device;
+    let state = 1;
+    const next = () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state;
+    };
+    // As f16, the exponents 8 to 15 and any sign and fraction; as codes, any.
+    this.#words = Uint32Array.from({ length: 2 ** 18 }, () => (next() & 0x9fff9fff) | 0x20002000);
+    this.#floats = Float32Array.from({ length: 2 ** 18 }, () => next() / 2 ** 36 - 2 ** -5);
+  }
+
+  words(buffer: GPUBuffer): void {
+    this.#fill(buffer, this.#words);
+  }
+
+  floats(buffer: GPUBuffer): void {
+    this.#fill(buffer, this.#floats);
+  }
+
+  #fill(buffer: GPUBuffer, block: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>): void {
+    for (let at = 0; at < buffer.size; at += block.byteLength) {
+      const length = Math.min(block.byteLength, buffer.size - at) / 4;
+      this.#device.handle.queue.writeBuffer(buffer, at, block, 0, length);
+    }
+  }
+}
+
+/** Makes the model and fills weights and KV cache with random numbers. Everything is booked in the device's ledger. */
+export function syntheticModel(
+  device: Device,
+  spec: ModelSpec,
+  { dtype, kernels, contextLength }: { dtype: Dtype; kernels: KernelChoice; contextLength: number },
+): SyntheticModel {
+  const filler = new Filler(device);
+  const weights = syntheticWeights(device, spec, dtype, filler);
+  const kv = new KvCache(device, spec, contextLength, kernels.kv);
+  for (const buffer of [...kv.keys, ...kv.values]) {
+    if (kernels.kv === "f32") filler.floats(buffer);
+    else filler.words(buffer);
+  }
+  const table = new RowTable(device);
+  const forward = new Forward(device, spec, weights, kv, table, contextLength, kernels);
+  const state = new RoundState(device, table, forward.candidates, forward.candidatesPerRow);
+  return { spec, weights, kv, table, forward, state, scheduler: new Scheduler(device, forward, table, state) };
+}
+
+function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler: Filler): ModelWeights {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
+  const formats = formatsOf(dtype);
+  const usage = BufferUsage.STORAGE | BufferUsage.COPY_DST;
+  const floats = (name: string, count: number) => {
+    const buffer = device.ledger.allocate("weights", name, count * 4, usage);
+    filler.floats(buffer);
+    return buffer;
+  };
+  const matrix = (name: string, format: WeightFormat, inputSize: number, columns: number): Matrix => {
+    const weight = device.ledger.allocate("weights", name, weightBytes(format, inputSize, columns), usage);
+    const scales = device.ledger.allocate("weights", name, scaleBytes(format, inputSize, columns), usage);
+    if (format.type === "f32") filler.floats(weight);
+    else filler.words(weight);
+    filler.words(scales);
+    return { format, weight, scales, inputSize, columns };
+  };
+  const limit = device.handle.limits.maxStorageBufferBindingSize;
+  const head = headParts(formats.head, hiddenSize, vocabSize, limit).map(
+    ({ first, count }): HeadPart => ({ ...matrix("head", formats.head, hiddenSize, count), firstColumn: first }),
+  );
+  return {
+    embedding: head,
+    head,
+    finalNorm: floats("norm", hiddenSize),
+    layers: Array.from({ length: spec.layers }, () => ({
+      inputNorm: floats("norm", hiddenSize),
+      qkv: matrix("qkv", formats.layers, hiddenSize, (heads + 2 * kvHeads) * headDim),
+      output: matrix("output", formats.layers, heads * headDim, hiddenSize),
+      postAttentionNorm: floats("norm", hiddenSize),
+      gateUp: matrix("gate and up", formats.layers, hiddenSize, 2 * intermediateSize),
+      down: matrix("down", formats.layers, intermediateSize, hiddenSize),
+    })),
+  };
+}

@@ -1,0 +1,55 @@
+/** Buffers that hold what rows are on their way through the layers. */
+
+import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
+import { chunkCount } from "../kernels/attention_shape.ts";
+import { PROMPT_CAPACITY, ROW_CAPACITY } from "../kernels/constants.ts";
+import { streamStride } from "../kernels/matmul_form.ts";
+import { paddedSize } from "../kernels/weight_format.ts";
+import type { ModelSpec } from "../model/spec.ts";
+
+export interface Activations {
+  /** `[rows][2][padded hiddenSize]`: the residual stream, and the same times the next norm's weight. */
+  stream: GPUBuffer;
+  /** `[rows][padded hiddenSize]`: what the head reads. */
+  normed: GPUBuffer;
+  /** `[rows][heads][headDim]`, rotated. */
+  queries: GPUBuffer;
+  /** `[rows][padded heads * headDim]` */
+  attended: GPUBuffer;
+  /** `[rows][padded intermediateSize]` */
+  gated: GPUBuffer;
+  /** `[ROW_CAPACITY][heads][chunks][headDim]` and `[ROW_CAPACITY][heads][chunks]` pairs, of attention in two stages. */
+  partialSums: GPUBuffer;
+  partialSoftmax: GPUBuffer;
+  /** `[rows][candidatesPerRow]` (logit, id) */
+  candidates: GPUBuffer;
+}
+
+/**
+ * Allocates them for `PROMPT_CAPACITY` rows. Rows are padded to whole steps of the weight formats; the padding is zero and
+ * stays so, since no kernel writes it.
+ */
+export function createActivations(
+  device: Device,
+  spec: ModelSpec,
+  contextLength: number,
+  candidatesPerRow: number,
+): Activations {
+  const { hiddenSize, intermediateSize, heads, headDim } = spec;
+  const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
+  const allocate = (name: string, rows: number, floats: number) =>
+    device.ledger.allocate("activations", name, rows * floats * 4, usage);
+  const perRow = (name: string, floats: number) => allocate(name, PROMPT_CAPACITY, floats);
+  const chunks = heads * chunkCount(contextLength);
+  return {
+    stream: perRow("stream", streamStride(hiddenSize)),
+    normed: perRow("normed", paddedSize(hiddenSize)),
+    queries: perRow("queries", heads * headDim),
+    attended: perRow("attended", paddedSize(heads * headDim)),
+    gated: perRow("gated", paddedSize(intermediateSize)),
+    partialSums: allocate("partial sums", ROW_CAPACITY, chunks * headDim),
+    partialSoftmax: allocate("partial softmax", ROW_CAPACITY, chunks * 2),
+    candidates: perRow("candidates", candidatesPerRow * 2),
+  };
+}

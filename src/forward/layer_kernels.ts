@@ -1,0 +1,113 @@
+/** The kernels of a model on a device: one of each kind, for both regimes of rows. */
+
+import type { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import type { KernelChoice } from "../kernels/choice.ts";
+import { Embedding } from "../kernels/embedding.ts";
+import { FewQueryAttention } from "../kernels/few_query_attention.ts";
+import { FewRowMatmul } from "../kernels/few_row_matmul.ts";
+import type { RowSet } from "../kernels/kernel.ts";
+import { type ManyRowForm, ManyRowMatmul } from "../kernels/many_row_matmul.ts";
+import type { MatmulBinding, MatmulForm, MatmulSize } from "../kernels/matmul_form.ts";
+import { PromptAttention } from "../kernels/prompt_attention.ts";
+import { RmsNorm } from "../kernels/rms_norm.ts";
+import { formatName, type WeightFormat } from "../kernels/weight_format.ts";
+import type { ModelSpec } from "../model/spec.ts";
+
+/** What a row is: of a prompt, or generated. */
+export type Regime = "generated" | "prompt";
+
+/** A matmul with its buffers bound: records the product of some rows. */
+export type Product = (recorder: Recorder, rows: RowSet) => void;
+
+/** What a product of either regime needs to be bound. */
+export interface ProductParts<F extends MatmulForm> {
+  size: MatmulSize;
+  /** All buffers of the form but its shape. */
+  buffers: Readonly<Omit<Record<MatmulBinding<F>, GPUBuffer>, "shape">>;
+  /** Makes a uniform of these words. */
+  uniform: (words: Uint32Array<ArrayBuffer>) => GPUBuffer;
+}
+
+export class LayerKernels {
+  readonly finalNorm: RmsNorm;
+  readonly attention: { generated: FewQueryAttention; prompt: PromptAttention };
+  readonly #device: Device;
+  readonly #choice: KernelChoice;
+  readonly #embeddings = new Map<string, Embedding>();
+  readonly #few = new Map<string, FewRowMatmul>();
+  readonly #many = new Map<string, ManyRowMatmul>();
+
+  constructor(device: Device, { heads, kvHeads, headDim }: ModelSpec, choice: KernelChoice) {
+    this.#device = device;
+    this.#choice = choice;
+    this.finalNorm = new RmsNorm(device);
+    const shape = { heads, kvHeads, headDim, kvType: choice.kv };
+    this.attention = {
+      generated: new FewQueryAttention(device, { ...shape, variant: choice.attention }),
+      prompt: new PromptAttention(device, { ...shape, variant: choice.promptAttention }),
+    };
+  }
+
+  embedding(format: WeightFormat): Embedding {
+    return kept(this.#embeddings, formatName(format), () => new Embedding(this.#device, format));
+  }
+
+  /** A product of generated rows. */
+  generated<F extends MatmulForm>(form: F, format: WeightFormat, parts: ProductParts<F>): Product {
+    const matmul = this.#fewRow(form, format);
+    const shape = parts.uniform(matmul.shape(parts.size));
+    const bound = matmul.bind(buffersOf({ ...parts.buffers, shape }), parts.size.outputs);
+    return (recorder, rows) => matmul.record(recorder, bound, rows);
+  }
+
+  /** A product of rows of a prompt. */
+  prompt<F extends ManyRowForm>(form: F, format: WeightFormat, parts: ProductParts<F>): Product {
+    const matmul = this.#manyRow(form, format);
+    const shape = parts.uniform(matmul.shape(parts.size));
+    const bound = matmul.bind(buffersOf({ ...parts.buffers, shape }), parts.size.outputs);
+    return (recorder, rows) => matmul.record(recorder, bound, rows);
+  }
+
+  /**
+   * Compiles every kernel asked for so far.
+   * @param rowCounts numbers of generated rows a pass may have
+   * @param without a form that is not needed
+   */
+  async prepare(rowCounts: readonly number[], without: MatmulForm): Promise<void> {
+    const few = [...this.#few.values()].filter(({ kind }) => kind.form !== without);
+    await Promise.all([
+      this.finalNorm.prepare(),
+      this.attention.generated.prepare(),
+      this.attention.prompt.prepare(),
+      ...[...this.#embeddings.values()].map((embedding) => embedding.prepare()),
+      ...few.flatMap((matmul) => rowCounts.map((count) => matmul.prepare(count))),
+      ...[...this.#many.values()].map((matmul) => matmul.prepare()),
+    ]);
+  }
+
+  #fewRow<F extends MatmulForm>(form: F, format: WeightFormat): FewRowMatmul {
+    const kind = { form, format, kv: this.#choice.kv };
+    return kept(this.#few, key(form, format), () => new FewRowMatmul(this.#device, kind, this.#choice.fewRows));
+  }
+
+  #manyRow<F extends ManyRowForm>(form: F, format: WeightFormat): ManyRowMatmul {
+    const kind = { form, format, kv: this.#choice.kv };
+    return kept(this.#many, key(form, format), () => new ManyRowMatmul(this.#device, kind, this.#choice.manyRows));
+  }
+}
+
+/** The buffers of one form as those of any: a kernel looks its own up by name and throws where one is missing. */
+function buffersOf(buffers: object): Readonly<Record<MatmulBinding, GPUBuffer>> {
+  return buffers as Readonly<Record<MatmulBinding, GPUBuffer>>;
+}
+
+function key(form: MatmulForm, format: WeightFormat): string {
+  return `${form} ${formatName(format)}`;
+}
+
+function kept<T>(map: Map<string, T>, name: string, make: () => T): T {
+  const value = map.get(name) ?? make();
+  map.set(name, value);
+  return value;
+}

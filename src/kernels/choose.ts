@@ -1,0 +1,154 @@
+/**
+ * Chooses the kernels of a model: the best variants for the device that compute right there.
+ *
+ * Drivers miscompile, and a runtime that does not look ships gibberish. So each variant is tried on a small product before a
+ * weight of the model goes through it; one that fails is dropped with a warning, and the next is tried.
+ */
+
+import { GpuError } from "../errors.ts";
+import type { Device } from "../gpu/device.ts";
+import { bestChoice, type KernelChoice } from "./choice.ts";
+import { type FewRowVariant, FewRowMatmul, fewRowGroupOf, THREAD_VARIANT } from "./few_row_matmul.ts";
+import type { KvType } from "./kv_format.ts";
+import { ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
+import type { MatmulForm, MatmulKind } from "./matmul_form.ts";
+import { probeData } from "./matmul_probe.ts";
+import { computesRight } from "./self_check.ts";
+import { formatName, type WeightFormat } from "./weight_format.ts";
+
+/** Formats of a model's matrices. */
+export interface FormatsInUse {
+  layers: readonly WeightFormat[];
+  head: readonly WeightFormat[];
+}
+
+/** What was chosen, and what had to be dropped on the way. */
+export interface ChosenKernels {
+  kernels: KernelChoice;
+  warnings: string[];
+}
+
+/** Decides whether a few-row kernel computes right; tests put another in its place. */
+export type FewRowCheck = (device: Device, kind: MatmulKind, variant: FewRowVariant) => Promise<string | undefined>;
+
+/**
+ * @param forced variants that are used whatever the device; one that does not compute right is an error then
+ * @throws GpuError when no variant of a kernel computes right here, or a forced one does not
+ */
+export async function chooseKernels(
+  device: Device,
+  formats: FormatsInUse,
+  forced: Partial<KernelChoice> = {},
+  check: FewRowCheck = fewRowFault,
+): Promise<ChosenKernels> {
+  const warnings: string[] = [];
+  const best = { ...bestChoice(device), ...forced };
+  const kv = best.kv;
+  const fewRows = await firstThatWorks(
+    "few-row matmul",
+    forced.fewRows ? [forced.fewRows] : variantsFrom(best.fewRows),
+    ({ kind, slices }) => `${kind}${slices > 1 ? `:${slices}` : ""}`,
+    (variant) => faultOfAny(fewRowKinds(formats, kv), (kind) => check(device, kind, variant)),
+    warnings,
+  );
+  const manyRows = await firstThatWorks(
+    "many-row matmul",
+    forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "thread"])],
+    (variant) => variant,
+    (variant) => faultOfAny(manyRowKinds(formats, kv), (kind) => manyRowFault(device, kind, variant)),
+    warnings,
+  );
+  return { kernels: { ...best, fewRows, manyRows }, warnings };
+}
+
+/** The best variant and what is left when it is dropped, down to the one that asks nothing of the hardware. */
+function variantsFrom(best: FewRowVariant): FewRowVariant[] {
+  const all: FewRowVariant[] = [best, { kind: "workgroup", slices: 8 }, THREAD_VARIANT];
+  return all.filter((variant, i) => all.findIndex(({ kind }) => kind === variant.kind) === i);
+}
+
+/** The first candidate without a fault. Those before it are dropped with a warning. */
+async function firstThatWorks<T>(
+  what: string,
+  candidates: readonly T[],
+  nameOf: (candidate: T) => string,
+  faultOf: (candidate: T) => Promise<string | undefined>,
+  warnings: string[],
+): Promise<T> {
+  for (const candidate of candidates) {
+    const fault = await faultOf(candidate);
+    if (!fault) return candidate;
+    warnings.push(`the ${what} '${nameOf(candidate)}' is not used on this device: ${fault}`);
+  }
+  throw new GpuError(what, warnings.at(-1) ?? "there is no variant");
+}
+
+async function faultOfAny(
+  kinds: readonly MatmulKind[],
+  faultOf: (kind: MatmulKind) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const faults = await Promise.all(kinds.map(faultOf));
+  return faults.find(Boolean);
+}
+
+/** What is wrong with a few-row kernel on this device, or undefined. */
+export async function fewRowFault(
+  device: Device,
+  kind: MatmulKind,
+  variant: FewRowVariant,
+): Promise<string | undefined> {
+  const matmul = new FewRowMatmul(device, kind, variant);
+  const data = probeData(kind);
+  return faultOf(device, kind, async () => {
+    await matmul.kernel(1).prepare();
+    const { ok, where } = await computesRight(device, {
+      data,
+      shape: matmul.shape(data.size),
+      record: (recorder, buffers, rows) => matmul.record(recorder, matmul.bind(buffers, data.size.outputs), rows),
+      groupOf: (output) => fewRowGroupOf(kind.form, output, data.size.outputs, variant),
+    });
+    return ok ? undefined : where;
+  });
+}
+
+async function manyRowFault(
+  device: Device,
+  kind: MatmulKind,
+  variant: ManyRowVariant,
+): Promise<string | undefined> {
+  if (kind.form === "headArgmax") return undefined; // no prompt row selects an id
+  if (!runsVariant(device, variant, kind.format)) return `it does not take ${formatName(kind.format)} here`;
+  const matmul = new ManyRowMatmul(device, { ...kind, form: kind.form }, variant);
+  return faultOf(device, kind, async () => {
+    await matmul.prepare();
+    return undefined;
+  });
+}
+
+/** A kernel that cannot be compiled, or throws otherwise, is at fault too; a lost device is not its fault. */
+async function faultOf(
+  device: Device,
+  { form, format }: MatmulKind,
+  attempt: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const told = (fault: string) => `${form} of ${formatName(format)}: ${fault}`;
+  try {
+    const fault = await attempt();
+    return fault && told(fault);
+  } catch (error) {
+    device.check();
+    if (!(error instanceof GpuError)) throw error;
+    return told(error.message);
+  }
+}
+
+const LAYER_FORMS = ["qkv", "add", "gated"] as const satisfies readonly MatmulForm[];
+
+function manyRowKinds({ layers }: FormatsInUse, kv: KvType): MatmulKind[] {
+  return LAYER_FORMS.flatMap((form) => layers.map((format) => ({ form, format, kv })));
+}
+
+function fewRowKinds(formats: FormatsInUse, kv: KvType): MatmulKind[] {
+  const head = formats.head.map((format): MatmulKind => ({ form: "headArgmax", format, kv }));
+  return [...manyRowKinds(formats, kv), ...head];
+}

@@ -1,0 +1,246 @@
+/**
+ * The many-row matmul: prompt rows, whose result depends neither on the other rows nor on how the prompt was cut.
+ *
+ * Three kernels make it; a device uses one of them for all prompt rows:
+ * - `tiles` (shaders/matmul/many_rows_tiles.wgsl): for GPUs.
+ * - `thread`: the few-row kernel (few_rows.wgsl) in slabs of always the same M, padded. It has no barrier, which is what a
+ *   software adapter is slow at.
+ * - `int8` (many_rows_int8.wgsl): quantises the rows too and multiplies integers. Symmetric block codes only, and only where
+ *   it is asked for: it changes ids.
+ */
+
+import int8Tiles from "../../shaders/matmul/many_rows_int8.wgsl?raw";
+import floatTiles from "../../shaders/matmul/many_rows_tiles.wgsl?raw";
+import tileCode from "../../shaders/matmul/tile.wgsl?raw";
+import int8Q4 from "../../shaders/weights/formats/int8_q4.wgsl?raw";
+import int8Q8 from "../../shaders/weights/formats/int8_q8.wgsl?raw";
+import scaleNone from "../../shaders/weights/formats/scale_none.wgsl?raw";
+import { GpuError } from "../errors.ts";
+import type { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import type { Constants, KernelSource } from "../gpu/pipelines.ts";
+import { COMMON_CONSTANTS } from "./constants.ts";
+import { type BoundMatmul, fewRowGroups, fewRowKernel, outputsPerThread, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { exactInInt8 } from "./int8_rows.ts";
+import { groups, Kernel, type RowSet } from "./kernel.ts";
+import {
+  type MatmulBinding,
+  type MatmulForm,
+  type MatmulKind,
+  type MatmulSize,
+  matmulBindings,
+  matmulCode,
+  matmulShape,
+  widthOf,
+} from "./matmul_form.ts";
+import { probeData } from "./matmul_probe.ts";
+import { rowsKeepTheirBits } from "./place_check.ts";
+import { computesRight } from "./self_check.ts";
+import { formatName, isBlockFormat, STEP, type WeightFormat } from "./weight_format.ts";
+
+/** The forms that prompt rows take: their ids are known, so none of them selects one. */
+export type ManyRowForm = Exclude<MatmulForm, "headArgmax">;
+
+export type ManyRowVariant = "tiles" | "thread" | "int8";
+
+/** Variants whose results are so far from the others' that a model's ids change with them. Never chosen unasked. */
+export const ID_CHANGING_VARIANTS: readonly ManyRowVariant[] = ["int8"];
+
+/** Rows a slab of the `thread` variant has, whatever the number of rows. */
+const THREAD_ROWS = 16;
+
+/** The sizes of a tile. They change no bit of a result. */
+export interface Tile {
+  /** Rows of the tile. */
+  rows: number;
+  /** Weight columns of the tile. */
+  columns: number;
+  /** Rows and weight columns whose sums a thread keeps. */
+  threadRows: number;
+  threadColumns: number;
+  /** vec4 of K that are in workgroup memory at a time, at most 8. */
+  chunkVectors: number;
+}
+
+/** 128 threads and 14.1 KiB of workgroup memory: within every device's limits. */
+export const TILE: Tile = { rows: 32, columns: 64, threadRows: 4, threadColumns: 4, chunkVectors: 8 };
+
+/** Blocks of 32 that the `int8` variant has in workgroup memory at a time. */
+const INT8_CHUNK_BLOCKS = 2;
+
+/** Whether weights can be multiplied as integers. */
+export function takesInt8(format: WeightFormat): boolean {
+  return isBlockFormat(format) && format.codes === "symmetric";
+}
+
+/** Whether a device can run a variant with these weights. */
+export function runsVariant(device: Device, variant: ManyRowVariant, format: WeightFormat): boolean {
+  if (variant !== "int8") return true;
+  return takesInt8(format) && device.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
+}
+
+function tileKernel<F extends ManyRowForm>(
+  device: Device,
+  kind: MatmulKind<F>,
+  variant: "tiles" | "int8",
+  tile: Tile,
+): Kernel<MatmulBinding<F>> {
+  const { code, constants } = matmulCode(kind);
+  const pieces = variant === "tiles" ? floatPieces(kind.format, tile) : int8Pieces(kind.format);
+  const bindings = matmulBindings(kind.form);
+  const source: KernelSource & { bindings: typeof bindings } = {
+    name: `matmul/many_rows ${kind.form} ${formatName(kind.format)} ${variant}`,
+    code: [...code, tileCode, ...pieces.code],
+    bindings,
+    ...(variant === "int8" && { requires: ["packed_4x8_integer_dot_product"] as const }),
+  };
+  return new Kernel(device, source, {
+    ...COMMON_CONSTANTS,
+    ...constants,
+    ...pieces.constants,
+    WORKGROUP: (tile.rows / tile.threadRows) * (tile.columns / tile.threadColumns),
+    M: tile.rows,
+    ROWS: tile.threadRows,
+    COLUMNS: tile.threadColumns,
+    OUTPUTS: tile.threadColumns / widthOf(kind.form),
+    LANES: tile.columns / tile.threadColumns,
+    TILE_COLUMNS: tile.columns,
+  });
+}
+
+/** What `tiles` needs beside the pieces of its form and its format. */
+function floatPieces(format: WeightFormat, { chunkVectors }: Tile): { code: string[]; constants: Constants } {
+  const vectors = STEP[format.type] / 4;
+  const blocks = isBlockFormat(format);
+  // Four vec4 a thread and column: a whole step of most formats, half a step of q4, never two blocks.
+  const partVectors = Math.min(4, vectors, chunkVectors);
+  const partSteps = Math.min(4, chunkVectors) / partVectors;
+  return {
+    code: blocks ? [floatTiles] : [scaleNone, floatTiles],
+    constants: {
+      CHUNK_VECTORS: chunkVectors,
+      PART_VECTORS: partVectors,
+      PART_STEPS: partSteps,
+      ...(!blocks && { GROUP_VECTORS: vectors }),
+    },
+  };
+}
+
+/** What `int8` needs beside the pieces of its form and its format. */
+function int8Pieces(format: WeightFormat): { code: string[]; constants: Constants } {
+  if (!isBlockFormat(format) || format.codes !== "symmetric") {
+    throw new RangeError(`${formatName(format)}: only symmetric block codes are multiplied as integers`);
+  }
+  return {
+    code: [format.type === "q8" ? int8Q8 : int8Q4, int8Tiles],
+    constants: { CHUNK_BLOCKS: INT8_CHUNK_BLOCKS, HALF_SCALES: Number(format.block === 16) },
+  };
+}
+
+export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
+  readonly kind: MatmulKind<F>;
+  readonly variant: ManyRowVariant;
+  readonly #device: Device;
+  readonly #tile: Tile;
+  readonly #kernel: Kernel<MatmulBinding<F>>;
+  #prepared: Promise<void> | undefined;
+
+  /** @param tile another tile than the usual one, for `tiles` and `int8` */
+  constructor(device: Device, kind: MatmulKind<F>, variant: ManyRowVariant, tile = TILE) {
+    this.kind = kind;
+    this.variant = variant;
+    this.#device = device;
+    this.#tile = tile;
+    this.#kernel =
+      variant === "thread"
+        ? fewRowKernel(device, kind, THREAD_VARIANT, THREAD_ROWS)
+        : tileKernel(device, kind, variant, tile);
+  }
+
+  /**
+   * Compiles the kernel and tries it on this device.
+   * @throws GpuError when it computes wrong numbers here, or a row's bits depend on the row's place
+   */
+  prepare(): Promise<void> {
+    if (!this.#prepared) {
+      this.#prepared = this.#compileAndCheck();
+      this.#prepared.catch(() => {
+        this.#prepared = undefined; // undecided or refused: asked again next time
+      });
+    }
+    return this.#prepared;
+  }
+
+  async #compileAndCheck(): Promise<void> {
+    await this.#kernel.prepare();
+    const probe = probeData(this.kind);
+    const data = this.variant === "int8" ? exactInInt8(probe) : probe;
+    const trial = {
+      data,
+      shape: this.shape(data.size),
+      record: (recorder: Recorder, buffers: Readonly<Record<MatmulBinding, GPUBuffer>>, rows: RowSet) =>
+        this.record(recorder, this.bind(buffers, data.size.outputs), rows),
+    };
+    const verdict = await computesRight(this.#device, trial);
+    if (!verdict.ok)
+      throw new GpuError(this.#kernel.name, `it computes wrong numbers on this device: ${verdict.where}`);
+    if (!(await rowsKeepTheirBits(this.#device, trial))) {
+      throw new GpuError(this.#kernel.name, "the bits of a row depend on its place on this device");
+    }
+  }
+
+  /** Whether it is compiled and may be recorded. */
+  get ready(): boolean {
+    return this.#kernel.ready;
+  }
+
+  /** Contents of the `Shape` uniform. */
+  shape(size: MatmulSize): Uint32Array<ArrayBuffer> {
+    return matmulShape(this.kind, size, this.variant === "thread" ? outputsPerThread(this.kind.form) : 1);
+  }
+
+  /** Binds a weight matrix to the rows it reads and writes. */
+  bind(buffers: Readonly<Record<MatmulBinding<F>, GPUBuffer>>, outputs: number): BoundMatmul {
+    const { weight, scales } = buffers as Readonly<Record<"weight" | "scales", GPUBuffer>>;
+    const weightBytes = weight.size + (isBlockFormat(this.kind.format) ? scales.size : 0);
+    return { group: this.#kernel.bind(buffers), outputs, weightBytes };
+  }
+
+  /** Records the product for `rows`. */
+  record(recorder: Recorder, { group, outputs, weightBytes }: BoundMatmul, rows: RowSet): void {
+    const grid =
+      this.variant === "thread"
+        ? ([fewRowGroups(this.kind.form, outputs, THREAD_VARIANT), groups(rows.count, THREAD_ROWS)] as const)
+        : ([
+            groups(outputs * widthOf(this.kind.form), this.#tile.columns),
+            groups(rows.count, this.#tile.rows),
+          ] as const);
+    this.#kernel.record(recorder, group, rows.range, grid);
+    recorder.streamedBytes += weightBytes * grid[1];
+  }
+}
+
+/**
+ * The first of `variants` that this device computes right with; the others are dropped.
+ * @throws the last one's GpuError when there is none, or what is wrong with the device
+ */
+export async function prepareManyRows<F extends ManyRowForm>(
+  device: Device,
+  kind: MatmulKind<F>,
+  variants: readonly ManyRowVariant[],
+): Promise<ManyRowMatmul<F>> {
+  let refusal: unknown = new RangeError(`no variant of the many-row matmul takes ${formatName(kind.format)}`);
+  for (const variant of variants) {
+    if (!runsVariant(device, variant, kind.format)) continue;
+    const matmul = new ManyRowMatmul(device, kind, variant);
+    try {
+      await matmul.prepare();
+      return matmul;
+    } catch (error) {
+      device.check(); // a lost device is no kernel's fault
+      if (!(error instanceof GpuError)) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+}
