@@ -8,7 +8,9 @@
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
 
-export default defineConfig(async (): Promise<ViteUserConfig> => {
+export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
+  // `npm run test:slow`: the full matrices of shapes, formats and variants instead of a selection.
+  if (mode === "slow") process.env.LAYERLEAP_SLOW = "1";
   if (softwareAdapterForced() || !hasVulkanDriver()) {
     const adapter = await softwareAdapter();
     if (!adapter)
@@ -23,7 +25,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => {
       pool: "forks",
       // SwiftShader computes on all cores already.
       maxWorkers: 2,
-      testTimeout: 120_000,
+      testTimeout: mode === "slow" ? 3_600_000 : 120_000,
       hookTimeout: 120_000,
       reporters: process.env.CI ? ["default", ["json", { outputFile: "test-results/vitest.json" }]] : ["default"],
     },

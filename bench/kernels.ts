@@ -12,7 +12,6 @@ import { CaseBuilder, type KernelCase } from "./kernels/cases.ts";
 import { bestOf, type Ceiling, type CeilingName, fractionsOf, prepareCeilings } from "./kernels/ceilings.ts";
 import { kernelsBetween, type Settings } from "./kernels/choice_settings.ts";
 import { type Growth, growthOf } from "./kernels/growth.ts";
-import { lacking } from "./kernels/lacking.ts";
 import { BENCH_SHAPES, type BenchShape, KERNELS, type KernelName } from "./kernels/names.ts";
 import { leastBytes, ShapeData } from "./kernels/shape_data.ts";
 import { median, pairwise, type Spread, spread } from "./kernels/statistics.ts";
@@ -81,7 +80,7 @@ export interface ShapeComparison {
 export type OnProgress = (done: string) => void;
 
 /** The device's own choice, with some settings of one's own. */
-export function choiceOf(device: Device, settings: Settings): KernelChoice {
+export function choiceOf(device: Device, settings: Settings = {}): KernelChoice {
   return { ...bestChoice(device), ...settings };
 }
 
@@ -93,7 +92,7 @@ export async function benchKernels(
 ): Promise<ShapeResult[]> {
   return eachShape(device, options, async (shape) => {
     const { kernels = KERNELS, repetitions } = options;
-    const [cases = []] = await prepareCases(device, shape, options, kernels, [bestChoice(device)]);
+    const [cases = []] = await prepareCases(device, shape, options, kernels, [choiceOf(device)]);
     const attempts = await prepareCeilings(device);
     const stopwatch = new Stopwatch(device);
     const { times, emptyMs } = await interleave(stopwatch, [...attempts, ...cases], repetitions, (done) =>
@@ -113,19 +112,15 @@ export async function benchKernels(
 
 /**
  * Times two choices in pairs, A then B of each case. Every buffer of the device is released in the end.
- * @throws RangeError when the device cannot run one of them
+ * @param pair what the device lacks nothing for (`lacking`)
  */
 export async function compareKernels(
   device: Device,
   options: KernelBenchOptions,
-  [settingsA, settingsB]: readonly [Settings, Settings],
+  pair: readonly [Settings, Settings],
   onProgress: OnProgress = () => {},
 ): Promise<ShapeComparison[]> {
-  const choices = [choiceOf(device, settingsA), choiceOf(device, settingsB)] as const;
-  for (const choice of choices) {
-    const lack = lacking(device, choice, options.dtype);
-    if (lack) throw new RangeError(lack);
-  }
+  const choices = [choiceOf(device, pair[0]), choiceOf(device, pair[1])] as const;
   const between = kernelsBetween(...choices);
   const kernels = options.kernels ?? (between.size > 0 ? KERNELS.filter((name) => between.has(name)) : KERNELS);
   const { repetitions } = options;

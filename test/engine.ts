@@ -14,7 +14,7 @@ import { defaultGpu, openFolder } from "../src/platform/node.ts";
 import type { Dtype } from "../src/types.ts";
 import { openCheckpoint } from "../src/weights/checkpoint.ts";
 import type { Folder } from "../src/weights/source.ts";
-import { uploadWeights } from "../src/weights/upload.ts";
+import { type ModelWeights, uploadWeights } from "../src/weights/upload.ts";
 
 export interface Engine {
   device: Device;
@@ -23,6 +23,7 @@ export interface Engine {
   table: RowTable;
   forward: Forward;
   scheduler: Scheduler;
+  weights: ModelWeights;
 }
 
 /** Loads a model and fills its KV cache with NaN: whatever reads past what was written shows. */
@@ -42,7 +43,7 @@ export async function openEngine(
   const table = new RowTable(device);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, choice);
   const state = new RoundState(device, table, forward.candidates, forward.candidatesPerRow);
-  return { device, spec, kv, table, forward, scheduler: new Scheduler(device, forward, table, state) };
+  return { device, spec, kv, table, forward, weights, scheduler: new Scheduler(device, forward, table, state) };
 }
 
 /** Overwrites every key and value with NaN. */

@@ -63,11 +63,12 @@ export function matrixBytes(format: WeightFormat, inputSize: number, columns: nu
   return weightBytes(format, inputSize, columns) + scales;
 }
 
-/** Bytes that a layer's matrices and the head take, one copy of each. */
-export function leastBytes(spec: ModelSpec, dtype: Dtype): number {
-  const { layers, head } = formatsOf(dtype);
-  const bytes = Object.values(matrixSizes(spec)).map((size) => matrixBytes(layers, size.inputSize, size.columns));
-  return bytes.reduce((sum, size) => sum + size, matrixBytes(head, spec.hiddenSize, spec.vocabSize));
+/** Bytes that the matrices of so many layers and the head take, one copy of each. */
+export function leastBytes(spec: ModelSpec, dtype: Dtype, layers = 1): number {
+  const formats = formatsOf(dtype);
+  const sizes = Object.values(matrixSizes(spec));
+  const layer = sizes.map(({ inputSize, columns }) => matrixBytes(formats.layers, inputSize, columns));
+  return layers * layer.reduce((a, b) => a + b, 0) + matrixBytes(formats.head, spec.hiddenSize, spec.vocabSize);
 }
 
 function kvName(type: KvType, position: Position): string {

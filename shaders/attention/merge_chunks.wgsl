@@ -1,7 +1,7 @@
 // Attention of a few rows over the KV cache, second stage: the chunks of a (row, head) become its output.
 //
 // partialSums, partialSoftmax: as few_queries_threads.wgsl or few_queries_workgroup.wgsl left them
-// attended: [rows][heads][headDim / 4] vec4
+// attended: [rows][attendedStride] vec4, head after head
 //
 // Chunks are merged in ascending order, from the one with the first key that the row sees to the one with its own, in plain
 // decoding and in any pass alike. Others were not computed and are not read. One thread a vec4 of the output; each repeats
@@ -36,5 +36,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     exponentials = exponentials * shrink + softmax.y * weight;
     sum = sum * shrink + partialSums[(base + chunk) * HEAD_VECTORS + i] * weight;
   }
-  attended[(row * shape.heads + head) * HEAD_VECTORS + i] = sum / exponentials;
+  attended[row * shape.attendedStride + head * HEAD_VECTORS + i] = sum / exponentials;
 }

@@ -5,7 +5,7 @@
 //
 // queries:  [rows][heads][headDim / 4] vec4, rotated
 // keys, values: as the kv piece says; position p stands in slot p
-// attended: [rows][heads][headDim / 4] vec4
+// attended: [rows][attendedStride] vec4, head after head
 //
 // A block is QUERIES queries of a key-value head, of one row or of rows side by side; each key and value is loaded once for
 // all of them. Their rows see keys from and to different positions: at the first key that a row sees its queries start
@@ -16,7 +16,7 @@
 // piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> attended: array<array<vec4f, HEAD_VECTORS>>;
+@group(0) @binding(6) var<storage, read_write> attended: array<vec4f>;
 
 fn slotOf(_row: u32, position: u32) -> u32 {
   return position;
@@ -63,10 +63,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     // unroll
     for (var q = 0u; q < QUERIES; q++) {
       if (next == end[q] && firstQuery + q < endQuery) {
-        let head = headOfQuery(kvHead, firstQuery + q);
+        let result = resultOfQuery(kvHead, firstQuery + q);
         // unroll
         for (var i = 0u; i < HEAD_VECTORS; i++) {
-          attended[head][i] = walked.sums[q][i] / walked.exponentials[q];
+          attended[result + i] = walked.sums[q][i] / walked.exponentials[q];
         }
       }
       let starts = next == first[q];

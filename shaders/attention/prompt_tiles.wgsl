@@ -6,7 +6,7 @@
 //
 // queries:  [rows][heads][headDim / 4] vec4, rotated
 // keys, values: as the kv piece says; position p stands in slot p
-// attended: [rows][heads][headDim / 4] vec4
+// attended: [rows][attendedStride] vec4, head after head
 //
 // One workgroup a (key-value head, TILE_QUERIES queries): query heads that share the key-value head, and rows side by side.
 // THREADS_PER_QUERY threads work on each query. The keys of a tile pass through workgroup memory, then the values in the
@@ -21,7 +21,7 @@
 // rows.wgsl, visible_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> attended: array<array<vec4f, HEAD_VECTORS>>;
+@group(0) @binding(6) var<storage, read_write> attended: array<vec4f>;
 
 // One vec4 more than a head, so that the same vec4 of neighbouring keys lies in different banks.
 const STRIDE = HEAD_VECTORS + 1;
@@ -140,13 +140,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
 
   if (firstQuery + q < endQuery) {
-    let head = headOfQuery(kvHead, firstQuery + q);
+    let result = resultOfQuery(kvHead, firstQuery + q);
     // unroll
     for (var p = 0u; p < PAIRS_PER_THREAD; p++) {
       let j = part + p * THREADS_PER_QUERY;
       if (j < HALF_VECTORS) {
-        attended[head][j] = sums[p][0] / exponentials;
-        attended[head][j + HALF_VECTORS] = sums[p][1] / exponentials;
+        attended[result + j] = sums[p][0] / exponentials;
+        attended[result + j + HALF_VECTORS] = sums[p][1] / exponentials;
       }
     }
   }

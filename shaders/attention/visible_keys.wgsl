@@ -3,7 +3,7 @@
 // A row at position p sees the keys at positions max(0, p + 1 - window) .. p, without a window all from 0. Keys outside are
 // skipped, never multiplied by zero: what stands in their slots may be anything, NaN too.
 //
-// Needs rows.wgsl.
+// Constants: HEAD_VECTORS. Needs rows.wgsl.
 
 struct Shape {
   heads: u32,
@@ -12,6 +12,7 @@ struct Shape {
   scale: f32,     // of the scores, 1 / sqrt(headDim) in most models
   window: u32,    // positions a row sees, its own included; 0: all
   softCap: f32,   // scores are bent into (-softCap, softCap); 0: they are not
+  attendedStride: u32, // vec4 from row to row of the result
 }
 
 // Below every score: where a search for the largest one starts.
@@ -39,6 +40,12 @@ fn groupSize() -> u32 {
 fn headOfQuery(kvHead: u32, query: u32) -> u32 {
   let group = groupSize();
   return (range.first + query / group) * shape.heads + kvHead * group + query % group;
+}
+
+// Where the result of a query of a key-value head begins.
+fn resultOfQuery(kvHead: u32, query: u32) -> u32 {
+  let group = groupSize();
+  return (range.first + query / group) * shape.attendedStride + (kvHead * group + query % group) * HEAD_VECTORS;
 }
 
 // softCap * tanh(score / softCap). In exponentials of numbers below zero nothing overflows, and WGSL's own tanh may be off

@@ -21,7 +21,6 @@ fn finishRows(sums: ptr<function, array<f32, COLUMNS * M>>, output: u32, firstRo
   if (output >= shape.spread) {
     return;
   }
-  // unroll
   for (var r = 0u; r < M; r++) {
     if (finishes(r, thread)) {
       finishRow(sums, output, firstRow, r);

@@ -8,34 +8,24 @@
 var<workgroup> partials: array<f32, COLUMNS * FINISHERS * WORKGROUP>;
 
 fn finishRows(sums: ptr<function, array<f32, COLUMNS * M>>, output: u32, firstRow: u32, thread: u32) {
-  let firstThread = thread - thread % SLICES;
-  // unroll
-  for (var batch = 0u; batch < BATCHES; batch++) {
-    // unroll
-    for (var f = 0u; f < FINISHERS; f++) {
-      const r = batch * FINISHERS + f;
-      if (r < M) {
-        // unroll
-        for (var c = 0u; c < COLUMNS; c++) {
-          partials[(c * FINISHERS + f) * WORKGROUP + thread] = sums[c * M + min(r, M - 1)];
-        }
+  let slice = thread % SLICES;
+  for (var batch = 0u; batch < M; batch += FINISHERS) {
+    for (var r = batch; r < min(batch + FINISHERS, M); r++) {
+      for (var c = 0u; c < COLUMNS; c++) {
+        partials[(c * FINISHERS + r - batch) * WORKGROUP + thread] = sums[c * M + r];
       }
     }
     workgroupBarrier();
-    // unroll
-    for (var f = 0u; f < FINISHERS; f++) {
-      const r = batch * FINISHERS + f;
-      if (r < M && thread % SLICES == f && output < shape.spread) {
-        // unroll
-        for (var c = 0u; c < COLUMNS; c++) {
-          var sum = 0.0;
-          for (var s = 0u; s < SLICES; s++) {
-            sum += partials[(c * FINISHERS + f) * WORKGROUP + firstThread + s];
-          }
-          sums[c * M + min(r, M - 1)] = sum;
+    let r = batch + slice;
+    if (slice < FINISHERS && r < M && output < shape.spread) {
+      for (var c = 0u; c < COLUMNS; c++) {
+        var sum = 0.0;
+        for (var s = 0u; s < SLICES; s++) {
+          sum += partials[(c * FINISHERS + slice) * WORKGROUP + thread - slice + s];
         }
-        finishRow(sums, output, firstRow, r);
+        sums[c * M + r] = sum;
       }
+      finishRow(sums, output, firstRow, r);
     }
     workgroupBarrier();
   }

@@ -1,7 +1,7 @@
 /** `layerleap bench decode`: what drafting gains and costs on this device, in the shape docs/benchmarks.md keeps. */
 
 import { benchDecode, type DecodePlan, type DecodeRow } from "../../bench/decode.ts";
-import { type Dtype, load, type Model } from "../index.ts";
+import { type Dtype, type KernelOptions, load, type Model } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { UsageError } from "./report.ts";
@@ -9,6 +9,7 @@ import { UsageError } from "./report.ts";
 export interface BenchDecodeFlags {
   model?: string;
   dtype: Dtype;
+  kernels?: KernelOptions;
   prompt: string;
   maxTokens: number;
   repetitions: number;
@@ -28,7 +29,7 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
   const { prompt, maxTokens, repetitions } = flags;
   if (maxTokens < 2)
     throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
-  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype, kernels: flags.kernels });
   try {
     const plans = plansOf(flags, model);
     const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
+import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "./bench_kernels.ts";
 import type { GenerateFlags } from "./generate.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
-import { integers, modelSource, positiveInteger } from "./options.ts";
+import { integers, kernelOptions, modelSource, positiveInteger } from "./options.ts";
 import { EXIT } from "./output.ts";
 import { report, UsageError } from "./report.ts";
 import type { ScoreFlags } from "./score.ts";
@@ -20,11 +21,24 @@ const MODEL = [
 
 const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
 
+/** Variants of kernels by name, where the device's own choice is not wanted. */
+const kernels = () =>
+  new Option(
+    "--kernels <list>",
+    "variants to force, as in fewRows=workgroup,manyRows=tiles,attention=workgroup,promptAttention=tiles,kv=f16",
+  ).argParser(kernelOptions);
+
 /** The option of every command that loads a model. */
 const dtype = () =>
   new Option("--dtype <type>", "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each")
     .choices(DTYPES)
     .default("f32");
+
+/** Whose layers' shape is measured. */
+const shape = () =>
+  new Option("--shape <name>", "a model's shape, with random weights (stories260K: the embedded model's)").default(
+    "SmolLM2-135M",
+  );
 
 /**
  * Runs a command line (without the program's name).
@@ -59,6 +73,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
     .option(...MODEL)
     .addOption(dtype())
+    .addOption(kernels())
     .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
     .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
     .addOption(
@@ -98,6 +113,7 @@ The drafter changes the speed, never the text. A smaller dtype may change the te
     .option("--exit-layer <n>", "logits of the first n layers instead of the full model's", positiveInteger)
     .option(...MODEL)
     .addOption(dtype())
+    .addOption(kernels())
     .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
     .addHelpText(
       "after",
@@ -115,19 +131,21 @@ Examples:
     .description("Shows what a model is and what the device offers.")
     .option(...MODEL)
     .addOption(dtype())
+    .addOption(kernels())
     .option("--json", "one JSON object on stdout instead of a table")
     .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
     .action(async (flags: InspectFlags) => {
       await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags));
     });
 
-  program
-    .command("bench")
-    .description("Measures on this device.")
+  const bench = program.command("bench").description("Measures on this device.");
+
+  bench
     .command("decode")
     .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan.")
     .option(...MODEL)
     .addOption(dtype())
+    .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
     .option("--repetitions <n>", "runs of each plan, interleaved", positiveInteger, 5)
@@ -137,6 +155,58 @@ Examples:
     .addHelpText("after", "\nExample:\n  layerleap bench decode --exit-layers 2 --draft-lengths 4,8 --repetitions 7")
     .action(async (flags: BenchDecodeFlags) => {
       await compute(flags.model, async () => (await import("./bench.ts")).bench(flags));
+    });
+
+  bench
+    .command("kernels")
+    .description("Times each kernel, as a fraction of what the device reaches with a plain copy and plain arithmetic.")
+    .option(
+      "--shapes <list>",
+      "models' layer shapes, with random weights (stories260K: the embedded model's)",
+      "SmolLM2-135M,Llama-3.2-1B,Qwen3-4B",
+    )
+    .addOption(dtype().default("q4"))
+    .option("--rows <list>", "numbers of generated rows (default: 1,2,4,5,8)", integers)
+    .option("--repetitions <n>", "times each kernel is measured, all in turn", positiveInteger, 5)
+    .option("--kernels <list>", "kernels to time (default: all; a comparison: those that differ)")
+    .option("--compare <A,B>", "times two variants in pairs, such as fewRows=thread,fewRows=workgroup:8")
+    .option("--json", "one JSON object on stdout instead of tables")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap bench kernels --shapes Llama-3.2-1B --rows 1,5
+  layerleap bench kernels --compare attention=threads+kv=f16,attention=workgroup+kv=f16`,
+    )
+    .action(async (flags: BenchKernelsFlags) => {
+      await compute(undefined, (await import("./bench_kernels.ts")).kernels(flags));
+    });
+
+  bench
+    .command("positions")
+    .description("Times plain steps at several positions: a token's cost should be a line of its position.")
+    .addOption(shape())
+    .addOption(dtype().default("q4"))
+    .option("--positions <list>", "positions of the token (default: 100,500,1000,2000,4000)", integers)
+    .option("--repetitions <n>", "times each position is measured, all in turn", positiveInteger, 5)
+    .option("--plot <file>", "writes a plot as SVG")
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText("after", "\nExample:\n  layerleap bench positions --plot positions.svg")
+    .action(async (flags: BenchPositionsFlags) => {
+      await compute(undefined, (await import("./bench_kernels.ts")).positions(flags));
+    });
+
+  bench
+    .command("prefill")
+    .description("Times a prompt against as many plain steps.")
+    .addOption(shape())
+    .addOption(dtype().default("q4"))
+    .option("--tokens <n>", "tokens of the prompt", positiveInteger, 512)
+    .option("--repetitions <n>", "times both are measured, in turn", positiveInteger, 5)
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText("after", "\nExample:\n  layerleap bench prefill --tokens 256")
+    .action(async (flags: BenchPrefillFlags) => {
+      await compute(undefined, (await import("./bench_kernels.ts")).prefill(flags));
     });
 
   try {

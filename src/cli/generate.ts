@@ -6,6 +6,7 @@ import {
   type Dtype,
   type GenerateOptions,
   type GenerationResult,
+  type KernelOptions,
   load,
   type Model,
 } from "../index.ts";
@@ -16,6 +17,7 @@ import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
 export interface GenerateFlags {
   model?: string;
   dtype: Dtype;
+  kernels?: KernelOptions;
   ids?: number[];
   maxTokens: number;
   drafter?: DrafterName;
@@ -35,7 +37,8 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
   using interruption = new Interruption();
   let model: Model | undefined;
   try {
-    model = await load(source, { dtype: flags.dtype, signal: interruption.signal });
+    model = await load(source, { dtype: flags.dtype, kernels: flags.kernels, signal: interruption.signal });
+    for (const warning of model.warnings) note(`layerleap: ${warning}`);
     const generation = model.generate(input, generateOptions(flags, interruption.signal));
     if (!flags.json) await stream(generation);
     const result = await generation.result();
@@ -98,7 +101,7 @@ function summary({ finishReason, rounds, stats }: GenerationResult, { device, dt
 }
 
 /** The JSON object of `--json`. */
-function toJson(result: GenerationResult, { device, dtype }: Model): object {
+function toJson(result: GenerationResult, { device, dtype, kernels, warnings }: Model): object {
   const { stats } = result;
   return {
     prompt_ids: result.promptIds,
@@ -131,5 +134,7 @@ function toJson(result: GenerationResult, { device, dtype }: Model): object {
       software: device.software,
     },
     dtype,
+    kernels,
+    warnings,
   };
 }

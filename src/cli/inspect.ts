@@ -1,12 +1,13 @@
 /** `layerleap inspect`: what the model is, what it holds on the GPU, and what the device offers. */
 
-import { type Dtype, load, type Model } from "../index.ts";
+import { type Dtype, type KernelOptions, load, type Model } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, write } from "./output.ts";
 
 export interface InspectFlags {
   model?: string;
   dtype: Dtype;
+  kernels?: KernelOptions;
   json?: boolean;
 }
 
@@ -17,7 +18,7 @@ type Row = readonly [label: string, value: string];
 
 /** Loads the model and prints. @returns the exit code */
 export async function inspect(flags: InspectFlags): Promise<number> {
-  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype, kernels: flags.kernels });
   try {
     if (flags.json) await write(`${JSON.stringify(toJson(model), undefined, 2)}\n`);
     else await write(`${table("Model", modelRows(model))}\n${table("Device", deviceRows(model))}`);
@@ -49,6 +50,8 @@ function modelRows(model: Model): Row[] {
         ? `exit layer ${spec.layerSkip.exitLayer}, draft length ${spec.layerSkip.draftLength} recommended`
         : "the checkpoint was not trained for it",
     ],
+    ["kernels", Object.entries(model.kernels).map((entry) => entry.join("=")).join(", ")],
+    ...model.warnings.map((warning): [string, string] => ["warning", warning]),
     ["drafter", defaults.drafter === "none" ? "none by default" : `${defaults.drafter} by default`],
     ["GPU memory", `${bytes(memory.bytes)} in ${memory.buffers} buffers`],
     ["  weights", bytes(weights)],
@@ -106,6 +109,8 @@ function toJson(model: Model): object {
       parameters: model.parameters,
       weight_bytes: model.weightBytes,
       dtype: model.dtype,
+      kernels: model.kernels,
+      warnings: model.warnings,
       layers: spec.layers,
       heads: spec.heads,
       kv_heads: spec.kvHeads,

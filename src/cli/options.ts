@@ -3,6 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
+import type { KernelOptions } from "../index.ts";
 import { FailureError } from "./report.ts";
 
 /** `1,2,3` as token ids or positions. */
@@ -13,6 +14,19 @@ export function integers(value: string): number[] {
     }
     return Number(item);
   });
+}
+
+/** `fewRows=thread,kv=f16` as kernel variants. Which there are is for `load` to say. */
+export function kernelOptions(value: string): KernelOptions {
+  return Object.fromEntries(
+    value.split(",").map((item) => {
+      const [name, variant, ...rest] = item.split("=");
+      if (!name || !variant || rest.length > 0) {
+        throw new InvalidArgumentError("Expected name=variant with commas between them, as in fewRows=thread,kv=f16.");
+      }
+      return [name.trim(), variant.trim()];
+    }),
+  );
 }
 
 /** A whole number above 0. */

@@ -1,12 +1,13 @@
 /** `layerleap score`: the logits at positions of a token sequence. */
 
-import { type Dtype, load, type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
+import { type Dtype, type KernelOptions, load, type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, write } from "./output.ts";
 
 export interface ScoreFlags {
   model?: string;
   dtype: Dtype;
+  kernels?: KernelOptions;
   ids: number[];
   at?: number[];
   exitLayer?: number;
@@ -18,7 +19,7 @@ const LISTED = 5;
 
 /** Scores and prints. @returns the exit code */
 export async function score(flags: ScoreFlags): Promise<number> {
-  const model = await load(modelSource(flags.model), { dtype: flags.dtype });
+  const model = await load(modelSource(flags.model), { dtype: flags.dtype, kernels: flags.kernels });
   try {
     const result = await model.score(flags.ids, { at: flags.at, exitLayer: flags.exitLayer });
     // JSON has no NaN and no infinity: they would come out as null.

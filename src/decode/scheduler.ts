@@ -98,12 +98,13 @@ export class Scheduler {
    */
   async round(plan: RoundPlan, length: number): Promise<Report> {
     const recorder = new Recorder(this.#device.handle, "round");
-    this.#recordRound(recorder, plan, length);
+    this.record(recorder, plan, length);
     this.#submit(recorder);
     return this.#state.report();
   }
 
-  #recordRound(recorder: Recorder, { exitLayer, draftLength }: RoundPlan, length: number): void {
+  /** Records one round: the same commands whatever it decides on the GPU. */
+  record(recorder: Recorder, { exitLayer, draftLength }: RoundPlan, length: number): void {
     const model = this.#forward;
     const state = this.#state;
     state.plan(recorder);

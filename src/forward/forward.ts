@@ -194,7 +194,7 @@ export class Forward {
     const { rows, ranges: range } = this.#table;
     const { attention } = this.#kernels;
     const rotations = this.#constants.storage("rotations", ropeRotations(contextLength, spec.headDim, spec.ropeTheta));
-    const shape = this.#constants.uniform(attentionShape(spec, contextLength));
+    const shape = this.#constants.uniform(attentionShape(spec, contextLength, {}, paddedSize(spec.heads * spec.headDim)));
     const normed = { epsilon: spec.rmsNormEps, headShape: spec };
     return layers.map((layer, i) => {
       const cache = { keys: kv.keys[i]!, values: kv.values[i]! };

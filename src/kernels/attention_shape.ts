@@ -47,12 +47,14 @@ export function checkHeadShape({ heads, kvHeads, headDim }: HeadShape): void {
 /**
  * Contents of the `Shape` uniform (shaders/attention/visible_keys.wgsl).
  * @param contextLength positions that the partial results of few rows have room for
+ * @param attendedStride elements from row to row of the result
  * @throws RangeError for what no kernel takes
  */
 export function attentionShape(
   shape: HeadShape,
   contextLength: number,
   { scale = 1 / Math.sqrt(shape.headDim), window, softCap }: ScoreRule = {},
+  attendedStride = shape.heads * shape.headDim,
 ): Uint32Array<ArrayBuffer> {
   checkHeadShape(shape);
   if (window !== undefined && !(Number.isInteger(window) && window >= 1)) {
@@ -62,7 +64,7 @@ export function attentionShape(
     throw new RangeError(`a soft cap of ${softCap}`);
   }
   if (!Number.isFinite(scale)) throw new RangeError(`a scale of ${scale}`);
-  const words = new Uint32Array([shape.heads, shape.kvHeads, chunkCount(contextLength), 0, window ?? 0, 0]);
+  const words = new Uint32Array([shape.heads, shape.kvHeads, chunkCount(contextLength), 0, window ?? 0, 0, attendedStride / 4, 0]);
   const numbers = new Float32Array(words.buffer);
   numbers[3] = scale;
   numbers[5] = softCap ?? 0;

@@ -7,19 +7,24 @@
 
 import { GpuError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
+import { attentionFault } from "./attention_check.ts";
+import type { HeadShape } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
+import type { FewQueryVariant } from "./few_query_attention.ts";
 import { type FewRowVariant, FewRowMatmul, fewRowGroupOf, THREAD_VARIANT } from "./few_row_matmul.ts";
 import type { KvType } from "./kv_format.ts";
 import { ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
 import type { MatmulForm, MatmulKind } from "./matmul_form.ts";
 import { probeData } from "./matmul_probe.ts";
+import type { PromptVariant } from "./prompt_attention.ts";
 import { computesRight } from "./self_check.ts";
 import { formatName, type WeightFormat } from "./weight_format.ts";
 
-/** Formats of a model's matrices. */
-export interface FormatsInUse {
+/** What kernels are needed for: the formats of a model's matrices, and the shape of its heads. */
+export interface KernelNeeds {
   layers: readonly WeightFormat[];
   head: readonly WeightFormat[];
+  headShape: HeadShape;
 }
 
 /** What was chosen, and what had to be dropped on the way. */
@@ -37,28 +42,49 @@ export type FewRowCheck = (device: Device, kind: MatmulKind, variant: FewRowVari
  */
 export async function chooseKernels(
   device: Device,
-  formats: FormatsInUse,
+  needs: KernelNeeds,
   forced: Partial<KernelChoice> = {},
   check: FewRowCheck = fewRowFault,
 ): Promise<ChosenKernels> {
   const warnings: string[] = [];
   const best = { ...bestChoice(device), ...forced };
   const kv = best.kv;
-  const fewRows = await firstThatWorks(
-    "few-row matmul",
-    forced.fewRows ? [forced.fewRows] : variantsFrom(best.fewRows),
-    ({ kind, slices }) => `${kind}${slices > 1 ? `:${slices}` : ""}`,
-    (variant) => faultOfAny(fewRowKinds(formats, kv), (kind) => check(device, kind, variant)),
-    warnings,
-  );
-  const manyRows = await firstThatWorks(
-    "many-row matmul",
-    forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "thread"])],
-    (variant) => variant,
-    (variant) => faultOfAny(manyRowKinds(formats, kv), (kind) => manyRowFault(device, kind, variant)),
-    warnings,
-  );
-  return { kernels: { ...best, fewRows, manyRows }, warnings };
+  const { heads, kvHeads, headDim } = needs.headShape;
+  const shape = { heads, kvHeads, headDim };
+  // Together, so that what they compile is compiled on all cores.
+  const [fewRows, manyRows, attention, promptAttention] = await Promise.all([
+    firstThatWorks(
+      "few-row matmul",
+      forced.fewRows ? [forced.fewRows] : variantsFrom(best.fewRows),
+      ({ kind, slices }) => `${kind}${slices > 1 ? `:${slices}` : ""}`,
+      (variant) => faultOfAny(fewRowKinds(needs, kv), (kind) => check(device, kind, variant)),
+      warnings,
+    ),
+    firstThatWorks(
+      "many-row matmul",
+      forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "thread"])],
+      (variant) => variant,
+      (variant) => faultOfAny(manyRowKinds(needs, kv), (kind) => manyRowFault(device, kind, variant)),
+      warnings,
+    ),
+    firstThatWorks(
+      "attention of generated rows",
+      forced.attention ? [forced.attention] : [...new Set<FewQueryVariant>([best.attention, "workgroup", "threads"])],
+      (variant) => variant,
+      (variant) => faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "generated", variant })),
+      warnings,
+    ),
+    firstThatWorks(
+      "attention of prompts",
+      forced.promptAttention
+        ? [forced.promptAttention]
+        : [...new Set<PromptVariant>([best.promptAttention, "tiles", "threads"])],
+      (variant) => variant,
+      (variant) => faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
+      warnings,
+    ),
+  ]);
+  return { kernels: { fewRows, manyRows, attention, promptAttention, kv }, warnings };
 }
 
 /** The best variant and what is left when it is dropped, down to the one that asks nothing of the hardware. */
@@ -99,7 +125,7 @@ export async function fewRowFault(
 ): Promise<string | undefined> {
   const matmul = new FewRowMatmul(device, kind, variant);
   const data = probeData(kind);
-  return faultOf(device, kind, async () => {
+  return faultOf(device, nameOf(kind), async () => {
     await matmul.kernel(1).prepare();
     const { ok, where } = await computesRight(device, {
       data,
@@ -119,7 +145,7 @@ async function manyRowFault(
   if (kind.form === "headArgmax") return undefined; // no prompt row selects an id
   if (!runsVariant(device, variant, kind.format)) return `it does not take ${formatName(kind.format)} here`;
   const matmul = new ManyRowMatmul(device, { ...kind, form: kind.form }, variant);
-  return faultOf(device, kind, async () => {
+  return faultOf(device, nameOf(kind), async () => {
     await matmul.prepare();
     return undefined;
   });
@@ -128,10 +154,10 @@ async function manyRowFault(
 /** A kernel that cannot be compiled, or throws otherwise, is at fault too; a lost device is not its fault. */
 async function faultOf(
   device: Device,
-  { form, format }: MatmulKind,
+  what: string,
   attempt: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  const told = (fault: string) => `${form} of ${formatName(format)}: ${fault}`;
+  const told = (fault: string) => `${what}${fault}`;
   try {
     const fault = await attempt();
     return fault && told(fault);
@@ -142,13 +168,17 @@ async function faultOf(
   }
 }
 
+function nameOf({ form, format }: MatmulKind): string {
+  return `${form} of ${formatName(format)}: `;
+}
+
 const LAYER_FORMS = ["qkv", "add", "gated"] as const satisfies readonly MatmulForm[];
 
-function manyRowKinds({ layers }: FormatsInUse, kv: KvType): MatmulKind[] {
+function manyRowKinds({ layers }: KernelNeeds, kv: KvType): MatmulKind[] {
   return LAYER_FORMS.flatMap((form) => layers.map((format) => ({ form, format, kv })));
 }
 
-function fewRowKinds(formats: FormatsInUse, kv: KvType): MatmulKind[] {
+function fewRowKinds(formats: KernelNeeds, kv: KvType): MatmulKind[] {
   const head = formats.head.map((format): MatmulKind => ({ form: "headArgmax", format, kv }));
   return [...manyRowKinds(formats, kv), ...head];
 }

@@ -107,7 +107,6 @@ export function fewRowKernel<F extends MatmulForm>(
     OUTPUTS: outputsPerThread(kind.form),
     SLICES: variant.slices,
     FINISHERS: variant.slices === 1 ? 1 : FINISHERS,
-    BATCHES: Math.ceil(M / FINISHERS),
   });
 }
 

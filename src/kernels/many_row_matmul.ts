@@ -9,6 +9,10 @@
  *   it is asked for: it changes ids.
  */
 
+import dotBlocks from "../../shaders/matmul/dot_blocks.wgsl?raw";
+import dotFloats from "../../shaders/matmul/dot_floats.wgsl?raw";
+import fewRows from "../../shaders/matmul/few_rows.wgsl?raw";
+import finishThread from "../../shaders/matmul/finish_thread.wgsl?raw";
 import int8Tiles from "../../shaders/matmul/many_rows_int8.wgsl?raw";
 import floatTiles from "../../shaders/matmul/many_rows_tiles.wgsl?raw";
 import tileCode from "../../shaders/matmul/tile.wgsl?raw";
@@ -19,8 +23,8 @@ import { GpuError } from "../errors.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Constants, KernelSource } from "../gpu/pipelines.ts";
-import { COMMON_CONSTANTS } from "./constants.ts";
-import { type BoundMatmul, fewRowGroups, fewRowKernel, outputsPerThread, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
+import type { BoundMatmul } from "./few_row_matmul.ts";
 import { exactInInt8 } from "./int8_rows.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import {
@@ -31,9 +35,10 @@ import {
   matmulBindings,
   matmulCode,
   matmulShape,
+  spreadOf,
   widthOf,
 } from "./matmul_form.ts";
-import { probeData } from "./matmul_probe.ts";
+import { CHECK_SIZE, probeData } from "./matmul_probe.ts";
 import { rowsKeepTheirBits } from "./place_check.ts";
 import { computesRight } from "./self_check.ts";
 import { formatName, isBlockFormat, STEP, type WeightFormat } from "./weight_format.ts";
@@ -46,8 +51,12 @@ export type ManyRowVariant = "tiles" | "thread" | "int8";
 /** Variants whose results are so far from the others' that a model's ids change with them. Never chosen unasked. */
 export const ID_CHANGING_VARIANTS: readonly ManyRowVariant[] = ["int8"];
 
-/** Rows a slab of the `thread` variant has, whatever the number of rows. */
-const THREAD_ROWS = 16;
+/**
+ * Rows of a slab of the `thread` variant, whatever the number of rows, and weight columns of a thread. SwiftShader: as fast
+ * as 16 x 4 or faster, and half as long to compile; 8 x 4 is a quarter slower.
+ */
+const THREAD_ROWS = 8;
+const THREAD_COLUMNS = 8;
 
 /** The sizes of a tile. They change no bit of a result. */
 export interface Tile {
@@ -77,6 +86,29 @@ export function takesInt8(format: WeightFormat): boolean {
 export function runsVariant(device: Device, variant: ManyRowVariant, format: WeightFormat): boolean {
   if (variant !== "int8") return true;
   return takesInt8(format) && device.gpu.wgslLanguageFeatures.has("packed_4x8_integer_dot_product");
+}
+
+/** Outputs of which a thread of the `thread` variant owns the sums. */
+function threadOutputs(form: MatmulForm): number {
+  return THREAD_COLUMNS / widthOf(form);
+}
+
+function threadKernel<F extends ManyRowForm>(device: Device, kind: MatmulKind<F>): Kernel<MatmulBinding<F>> {
+  const { code, constants } = matmulCode(kind);
+  const bindings = matmulBindings(kind.form);
+  const source: KernelSource & { bindings: typeof bindings } = {
+    name: `matmul/many_rows ${kind.form} ${formatName(kind.format)} thread`,
+    code: [...code, fewRows, isBlockFormat(kind.format) ? dotBlocks : dotFloats, finishThread],
+    bindings,
+  };
+  return new Kernel(device, source, {
+    ...COMMON_CONSTANTS,
+    ...constants,
+    M: THREAD_ROWS,
+    COLUMNS: THREAD_COLUMNS,
+    OUTPUTS: threadOutputs(kind.form),
+    SLICES: 1,
+  });
 }
 
 function tileKernel<F extends ManyRowForm>(
@@ -151,10 +183,7 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
     this.variant = variant;
     this.#device = device;
     this.#tile = tile;
-    this.#kernel =
-      variant === "thread"
-        ? fewRowKernel(device, kind, THREAD_VARIANT, THREAD_ROWS)
-        : tileKernel(device, kind, variant, tile);
+    this.#kernel = variant === "thread" ? threadKernel(device, kind) : tileKernel(device, kind, variant, tile);
   }
 
   /**
@@ -173,7 +202,8 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
 
   async #compileAndCheck(): Promise<void> {
     await this.#kernel.prepare();
-    const probe = probeData(this.kind);
+    // A whole tile and the beginning of the next one.
+    const probe = probeData(this.kind, { ...CHECK_SIZE, rows: this.#slabRows + 5 });
     const data = this.variant === "int8" ? exactInInt8(probe) : probe;
     const trial = {
       data,
@@ -196,7 +226,7 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
 
   /** Contents of the `Shape` uniform. */
   shape(size: MatmulSize): Uint32Array<ArrayBuffer> {
-    return matmulShape(this.kind, size, this.variant === "thread" ? outputsPerThread(this.kind.form) : 1);
+    return matmulShape(this.kind, size, this.variant === "thread" ? threadOutputs(this.kind.form) : 1);
   }
 
   /** Binds a weight matrix to the rows it reads and writes. */
@@ -208,39 +238,21 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
 
   /** Records the product for `rows`. */
   record(recorder: Recorder, { group, outputs, weightBytes }: BoundMatmul, rows: RowSet): void {
-    const grid =
-      this.variant === "thread"
-        ? ([fewRowGroups(this.kind.form, outputs, THREAD_VARIANT), groups(rows.count, THREAD_ROWS)] as const)
-        : ([
-            groups(outputs * widthOf(this.kind.form), this.#tile.columns),
-            groups(rows.count, this.#tile.rows),
-          ] as const);
+    const grid = this.#grid(outputs, rows.count);
     this.#kernel.record(recorder, group, rows.range, grid);
     recorder.streamedBytes += weightBytes * grid[1];
   }
-}
 
-/**
- * The first of `variants` that this device computes right with; the others are dropped.
- * @throws the last one's GpuError when there is none, or what is wrong with the device
- */
-export async function prepareManyRows<F extends ManyRowForm>(
-  device: Device,
-  kind: MatmulKind<F>,
-  variants: readonly ManyRowVariant[],
-): Promise<ManyRowMatmul<F>> {
-  let refusal: unknown = new RangeError(`no variant of the many-row matmul takes ${formatName(kind.format)}`);
-  for (const variant of variants) {
-    if (!runsVariant(device, variant, kind.format)) continue;
-    const matmul = new ManyRowMatmul(device, kind, variant);
-    try {
-      await matmul.prepare();
-      return matmul;
-    } catch (error) {
-      device.check(); // a lost device is no kernel's fault
-      if (!(error instanceof GpuError)) throw error;
-      refusal = error;
-    }
+  /** Rows that a workgroup takes. */
+  get #slabRows(): number {
+    return this.variant === "thread" ? THREAD_ROWS : this.#tile.rows;
   }
-  throw refusal;
+
+  /** Workgroups along the outputs and along the rows. */
+  #grid(outputs: number, rows: number): readonly [number, number] {
+    const { form } = this.kind;
+    return this.variant === "thread"
+      ? [groups(spreadOf(outputs, threadOutputs(form)), WORKGROUP), groups(rows, this.#slabRows)]
+      : [groups(outputs, this.#tile.columns / widthOf(form)), groups(rows, this.#slabRows)];
+  }
 }

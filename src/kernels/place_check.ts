@@ -7,30 +7,22 @@
 
 import type { Device } from "../gpu/device.ts";
 import { runProbe } from "./matmul_probe.ts";
+import type { RowRange } from "./rows.ts";
 import type { Trial } from "./self_check.ts";
 
-/** First rows and numbers of rows of the cuts that are compared with the rows alone. */
-const CUTS = [
-  [[0, 16]],
-  [
-    [0, 1],
-    [1, 7],
-    [8, 8],
-  ],
-  [
-    [0, 5],
-    [5, 11],
-  ],
-] as const;
+type ProbePass = Parameters<typeof runProbe>[3][number];
+
+/** Cuts that are compared with the rows alone: numbers of rows, and what is left of them follows. */
+const CUTS: readonly (readonly number[])[] = [[], [1, 7], [5]];
 
 /** Runs a trial's rows one by one, together and in other cuts, and compares the outputs' bits. */
 export async function rowsKeepTheirBits(device: Device, { data, shape, record }: Trial): Promise<boolean> {
-  const alone = Array.from({ length: data.rows }, (_, row) => [row, 1] as const);
-  const passes = [alone, ...CUTS].map((cut) => {
-    const ranges = cut.map(([first, count]) => ({ first, count, linear: 0 }));
+  const alone = Array<number>(data.rows).fill(1);
+  const passes = [alone, ...CUTS].map((cut): ProbePass => {
+    const ranges = rangesOf(cut, data.rows);
     return {
       ranges,
-      record: (...[recorder, buffers, firstRange]: Parameters<Parameters<typeof runProbe>[3][number]["record"]>) => {
+      record: (recorder, buffers, firstRange) => {
         for (const [i, { count }] of ranges.entries()) {
           record(recorder, buffers, { range: firstRange + i, count, end: 0 });
         }
@@ -41,4 +33,15 @@ export async function rowsKeepTheirBits(device: Device, { data, shape, record }:
   return others.every((outputs) =>
     Object.entries(outputs).every(([name, words]) => words.every((word, i) => word === expected![name]![i])),
   );
+}
+
+/** The rows in pieces of these numbers of rows, and what is left of them. */
+function rangesOf(counts: readonly number[], rows: number): RowRange[] {
+  const ranges: RowRange[] = [];
+  let first = 0;
+  for (const count of [...counts, rows]) {
+    ranges.push({ first, count: Math.min(count, rows - first), linear: 0 });
+    first += count;
+  }
+  return ranges.filter(({ count }) => count > 0);
 }

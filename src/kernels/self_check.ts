@@ -9,8 +9,8 @@
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { RowSet } from "./kernel.ts";
-import type { MatmulBinding } from "./matmul_form.ts";
-import { type ProbeData, runProbe } from "./matmul_probe.ts";
+import type { MatmulBinding, MatmulKind } from "./matmul_form.ts";
+import { CHECK_SIZE, type ProbeData, probeData, runProbe } from "./matmul_probe.ts";
 import { type Expected, outputNumbers, plainOutputs, plainProducts } from "./plain_matmul.ts";
 import { isBlockFormat } from "./weight_format.ts";
 
@@ -36,6 +36,29 @@ export interface Verdict {
 
 /** Rows of the probe that are tried: neither the first nor the last, so that writes beside them show. */
 const FIRST = 3;
+
+/**
+ * The probe that a kernel is checked with. A head must find the best id wherever it is, so each of its outputs is a row's
+ * best: row FIRST + n is what weight column n holds, less the mean of each 16. (What a block's elements have in common,
+ * a minimum say, other columns may have more of.)
+ */
+export function checkData(kind: MatmulKind): ProbeData {
+  if (kind.form !== "headArgmax") return probeData(kind);
+  const data = probeData(kind, { ...CHECK_SIZE, rows: FIRST + CHECK_SIZE.outputs + 1 });
+  const { inputSize, outputs } = data.size;
+  for (let n = 0; n < outputs; n++) {
+    const column = data.values.subarray(n * inputSize, (n + 1) * inputSize);
+    for (let k = 0; k < inputSize; k += 16) {
+      const part = column.subarray(k, k + 16);
+      const mean = part.reduce((sum, w) => sum + w, 0) / part.length;
+      data.input.set(
+        part.map((w) => w - mean),
+        (FIRST + n) * data.inputStride + k,
+      );
+    }
+  }
+  return data;
+}
 
 /** Runs a kernel, prepared, on some rows of a probe and compares every number that it writes, and those it must not write. */
 export async function computesRight(device: Device, trial: Trial): Promise<Verdict> {

@@ -7,6 +7,8 @@
 
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import type { Pace } from "../gpu/pace.ts";
+import { PacedQueue } from "../gpu/paced_queue.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { type FloatType, Repack, repackShape } from "../kernels/repack.ts";
 import { formatName, isBlockFormat, scaleBytes, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
@@ -15,10 +17,11 @@ import type { Dtype, LoadProgress } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { formatsOf } from "./dtype.ts";
 import { headParts } from "./head_parts.ts";
-import { Pace } from "./pace.ts";
 
-/** Bytes of a checkpoint on their way to the GPU at one time. */
+/** Bytes of a checkpoint on their way to the GPU at one time, at most; a first chunk, that no device takes long for. */
 const STAGING_BYTES = 8 * 2 ** 20;
+const FIRST_CHUNK_BYTES = 2 ** 18;
+const LEAST_CHUNK_BYTES = 2 ** 16;
 /** Staging chunks the queue may hold before the host waits: bounds what the driver keeps in host memory. */
 const CHUNKS_IN_FLIGHT = 4;
 
@@ -196,7 +199,7 @@ function allocateWeights(
   };
 }
 
-/** A kernel and how fast it is here. */
+/** A kernel and how fast it is here, in bytes of the checkpoint. */
 interface Way {
   kernel: Repack;
   pace: Pace;
@@ -205,15 +208,19 @@ interface Way {
 /** Stages chunks and has the GPU lay them out. */
 class Uploader {
   readonly #device: Device;
+  readonly #queue: PacedQueue;
   readonly #shape: GPUBuffer;
   #staging: GPUBuffer;
   readonly #ways = new Map<string, Way>();
-  /** Chunks under way, oldest first, settled when the GPU is done with them. */
-  readonly #inFlight: Promise<void>[] = [];
-  #lastDone = 0;
 
   constructor(device: Device) {
     this.#device = device;
+    this.#queue = new PacedQueue(device, {
+      first: FIRST_CHUNK_BYTES,
+      least: LEAST_CHUNK_BYTES,
+      most: STAGING_BYTES,
+      inFlight: CHUNKS_IN_FLIGHT,
+    });
     const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
     this.#shape = device.ledger.allocate("staging", "repack shape", 16, UNIFORM | COPY_DST);
     this.#staging = device.ledger.allocate("staging", "chunk", STAGING_BYTES, STORAGE | COPY_DST);
@@ -223,7 +230,7 @@ class Uploader {
     const key = `${dtype} ${formatName(format)}`;
     const way = this.#ways.get(key) ?? {
       kernel: new Repack(this.#device, dtype, format),
-      pace: new Pace(STAGING_BYTES),
+      pace: this.#queue.newPace(),
     };
     this.#ways.set(key, way);
     return way;
@@ -231,7 +238,7 @@ class Uploader {
 
   /** Rows of a matrix that the next chunk should hold; a row is never cut. */
   rowsAtOnce(dtype: FloatType, { format, inputSize }: Matrix): number {
-    return Math.max(1, Math.floor(this.#way(dtype, format).pace.bytes / (inputSize * ELEMENT_BYTES[dtype])));
+    return Math.max(1, Math.floor(this.#way(dtype, format).pace.units / (inputSize * ELEMENT_BYTES[dtype])));
   }
 
   async lay(
@@ -250,16 +257,7 @@ class Uploader {
     const recorder = new Recorder(this.#device.handle, "lay weights");
     const group = kernel.bind({ shape: this.#shape, source: this.#staging, weight, scales });
     kernel.dispatch(recorder, group, rows, inputSize);
-    const submitted = performance.now();
-    this.#device.submit(recorder);
-    const done = () => {
-      const now = performance.now();
-      // It waited for the chunk before it.
-      pace.took(bytes.byteLength, now - Math.max(submitted, this.#lastDone));
-      this.#lastDone = now;
-    };
-    this.#inFlight.push(queue.onSubmittedWorkDone().then(done, () => {})); // a lost device rejects; `check` tells
-    if (this.#inFlight.length === 2 * CHUNKS_IN_FLIGHT) await this.#inFlight.shift();
+    await this.#queue.submit(recorder, bytes.byteLength, pace);
   }
 
   /** Waits until the GPU has laid out everything. */

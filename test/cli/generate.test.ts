@@ -16,6 +16,7 @@ interface Output {
   rounds: { drafted: number; accepted: number }[];
   stats: Record<string, number>;
   device: { vendor: string; architecture: string; backend: string; features: string[]; software: boolean };
+  dtype: string;
 }
 
 function parsed(run: Run): Output {
@@ -76,6 +77,18 @@ describe("--json", () => {
       expect(output.rounds.slice(0, accepted.length).map((round) => round.accepted)).toEqual(accepted);
       expect(output.stats.drafted).toBe(output.rounds.reduce((sum, round) => sum + round.drafted, 0));
       expect(output.stats.accepted).toBe(output.rounds.reduce((sum, round) => sum + round.accepted, 0));
+    },
+  );
+
+  test.each(["f16", "q8", "q4"])(
+    "--dtype %s is what the weights are held in, with and without drafts",
+    async (dtype) => {
+      const args = ["generate", "Once upon a time", "--max-tokens", "24", "--dtype", dtype, "--json"];
+      const plain = parsed(await layerleap([...args, "--drafter", "none"]));
+      const drafted = parsed(await layerleap([...args, "--drafter", "layerskip"]));
+      expect([plain.dtype, plain.ids.length]).toEqual([dtype, 24]);
+      expect(drafted.ids).toEqual(plain.ids);
+      expect(drafted.stats.drafted).toBeGreaterThan(0);
     },
   );
 

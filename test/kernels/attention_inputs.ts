@@ -1,5 +1,6 @@
 /** Random inputs for attention over keys and values of either format, and what must come out. */
 
+import { expect } from "vitest";
 import { chunkCount, type HeadShape, type ScoreRule } from "../../src/kernels/attention_shape.ts";
 import { KEYS_PER_CHUNK, NONE } from "../../src/kernels/constants.ts";
 import type { KvType } from "../../src/kernels/kv_format.ts";
@@ -11,6 +12,7 @@ import {
   expectUntouchedOutside,
   expectWithin,
   floats,
+  POISON,
   type Range,
   type TableRow,
   U,
@@ -162,6 +164,25 @@ function fromHalf(half: number): number {
   const sign = half & 0x8000 ? -1 : 1;
   if (exponent === 31) return mantissa ? NaN : sign * Infinity;
   return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+}
+
+/**
+ * The rows of a result that the kernels wrote `stride` words apart, side by side.
+ *
+ * Fails when something was written between them.
+ */
+export function withoutGaps(result: Words, width: number, stride: number): Words {
+  const rows = result.length / stride;
+  const packed = new Uint32Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    packed.set(result.subarray(row * stride, row * stride + width), row * width);
+    const gap = result.subarray(row * stride + width, (row + 1) * stride);
+    expect(
+      gap.every((word) => word === POISON),
+      `nothing behind the heads of row ${row}`,
+    ).toBe(true);
+  }
+  return packed;
 }
 
 /**

@@ -121,6 +121,7 @@ const SLACK = 2 ** -12;
  *   codes reach.
  * - Scales are as large as the block's extent asks, within f16's rounding, half a unit in 11 bits: 2^-11. Among
  *   subnormals, and with minima rounded downwards, one unit of 2^-24, and 2^-10 of the minimum.
+ * - No number is further out than half a step beyond the last code, but for the short side of codes -8 .. 7.
  */
 function expectBestCodes(format: BlockFormat, packed: Packed, source: Float32Array, K: number, columns: number): void {
   const decoded = decodeMatrix(format, packed.weight, packed.scales, K, columns);
@@ -149,6 +150,9 @@ function expectBestCodes(format: BlockFormat, packed: Packed, source: Float32Arr
       const ideal = extent / Math.abs(full);
       if (!(Math.abs(Math.abs(scale) - ideal) <= ideal * unit.relative * 1.01 + unit.absolute)) {
         expect.fail(`${where}: expected a scale of ${ideal}`);
+      }
+      if (!book && Math.abs(scale) * (Math.abs(full) + 0.5) < extent * (1 - 2 ** -20)) {
+        expect.fail(`${where}: the codes do not reach ${extent}`);
       }
       if (codes === "minimum" || symmetric8) expect(scale, where).toBeGreaterThanOrEqual(0);
       else if (low !== -high) expect(Math.sign(scale * full), where).toBe(Math.sign(extent === high ? high : low));

@@ -1,0 +1,167 @@
+/**
+ * The self-check of attention: does a kernel compute right on this device, for heads of the model's shape? The counterpart of
+ * self_check.ts, which is for products.
+ */
+
+import { Recorder } from "../gpu/commands.ts";
+import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
+import { attentionShape, chunkCount, type HeadShape } from "./attention_shape.ts";
+import { FewQueryAttention, type FewQueryVariant } from "./few_query_attention.ts";
+import type { KvType } from "./kv_format.ts";
+import { checkNumbers } from "./matmul_probe.ts";
+import { PromptAttention, type PromptVariant } from "./prompt_attention.ts";
+import { chainOf, encodeRanges, encodeRows } from "./rows.ts";
+
+const OWNER = "attention check";
+/** Rows at positions that lie on both sides of a chunk's edge, the first two of them committed. */
+const ROWS = 5;
+const START = 61;
+const END = START + ROWS;
+
+/**
+ * By how much a result may be off, as a fraction of the largest value: WGSL's exp is good to (3 + 2 |x|) units of 2^-23, the
+ * scores here stay below 10 or so, and a context of 66 keys adds some more roundings.
+ */
+const BOUND = 1e-4;
+
+interface AttentionData {
+  queries: Float32Array<ArrayBuffer>;
+  /** `[END][kvHeads][headDim]`, as the cache holds them. */
+  keys: Float32Array<ArrayBuffer>;
+  values: Float32Array<ArrayBuffer>;
+}
+
+/** Which attention is tried: of generated rows, or of a prompt's. */
+export type AttentionUnderTest =
+  | { regime: "generated"; variant: FewQueryVariant }
+  | { regime: "prompt"; variant: PromptVariant };
+
+/** What is wrong with a kernel of attention on this device, or undefined. */
+export async function attentionFault(
+  device: Device,
+  shape: HeadShape,
+  kvType: KvType,
+  tried: AttentionUnderTest,
+): Promise<string | undefined> {
+  const data = attentionData(shape, kvType);
+  const attended = await run(device, shape, kvType, tried, data);
+  const { heads, headDim } = shape;
+  for (let row = 0; row < ROWS; row++) {
+    for (let head = 0; head < heads; head++) {
+      const expected = plainAttention(shape, data, row, head);
+      for (const [i, value] of expected.entries()) {
+        const got = attended[(row * heads + head) * headDim + i]!;
+        if (Math.abs(got - value) <= BOUND) continue; // of values below 1; NaN fails too
+        return `row ${row}, head ${head}, element ${i}: ${got}, expected ${value} within ${BOUND}`;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Softmax of the scores of all keys up to the row's position, times their values. */
+function plainAttention({ heads, kvHeads, headDim }: HeadShape, data: AttentionData, row: number, head: number): number[] {
+  const kvHead = Math.floor(head / (heads / kvHeads));
+  const query = data.queries.subarray((row * heads + head) * headDim, (row * heads + head + 1) * headDim);
+  const at = (position: number) => (position * kvHeads + kvHead) * headDim;
+  const scores = Array.from({ length: START + row + 1 }, (_, position) =>
+    query.reduce((sum, q, i) => sum + q * data.keys[at(position) + i]!, 0) / Math.sqrt(headDim),
+  );
+  const largest = Math.max(...scores);
+  const weights = scores.map((score) => Math.exp(score - largest));
+  const total = weights.reduce((a, b) => a + b, 0);
+  return Array.from({ length: headDim }, (_, i) =>
+    weights.reduce((sum, weight, position) => sum + (weight / total) * data.values[at(position) + i]!, 0),
+  );
+}
+
+function attentionData({ heads, kvHeads, headDim }: HeadShape, kvType: KvType): AttentionData {
+  const random = checkNumbers();
+  const numbers = (count: number) => Float32Array.from({ length: count }, () => 2 * random() - 1);
+  // Multiples of 2^-8 below 1 are the same in f16.
+  const cached = (count: number) => {
+    const all = numbers(count);
+    return kvType === "f16" ? all.map((x) => Math.round(x * 256) / 256) : all;
+  };
+  const cacheSize = END * kvHeads * headDim;
+  return {
+    queries: numbers(ROWS * heads * headDim).map((x) => 4 * x),
+    keys: cached(cacheSize),
+    values: cached(cacheSize),
+  };
+}
+
+/** A cache as the kernels read it (kv_format.ts). */
+function packed(cache: Float32Array<ArrayBuffer>, headDim: number, kvType: KvType): Uint32Array<ArrayBuffer> {
+  if (kvType === "f32") return new Uint32Array(cache.buffer);
+  const half = headDim / 2;
+  return Uint32Array.from({ length: cache.length / 2 }, (_, i) => {
+    const begin = Math.floor(i / half) * headDim + (i % half);
+    return halfBits(cache[begin]!) | (halfBits(cache[begin + half]!) << 16);
+  });
+}
+
+/** f16 of a multiple of 2^-8 between -1 and 1, which is exact and never subnormal. */
+function halfBits(x: number): number {
+  if (x === 0) return 0;
+  const exponent = Math.floor(Math.log2(Math.abs(x)));
+  const fraction = (Math.abs(x) / 2 ** exponent - 1) * 1024;
+  return (x < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | fraction;
+}
+
+async function run(
+  device: Device,
+  shape: HeadShape,
+  kvType: KvType,
+  tried: AttentionUnderTest,
+  data: AttentionData,
+): Promise<Float32Array> {
+  const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
+  const { heads, headDim } = shape;
+  const held: GPUBuffer[] = [];
+  const allocate = (name: string, bytes: number, usage: number) => {
+    const buffer = device.ledger.allocate(OWNER, name, bytes, usage);
+    held.push(buffer);
+    return buffer;
+  };
+  const filled = (name: string, words: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number = STORAGE) => {
+    const buffer = allocate(name, words.byteLength, usage | COPY_DST);
+    device.handle.queue.writeBuffer(buffer, 0, words);
+    return buffer;
+  };
+  try {
+    const linear = tried.regime === "prompt" ? END : START + 2;
+    const ids = Array.from({ length: ROWS }, () => 0);
+    const attended = allocate("attended", ROWS * heads * headDim * 4, STORAGE | COPY_SRC);
+    const buffers = {
+      range: filled("range", encodeRanges([{ first: 0, count: ROWS, linear }]), UNIFORM),
+      shape: filled("shape", attentionShape(shape, END), UNIFORM),
+      rows: filled("rows", encodeRows(chainOf(ids, START))),
+      queries: filled("queries", data.queries),
+      keys: filled("keys", packed(data.keys, headDim, kvType)),
+      values: filled("values", packed(data.values, headDim, kvType)),
+      attended,
+    };
+    const rows = { range: 0, count: ROWS, end: END };
+    const recorder = new Recorder(device.handle, OWNER);
+    if (tried.regime === "prompt") {
+      const kernel = new PromptAttention(device, { ...shape, kvType, variant: tried.variant });
+      await kernel.prepare();
+      kernel.dispatch(recorder, kernel.bind(buffers), rows);
+    } else {
+      const kernel = new FewQueryAttention(device, { ...shape, kvType, variant: tried.variant });
+      await kernel.prepare();
+      const partials = ROWS * heads * chunkCount(END) * 4;
+      const partialSums = allocate("partial sums", partials * headDim, STORAGE);
+      const partialSoftmax = allocate("partial softmax", partials * 2, STORAGE);
+      kernel.dispatch(recorder, kernel.bind({ ...buffers, partialSums, partialSoftmax }), rows);
+    }
+    const read = allocate("read", attended.size, MAP_READ | COPY_DST);
+    recorder.copy(attended, 0, read, 0, attended.size);
+    device.submit(recorder);
+    return new Float32Array(await device.read(read, attended.size));
+  } finally {
+    for (const buffer of held) device.ledger.release(buffer);
+  }
+}

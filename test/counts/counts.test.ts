@@ -1,0 +1,171 @@
+/**
+ * Counts as a guard: what a token and a round ask of a device, beside the times no test may depend on. A number changes on
+ * purpose, with the file counts.json, or not at all.
+ *
+ * To write the file anew: LAYERLEAP_WRITE_COUNTS=1 npx vitest run test/counts
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { SHAPES } from "../../bench/shapes.ts";
+import { type SyntheticModel, syntheticModel } from "../../bench/synthetic.ts";
+import { plainPlan, type RoundPlan } from "../../src/decode/scheduler.ts";
+import { Recorder } from "../../src/gpu/commands.ts";
+import { Device } from "../../src/gpu/device.ts";
+import { bestChoice, type KernelChoice } from "../../src/kernels/choice.ts";
+import { RANGE_VERIFY } from "../../src/kernels/constants.ts";
+import { REPORT_BYTES } from "../../src/kernels/layer_skip.ts";
+import { readModelSpec } from "../../src/model/config.ts";
+import type { ModelSpec } from "../../src/model/spec.ts";
+import { defaultGpu } from "../../src/platform/node.ts";
+import type { Dtype } from "../../src/types.ts";
+import { STORIES } from "../memory_folder.ts";
+
+const FILE = new URL("counts.json", import.meta.url).pathname;
+
+/** What one submission asks of a device. */
+interface Counts {
+  dispatches: number;
+  workgroups: number;
+  weightBytes: number;
+  submissions: number;
+  readbackBytes: number;
+}
+
+interface ModelCounts {
+  /** Of all pipelines that prompts and the plans below need. */
+  pipelines: number;
+  plainToken: Counts;
+  rounds: Record<string, Counts>;
+}
+
+/** Positions are counted where a context is of middle length: the grids of attention grow with it. */
+const LENGTH = 200;
+
+/** Every count is of this choice, whatever the device: a GPU's, and a software adapter's. */
+const CHOICES: Record<string, KernelChoice> = {
+  gpu: {
+    fewRows: { kind: "workgroup", slices: 8 },
+    manyRows: "tiles",
+    attention: "workgroup",
+    promptAttention: "tiles",
+    kv: "f32",
+  },
+  software: {
+    fewRows: { kind: "thread", slices: 1 },
+    manyRows: "thread",
+    attention: "threads",
+    promptAttention: "threads",
+    kv: "f32",
+  },
+};
+
+function stories(): ModelSpec {
+  const file = `${STORIES}config.json`;
+  return readModelSpec(JSON.parse(readFileSync(file, "utf8")), undefined, file).spec;
+}
+
+interface CountedModel {
+  spec: ModelSpec;
+  dtype: Dtype;
+  choice: keyof typeof CHOICES;
+  plans: RoundPlan[];
+}
+
+const MODELS: Record<string, CountedModel> = {
+  "default model, software adapter": {
+    spec: stories(),
+    dtype: "f32",
+    choice: "software",
+    plans: [{ exitLayer: 2, draftLength: 3 }],
+  },
+  "default model, GPU": {
+    spec: stories(),
+    dtype: "f32",
+    choice: "gpu",
+    plans: [{ exitLayer: 2, draftLength: 3 }],
+  },
+  "SmolLM2-135M in q4, software adapter": {
+    spec: SHAPES["SmolLM2-135M"],
+    dtype: "q4",
+    choice: "software",
+    plans: [{ exitLayer: 4, draftLength: 3 }],
+  },
+};
+
+// A device a test: the pipelines of one model are not counted for another.
+let device: Device;
+beforeEach(async () => {
+  device = await Device.open(await defaultGpu());
+});
+afterEach(() => device.dispose());
+
+function countRound({ scheduler }: SyntheticModel, plan: RoundPlan): Counts {
+  const recorder = new Recorder(device.handle, "count");
+  scheduler.record(recorder, plan, LENGTH);
+  recorder.finish();
+  const { dispatches, workgroups, streamedBytes } = recorder;
+  return { dispatches, workgroups, weightBytes: streamedBytes, submissions: 1, readbackBytes: REPORT_BYTES };
+}
+
+async function countModel({ spec, dtype, choice, plans }: CountedModel): Promise<ModelCounts> {
+  const kernels = CHOICES[choice]!;
+  const model = syntheticModel(device, spec, { dtype, kernels, contextLength: 512 });
+  const plain = plainPlan(spec.layers);
+  for (const plan of [plain, ...plans]) await model.scheduler.prepare(plan);
+  const rounds = plans.map((plan) => [`E=${plan.exitLayer}, d=${plan.draftLength}`, countRound(model, plan)] as const);
+  return {
+    pipelines: device.pipelines.count,
+    plainToken: countRound(model, plain),
+    rounds: Object.fromEntries(rounds),
+  };
+}
+
+describe("what a token and a round ask of a device is what counts.json says", () => {
+  test.each(Object.keys(MODELS))("%s", async (name) => {
+    const counts = await countModel(MODELS[name]!);
+    const file = JSON.parse(readFileSync(FILE, "utf8")) as Record<string, ModelCounts>;
+    if (process.env.LAYERLEAP_WRITE_COUNTS === "1") {
+      writeFileSync(FILE, `${JSON.stringify({ ...file, [name]: counts }, undefined, 2)}\n`);
+    } else {
+      expect(counts).toEqual(file[name]);
+    }
+    expect(counts.pipelines).toBeLessThanOrEqual(40);
+  });
+});
+
+describe("the promises of the counts", () => {
+  test("a layer of a Llama takes at most 7 dispatches", async () => {
+    const spec = stories();
+    const model = syntheticModel(device, spec, { dtype: "f32", kernels: bestChoice(device), contextLength: 512 });
+    await model.scheduler.prepare(plainPlan(spec.layers));
+    const dispatches = (layers: number) => {
+      const recorder = new Recorder(device.handle, "count");
+      const row = { range: 0, count: 1, end: LENGTH, regime: "generated" } as const;
+      model.forward.forward(recorder, row, 0, layers);
+      recorder.finish();
+      return recorder.dispatches;
+    };
+    expect(dispatches(2) - dispatches(1)).toBeLessThanOrEqual(7);
+  });
+
+  test("a verification of 2 to 8 rows reads the weights once, as one row does", async () => {
+    const spec = stories();
+    const model = syntheticModel(device, spec, { dtype: "f32", kernels: bestChoice(device), contextLength: 512 });
+    const { weights } = model;
+    for (let draftLength = 0; draftLength < 8; draftLength++) {
+      await model.scheduler.prepare({ exitLayer: 1, draftLength });
+    }
+    const read = (count: number) => {
+      const recorder = new Recorder(device.handle, "count");
+      const rows = { range: RANGE_VERIFY, count, end: LENGTH, regime: "generated" } as const;
+      model.forward.forward(recorder, rows, 0, spec.layers);
+      model.forward.argmax(recorder, rows);
+      recorder.finish();
+      return recorder.streamedBytes;
+    };
+    const matrices = weights.layers.flatMap(({ qkv, output, gateUp, down }) => [qkv, output, gateUp, down]);
+    const all = [...matrices, ...weights.head].reduce((sum, { weight }) => sum + weight.size, 0);
+    expect(Array.from({ length: 8 }, (_, i) => read(i + 1))).toEqual(Array.from({ length: 8 }, () => all));
+  });
+});
