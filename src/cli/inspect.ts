@@ -50,7 +50,12 @@ function modelRows(model: Model): Row[] {
         ? `exit layer ${spec.layerSkip.exitLayer}, draft length ${spec.layerSkip.draftLength} recommended`
         : "the checkpoint was not trained for it",
     ],
-    ["kernels", Object.entries(model.kernels).map((entry) => entry.join("=")).join(", ")],
+    [
+      "kernels",
+      Object.entries(model.kernels)
+        .map((entry) => entry.join("="))
+        .join(", "),
+    ],
     ...model.warnings.map((warning): [string, string] => ["warning", warning]),
     ["drafter", defaults.drafter === "none" ? "none by default" : `${defaults.drafter} by default`],
     ["GPU memory", `${bytes(memory.bytes)} in ${memory.buffers} buffers`],

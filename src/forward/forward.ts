@@ -194,7 +194,9 @@ export class Forward {
     const { rows, ranges: range } = this.#table;
     const { attention } = this.#kernels;
     const rotations = this.#constants.storage("rotations", ropeRotations(contextLength, spec.headDim, spec.ropeTheta));
-    const shape = this.#constants.uniform(attentionShape(spec, contextLength, {}, paddedSize(spec.heads * spec.headDim)));
+    const shape = this.#constants.uniform(
+      attentionShape(spec, contextLength, {}, paddedSize(spec.heads * spec.headDim)),
+    );
     const normed = { epsilon: spec.rmsNormEps, headShape: spec };
     return layers.map((layer, i) => {
       const cache = { keys: kv.keys[i]!, values: kv.values[i]! };
@@ -207,11 +209,16 @@ export class Forward {
           generated: attention.generated.bind({ ...seen, partialSums, partialSoftmax }),
           prompt: attention.prompt.bind(seen),
         },
-        output: this.#products("add", layer.output, {}, {
-          input: attended,
-          normWeight: layer.postAttentionNorm,
-          stream,
-        }),
+        output: this.#products(
+          "add",
+          layer.output,
+          {},
+          {
+            input: attended,
+            normWeight: layer.postAttentionNorm,
+            stream,
+          },
+        ),
         gated: this.#products(
           "gated",
           layer.gateUp,

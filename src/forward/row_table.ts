@@ -32,11 +32,7 @@ export class RowTable {
    * @param regime which kernels compute them
    * @returns the rows of all of them, and of the last one alone
    */
-  writeChunk(
-    ids: readonly number[],
-    start: number,
-    regime: Regime = "prompt",
-  ): { chunk: PassRows; last: PassRows } {
+  writeChunk(ids: readonly number[], start: number, regime: Regime = "prompt"): { chunk: PassRows; last: PassRows } {
     const { queue } = this.#device.handle;
     const end = start + ids.length;
     queue.writeBuffer(this.rows, 0, encodeRows(chainOf(ids, start)));

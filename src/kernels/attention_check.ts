@@ -61,12 +61,18 @@ export async function attentionFault(
 }
 
 /** Softmax of the scores of all keys up to the row's position, times their values. */
-function plainAttention({ heads, kvHeads, headDim }: HeadShape, data: AttentionData, row: number, head: number): number[] {
+function plainAttention(
+  { heads, kvHeads, headDim }: HeadShape,
+  data: AttentionData,
+  row: number,
+  head: number,
+): number[] {
   const kvHead = Math.floor(head / (heads / kvHeads));
   const query = data.queries.subarray((row * heads + head) * headDim, (row * heads + head + 1) * headDim);
   const at = (position: number) => (position * kvHeads + kvHead) * headDim;
-  const scores = Array.from({ length: START + row + 1 }, (_, position) =>
-    query.reduce((sum, q, i) => sum + q * data.keys[at(position) + i]!, 0) / Math.sqrt(headDim),
+  const scores = Array.from(
+    { length: START + row + 1 },
+    (_, position) => query.reduce((sum, q, i) => sum + q * data.keys[at(position) + i]!, 0) / Math.sqrt(headDim),
   );
   const largest = Math.max(...scores);
   const weights = scores.map((score) => Math.exp(score - largest));
@@ -125,7 +131,11 @@ async function run(
     held.push(buffer);
     return buffer;
   };
-  const filled = (name: string, words: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number = STORAGE) => {
+  const filled = (
+    name: string,
+    words: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>,
+    usage: number = STORAGE,
+  ) => {
     const buffer = allocate(name, words.byteLength, usage | COPY_DST);
     device.handle.queue.writeBuffer(buffer, 0, words);
     return buffer;

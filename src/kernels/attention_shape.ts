@@ -64,7 +64,16 @@ export function attentionShape(
     throw new RangeError(`a soft cap of ${softCap}`);
   }
   if (!Number.isFinite(scale)) throw new RangeError(`a scale of ${scale}`);
-  const words = new Uint32Array([shape.heads, shape.kvHeads, chunkCount(contextLength), 0, window ?? 0, 0, attendedStride / 4, 0]);
+  const words = new Uint32Array([
+    shape.heads,
+    shape.kvHeads,
+    chunkCount(contextLength),
+    0,
+    window ?? 0,
+    0,
+    attendedStride / 4,
+    0,
+  ]);
   const numbers = new Float32Array(words.buffer);
   numbers[3] = scale;
   numbers[5] = softCap ?? 0;

@@ -11,13 +11,12 @@ import { attentionFault } from "./attention_check.ts";
 import type { HeadShape } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
 import type { FewQueryVariant } from "./few_query_attention.ts";
-import { type FewRowVariant, FewRowMatmul, fewRowGroupOf, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, THREAD_VARIANT } from "./few_row_matmul.ts";
 import type { KvType } from "./kv_format.ts";
 import { ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
 import type { MatmulForm, MatmulKind } from "./matmul_form.ts";
-import { probeData } from "./matmul_probe.ts";
 import type { PromptVariant } from "./prompt_attention.ts";
-import { computesRight } from "./self_check.ts";
+import { checkData, computesRight } from "./self_check.ts";
 import { formatName, type WeightFormat } from "./weight_format.ts";
 
 /** What kernels are needed for: the formats of a model's matrices, and the shape of its heads. */
@@ -124,7 +123,7 @@ export async function fewRowFault(
   variant: FewRowVariant,
 ): Promise<string | undefined> {
   const matmul = new FewRowMatmul(device, kind, variant);
-  const data = probeData(kind);
+  const data = checkData(kind);
   return faultOf(device, nameOf(kind), async () => {
     await matmul.kernel(1).prepare();
     const { ok, where } = await computesRight(device, {
@@ -137,11 +136,7 @@ export async function fewRowFault(
   });
 }
 
-async function manyRowFault(
-  device: Device,
-  kind: MatmulKind,
-  variant: ManyRowVariant,
-): Promise<string | undefined> {
+async function manyRowFault(device: Device, kind: MatmulKind, variant: ManyRowVariant): Promise<string | undefined> {
   if (kind.form === "headArgmax") return undefined; // no prompt row selects an id
   if (!runsVariant(device, variant, kind.format)) return `it does not take ${formatName(kind.format)} here`;
   const matmul = new ManyRowMatmul(device, { ...kind, form: kind.form }, variant);

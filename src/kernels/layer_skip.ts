@@ -14,15 +14,7 @@ import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import {
-  COMMON_CONSTANTS,
-  EOS_CAPACITY,
-  FAILED,
-  NONE,
-  ROW_CAPACITY,
-  RUNNING,
-  STATE_CONSTANTS,
-} from "./constants.ts";
+import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, NONE, ROW_CAPACITY, RUNNING, STATE_CONSTANTS } from "./constants.ts";
 import { Kernel, type RowSet } from "./kernel.ts";
 
 const PLAN_BINDINGS = { settings: "uniform", state: "read", rows: "read-write", ranges: "read-write" } as const;

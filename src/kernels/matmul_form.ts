@@ -74,7 +74,10 @@ export function matmulBindings<F extends MatmulForm>(form: F): Record<MatmulBind
 }
 
 /** The texts and constants that a form's kernels share, whatever their regime. */
-export function matmulCode({ form, format, kv = "f32" }: MatmulKind): { code: readonly string[]; constants: Constants } {
+export function matmulCode({ form, format, kv = "f32" }: MatmulKind): {
+  code: readonly string[];
+  constants: Constants;
+} {
   const { code, constants } = formatCode(format);
   const kvCode = form === "qkv" ? [kv === "f32" ? kvWriteF32 : kvWriteF16] : [];
   return {

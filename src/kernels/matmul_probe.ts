@@ -60,7 +60,10 @@ function mixed(random: () => number, count: number): Float32Array<ArrayBuffer> {
 }
 
 /** The outputs of a form: name and words. */
-function outputWords({ form, kv = "f32" }: MatmulKind, { outputs, headShape, rows }: ProbeSize): Record<string, number> {
+function outputWords(
+  { form, kv = "f32" }: MatmulKind,
+  { outputs, headShape, rows }: ProbeSize,
+): Record<string, number> {
   const { heads, kvHeads, headDim } = headShape;
   const slots = (START + rows) * kvHeads * headDim * (kv === "f16" ? 0.5 : 1);
   switch (form) {

@@ -3,9 +3,9 @@
  * the tests.
  */
 
+import { isNormed, streamStride } from "./matmul_form.ts";
 import type { ProbeData } from "./matmul_probe.ts";
 import { probePosition } from "./matmul_probe.ts";
-import { isNormed, streamStride } from "./matmul_form.ts";
 import { paddedSize } from "./weight_format.ts";
 
 /** A number that an output must hold, and the size of the terms it was summed from: what its error is a fraction of. */

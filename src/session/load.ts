@@ -74,7 +74,11 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
     signal?.throwIfAborted();
     const opened = device;
     const { layers, head } = formatsOf(dtype);
-    const { kernels, warnings } = await chooseKernels(opened, { layers: [layers], head: [head], headShape: spec }, forced);
+    const { kernels, warnings } = await chooseKernels(
+      opened,
+      { layers: [layers], head: [head], headShape: spec },
+      forced,
+    );
     signal?.throwIfAborted();
     const weights = await uploadWeights(opened, checkpoint, { dtype, onProgress, signal });
     const model = await opened.allocating(

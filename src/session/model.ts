@@ -16,7 +16,15 @@ import type { KernelChoice } from "../kernels/choice.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type { DrafterName, Dtype, GenerateOptions, KernelOptions, MemoryUse, ScoreOptions, ScoreResult } from "../types.ts";
+import type {
+  DrafterName,
+  Dtype,
+  GenerateOptions,
+  KernelOptions,
+  MemoryUse,
+  ScoreOptions,
+  ScoreResult,
+} from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";

@@ -62,13 +62,7 @@ async function roundedTensors(engine: Engine, tensors: ReadonlyMap<string, Tenso
   const rounded = new Map(tensors);
   const put = async (matrix: Matrix, names: readonly string[]) => {
     const { format, weight, scales, inputSize, columns } = matrix;
-    const values = decodeMatrix(
-      format,
-      await words(engine, weight),
-      await words(engine, scales),
-      inputSize,
-      columns,
-    );
+    const values = decodeMatrix(format, await words(engine, weight), await words(engine, scales), inputSize, columns);
     let from = 0;
     for (const name of names) {
       const { shape } = tensors.get(name)!;

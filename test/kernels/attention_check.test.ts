@@ -1,8 +1,8 @@
 /** The self-check of attention: right kernels pass on this device, whatever the heads; wrong ones are told from them. */
 
 import { expect, test } from "vitest";
-import { attentionFault } from "../../src/kernels/attention_check.ts";
 import type { KernelSource } from "../../src/gpu/pipelines.ts";
+import { attentionFault } from "../../src/kernels/attention_check.ts";
 import { openBench } from "./harness.ts";
 
 const bench = openBench();
@@ -16,19 +16,25 @@ test.each([
   expect(await attentionFault(bench.device, shape, kvType, tried)).toBeUndefined();
 });
 
-test.each(["generated", "prompt"] as const)("a kernel of %s rows that computes something else is found out", async (regime) => {
-  // A driver that miscompiles, played by a pipeline cache that changes the code it is given.
-  const { pipelines } = bench.device;
-  const get = pipelines.get.bind(pipelines);
-  pipelines.get = (source: KernelSource, constants) =>
-    get({ ...source, code: source.code.map((code) => code.replaceAll("shape.scale", "(shape.scale * 1.01)")) }, constants);
-  try {
-    const fault = await attentionFault(bench.device, { heads: 2, kvHeads: 1, headDim: 8 }, "f32", {
-      regime,
-      variant: "threads",
-    });
-    expect(fault).toMatch(/^row 0, head 0, element \d: .*, expected .* within 0.0001$/);
-  } finally {
-    pipelines.get = get;
-  }
-});
+test.each(["generated", "prompt"] as const)(
+  "a kernel of %s rows that computes something else is found out",
+  async (regime) => {
+    // A driver that miscompiles, played by a pipeline cache that changes the code it is given.
+    const { pipelines } = bench.device;
+    const get = pipelines.get.bind(pipelines);
+    pipelines.get = (source: KernelSource, constants) =>
+      get(
+        { ...source, code: source.code.map((code) => code.replaceAll("shape.scale", "(shape.scale * 1.01)")) },
+        constants,
+      );
+    try {
+      const fault = await attentionFault(bench.device, { heads: 2, kvHeads: 1, headDim: 8 }, "f32", {
+        regime,
+        variant: "threads",
+      });
+      expect(fault).toMatch(/^row 0, head 0, element \d: .*, expected .* within 0.0001$/);
+    } finally {
+      pipelines.get = get;
+    }
+  },
+);

@@ -1,139 +1,195 @@
 import { describe, expect, test } from "vitest";
-import addCode from "../../shaders/matmul/add.wgsl?raw";
-import bestCode from "../../shaders/matmul/best.wgsl?raw";
-import columnsCode from "../../shaders/matmul/columns.wgsl?raw";
-import dotRowsCode from "../../shaders/matmul/dot_rows.wgsl?raw";
-import gatedCode from "../../shaders/matmul/gated.wgsl?raw";
-import headArgmaxCode from "../../shaders/matmul/head_argmax.wgsl?raw";
-import storeCode from "../../shaders/matmul/store.wgsl?raw";
-import rowsCode from "../../shaders/rows/rows.wgsl?raw";
 import { DeviceLostError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
-import { COMMON_CONSTANTS } from "../../src/kernels/constants.ts";
-import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
-import { Kernel } from "../../src/kernels/kernel.ts";
-import { columnsOf, MATMUL_BINDINGS, type MatmulBinding, type MatmulForm } from "../../src/kernels/matmul_form.ts";
+import { type Bucket, FewRowMatmul, type FewRowVariant, THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
+import type { MatmulForm, MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { matchesOneRowTwin } from "../../src/kernels/twin_check.ts";
+import { isBlockFormat } from "../../src/kernels/weight_format.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { seeded } from "../reference/random.ts";
-import { openBench, rowSet } from "./harness.ts";
-import { expectProducts, FORMS, randomCase, uploadCase, uploadOutput } from "./matmul_case.ts";
+import { openBench } from "./harness.ts";
+import {
+  expectProducts,
+  FORM_NAMES,
+  FORMS,
+  formatOf,
+  groupsOf,
+  multiply,
+  randomProduct,
+  runsHere,
+  VARIANTS,
+} from "./matmul_inputs.ts";
+import { type Change, miscompiling } from "./miscompile.ts";
 
 const bench = openBench();
 
-const CODE: Record<MatmulForm, string> = {
-  store: [dotRowsCode, columnsCode, storeCode].join("\n"),
-  add: [dotRowsCode, columnsCode, addCode].join("\n"),
-  gated: [dotRowsCode, columnsCode, gatedCode].join("\n"),
-  headArgmax: [dotRowsCode, bestCode, headArgmaxCode].join("\n"),
-};
-
-/** A form's kernel of M rows, with every text of `changes` in its code replaced by the other. */
-async function changed(form: MatmulForm, M: number, ...changes: [from: string, to: string][]) {
-  let code = CODE[form];
-  for (const [from, to] of changes) {
-    if (code.split(from).length !== 2) throw new Error(`the code of ${form} has no one place that says: ${from}`);
-    code = code.replace(from, to);
-  }
-  // A name of its own, for messages.
-  const name = `test/${form} ${changes.flat().join(" ")}`;
-  const constants = { ...COMMON_CONSTANTS, M, COLUMNS: columnsOf(form) };
-  const source = { name, code: [rowsCode, code], bindings: MATMUL_BINDINGS };
-  const kernel = new Kernel<MatmulBinding>(bench.device, source, constants);
-  await kernel.prepare();
-  return kernel;
+/** Whether a bucket that is compiled with some changes passes for the one-row pipeline, which is compiled without them. */
+async function passes(kind: MatmulKind, variant: FewRowVariant, bucket: Bucket, changes: readonly Change[] = []) {
+  const alone = new FewRowMatmul(bench.device, kind, variant).kernel(1);
+  const device = miscompiling(bench.device, () => changes);
+  const together = new FewRowMatmul(device, kind, variant).kernel(bucket);
+  await Promise.all([alone.prepare(), together.prepare()]);
+  return matchesOneRowTwin(bench.device, kind, variant, { alone, together, count: bucket });
 }
 
-/** The sum over K from the end to the beginning. */
-const REVERSED: [string, string] = [
-  "for (var k = 0u; k < shape.inputVectors; k++) {",
-  "for (var i = 0u; i < shape.inputVectors; i++) { let k = shape.inputVectors - 1 - i;",
+/** The steps of a slice, from the last to the first. */
+const REVERSED: Change = [
+  "for (var step = slice; step < shape.steps; step += SLICES) {",
+  `for (var i = slice; i < shape.steps; i += SLICES) {
+     let step = slice + (shape.steps - 1 - slice) / SLICES * SLICES - (i - slice);`,
 ];
 
 /** One step of the last digit, in the last row alone. */
-const LAST_ROW_ONE_ULP: [string, string] = [
-  "return sums;",
-  "sums[M - 1] = bitcast<f32>(bitcast<u32>(sums[M - 1]) + 1); return sums;",
+const LAST_ROW_ONE_ULP: Change = [
+  "let first = sums[(p * WIDTH) * M + r] * norm;",
+  "let first = bitcast<f32>(bitcast<u32>(sums[(p * WIDTH) * M + r] * norm) + u32(r == M - 1));",
 ];
 
-const TWO_SUMS: [string, string][] = [
-  ["var sums: array<f32, COLUMNS * M>;", "var sums: array<f32, COLUMNS * M>; var halves: array<f32, COLUMNS * M>;"],
+/** A slice's steps in two sums, the even ones and the odd ones. */
+const TWO_SUMS: Change[] = [
+  ["    var codes: array<Codes, COLUMNS>;", "    other = (step / SLICES) % 2 == 1; var codes: array<Codes, COLUMNS>;"],
+  [
+    "  var sums: array<f32, COLUMNS * M>;\n  for",
+    "  var sums: array<f32, COLUMNS * M>; var others: array<f32, COLUMNS * M>; var other: bool;\n  for",
+  ],
+  ["  return sums;", "  for (var i = 0u; i < COLUMNS * M; i++) { sums[i] += others[i]; } return sums;"],
+];
+const TWO_FLOAT_SUMS: Change[] = [
+  ...TWO_SUMS,
   [
     "sums[c * M + r] += dot(w[c], x);",
-    "if (k < shape.inputVectors / 2) { sums[c * M + r] += dot(w[c], x); } else { halves[c * M + r] += dot(w[c], x); }",
+    "if (other) { others[c * M + r] += dot(w[c], x); } else { sums[c * M + r] += dot(w[c], x); }",
   ],
-  ["return sums;", "for (var i = 0u; i < COLUMNS * M; i++) { sums[i] += halves[i]; } return sums;"],
+];
+const TWO_BLOCK_SUMS: Change[] = [
+  ...TWO_SUMS,
+  [
+    "sums[c * M + r] += scale.x * blockSums[c * M + r];",
+    `if (other) { others[c * M + r] += scale.x * blockSums[c * M + r]; }
+     else { sums[c * M + r] += scale.x * blockSums[c * M + r]; }`,
+  ],
 ];
 
-async function oneRow(form: MatmulForm): Promise<Kernel<MatmulBinding>> {
-  const kernel = new FewRowMatmul(bench.device, form).kernel(1);
-  await kernel.prepare();
-  return kernel;
-}
+const FIRST_ROWS_INPUT: Change = ["input[base[r] + step * VECTORS + i]", "input[base[0] + step * VECTORS + i]"];
 
-describe.each(FORMS)("matchesOneRowTwin, %s", (form) => {
-  // The other buckets: few_row_matmul.test.ts, where all are prepared and must be in use.
+const CHANGES = {
+  "sums in the other direction": () => [REVERSED],
+  "keeps two partial sums": ({ format }: MatmulKind) => (isBlockFormat(format) ? TWO_BLOCK_SUMS : TWO_FLOAT_SUMS),
+  "is one step of the last digit off, in its last row": () => [LAST_ROW_ONE_ULP],
+  "gives its rows the first row's input": () => [FIRST_ROWS_INPUT],
+} as const satisfies Record<string, (kind: MatmulKind) => readonly Change[]>;
+
+const FORMATS = { f32: formatOf("f32"), q8: formatOf("q8 symmetric"), q4: formatOf("q4 minimum", "16 f32") } as const;
+
+describe.each(FORM_NAMES)("matchesOneRowTwin, %s", (form) => {
+  const kindOf = (format: keyof typeof FORMATS): MatmulKind => ({ ...FORMS[form], format: FORMATS[format] });
+
+  // The other buckets, formats and variants: bits.test.ts, where all are prepared and must be in use.
   test("true for the kernels as they are", async () => {
-    const twin = await oneRow(form);
     for (const bucket of [1, 2, 8] as const) {
-      const kernel = new FewRowMatmul(bench.device, form).kernel(bucket);
-      await kernel.prepare();
-      expect(await matchesOneRowTwin(bench.device, form, twin, kernel, bucket), `bucket ${bucket}`).toBe(true);
+      expect(await passes(kindOf("f32"), THREAD_VARIANT, bucket), `bucket ${bucket}`).toBe(true);
     }
     expect(bench.device.ledger.report().buffers).toBe(0);
   });
 
-  test.each([
-    ["sums in the other direction", [REVERSED]],
-    ["splits K in two", TWO_SUMS],
-    ["is one step of the last digit off, in its last row", [LAST_ROW_ONE_ULP]],
-    ["gives its rows the first row's input", [["input[base[r] + k]", "input[base[0] + k]"]]],
-  ] satisfies [string, [string, string][]][])("false for a pipeline that %s", async (_, changes) => {
-    const twin = await oneRow(form);
-    expect(await matchesOneRowTwin(bench.device, form, twin, await changed(form, 2, ...changes), 2)).toBe(false);
+  test.each(Object.keys(CHANGES) as (keyof typeof CHANGES)[])("false for a pipeline that %s", async (name) => {
+    for (const format of ["f32", "q4"] as const) {
+      const kind = kindOf(format);
+      expect(await passes(kind, THREAD_VARIANT, 2, CHANGES[name](kind)), format).toBe(false);
+    }
+    expect(bench.device.ledger.report().buffers).toBe(0);
   });
 });
 
-test("matchesOneRowTwin, add: false for a pipeline that starts from the residual instead of adding it last", async () => {
-  const residualFirst = await changed(
-    "add",
-    2,
-    [
-      "var sums: array<f32, COLUMNS * M>;",
-      `var sums: array<f32, COLUMNS * M>;
-       for (var r = 0u; r < M; r++) { sums[r] = output[(range.first + firstRow + r) * shape.columns + column]; }`,
-    ],
-    ["output[at] += product;", "output[at] = product;"],
+describe.each(["subgroup:4", "workgroup:4", "workgroup:8"] as const)("matchesOneRowTwin, %s", (name) => {
+  const variant = VARIANTS[name];
+
+  test.for(Object.keys(FORMATS) as (keyof typeof FORMATS)[])(
+    "%s: true as it is, false with changes",
+    async (format, { skip }) => {
+      skip(!runsHere(bench.device, name), "no subgroups here");
+      const kind: MatmulKind = { form: "add", format: FORMATS[format] };
+      expect(await passes(kind, variant, 2)).toBe(true);
+      for (const [what, changesOf] of Object.entries(CHANGES)) {
+        expect(await passes(kind, variant, 2, changesOf(kind)), what).toBe(false);
+      }
+    },
   );
-  expect(await matchesOneRowTwin(bench.device, "add", await oneRow("add"), residualFirst, 2)).toBe(false);
+});
+
+const AROUND_THE_SUMS = {
+  "starts from the residual instead of adding it last": [
+    "add",
+    [
+      "var sums: array<f32, COLUMNS * M>;\n  for",
+      `var sums: array<f32, COLUMNS * M>;
+       for (var i = 0u; i < COLUMNS * M; i++) {
+         let row = range.first + min(firstRow + i % M, range.count - 1);
+         sums[i] = stream[row * shape.resultStride + min(output + i / M * shape.spread, shape.outputs - 1)];
+       }
+       for`,
+    ],
+    ["let sum = stream[place] + product;", "let sum = product;"],
+  ],
+  "weighs a sum that was not rounded": [
+    "add",
+    ["let sum = stream[place] + product;", "let held = stream[place]; let sum = held + product;"],
+    ["= sum * normWeight[at];", "= fma(product, normWeight[at], held * normWeight[at]);"],
+  ],
+  "adds the shares of a norm from the last to the first": [
+    "gated",
+    ["sum += squares[r * NORM_SHARES + share];", "sum += squares[r * NORM_SHARES + NORM_SHARES - 1 - share];"],
+  ],
+  "norms all rows as the first": [
+    "qkv",
+    ["sum += squares[r * NORM_SHARES + share];", "sum += squares[share];"], //
+  ],
+  "divides before it multiplies": [
+    "gated",
+    ["return x / (1.0 + exp(-x));", "return x * (1.0 / (1.0 + exp(-x)));"], //
+  ],
+  "rotates with other roundings": [
+    "qkv",
+    ["x * rotation.x - y * rotation.y", "(x + y) * rotation.x - y * (rotation.x + rotation.y)"],
+  ],
+  "turns its rows by the first row's position": [
+    "qkv",
+    ["let place = rows[row];", "var place = rows[row]; place.position = rows[range.first].position;"],
+  ],
+  "writes its rows' values to the first row's slot": [
+    "qkv",
+    ["writeValue(place.slot * shape.kvHeads", "writeValue(rows[range.first].slot * shape.kvHeads"],
+  ],
+} as const satisfies Record<string, readonly [MatmulForm, ...Change[]]>;
+
+describe("matchesOneRowTwin, what is before and behind the sums", () => {
+  test.each(Object.keys(AROUND_THE_SUMS) as (keyof typeof AROUND_THE_SUMS)[])(
+    "false for a pipeline that %s",
+    async (name) => {
+      const [form, ...changes] = AROUND_THE_SUMS[name];
+      expect(await passes({ form, format: FORMATS.f32 }, THREAD_VARIANT, 8, changes)).toBe(false);
+    },
+  );
 });
 
 describe("a bucket whose bits differ", () => {
-  /** The check on this device, with one bucket's pipeline in the place of others. */
-  const withPipelines =
-    (others: ReadonlyMap<number, Kernel<MatmulBinding>>): typeof matchesOneRowTwin =>
-    (device, form, twin, kernel, count) =>
-      matchesOneRowTwin(device, form, twin, others.get(count) ?? kernel, count);
+  /** A matmul on a device that miscompiles some buckets. */
+  function miscompiled<const K extends MatmulKind>(kind: K, variant: FewRowVariant, buckets: readonly Bucket[]) {
+    const device = miscompiling(bench.device, (_, { M }) => (buckets.some((bucket) => bucket === M) ? [REVERSED] : []));
+    return new FewRowMatmul(device, kind, variant);
+  }
 
   test(
     "is not used: its rows go to the next, the largest bucket's to slabs of the one before it",
     seeded(async (random) => {
-      const form = "store";
-      const bad = new Map([
-        [4, await changed(form, 4, REVERSED)],
-        [16, await changed(form, 16, REVERSED)],
-      ]);
-      const matmul = new FewRowMatmul(bench.device, form, withPipelines(bad));
+      const matmul = miscompiled({ form: "store", format: formatOf("f16") }, THREAD_VARIANT, [4, 16]);
       for (const count of [1, 2, 3, 8, 16, 32]) await matmul.prepare(count);
       expect(matmul.buckets).toEqual([1, 2, 8]);
-      const case_ = randomCase(random, form, 172, 70);
+      const data = randomProduct(random, matmul.kind, { outputs: 70 });
       for (const count of [1, 2, 3, 4, 7, 9, 16, 21, 32]) {
         const range = { first: random.int(0, 32 - count), count };
-        const output = uploadOutput(bench, case_, range);
-        const bound = matmul.bind({ ...uploadCase(bench, case_, [range]), output }, case_.N);
-        const [actual] = await bench.run((r) => matmul.record(r, bound, rowSet(0, count)), output);
-        expectProducts(actual, case_, range);
-        bench.release();
+        const [outputs] = await multiply(bench.device, matmul, data, [range]);
+        expectProducts(data, range, outputs!, groupsOf(matmul, 70), `${count} rows`);
       }
     }),
   );
@@ -141,25 +197,32 @@ describe("a bucket whose bits differ", () => {
   test(
     "where none is left, rows run one by one",
     seeded(async (random) => {
-      const form = "gated";
-      const matmul = new FewRowMatmul(bench.device, form, async () => false);
+      const matmul = miscompiled({ form: "gated", format: formatOf("f32") }, THREAD_VARIANT, [2, 4, 8, 16]);
       await matmul.prepare(16);
       expect(matmul.buckets).toEqual([1]);
-      const case_ = randomCase(random, form, 64, 70);
+      const data = randomProduct(random, matmul.kind, { outputs: 70 });
       const range = { first: 3, count: 9 };
-      const output = uploadOutput(bench, case_, range);
-      const bound = matmul.bind({ ...uploadCase(bench, case_, [range]), output }, case_.N);
-      const [actual] = await bench.run((r) => matmul.record(r, bound, rowSet(0, 16)), output);
-      expectProducts(actual, case_, range);
+      const [outputs] = await multiply(bench.device, matmul, data, [{ ...range, bound: 16 }]);
+      expectProducts(data, range, outputs!, groupsOf(matmul, 70), "row by row");
     }),
   );
 
   test("each bucket is checked once, before its first use, and the one-row pipeline never", async () => {
     const checked: number[] = [];
-    const matmul = new FewRowMatmul(bench.device, "store", async (_device, _form, twin, kernel, count) => {
-      checked.push(count);
-      return kernel !== twin && count !== 2;
-    });
+    const kind = { form: "store", format: formatOf("f32") } as const;
+    const matmul = new FewRowMatmul(
+      bench.device,
+      kind,
+      THREAD_VARIANT,
+      async (_device, of, variant, { alone, together, count }) => {
+        expect(of).toBe(kind);
+        expect(variant).toBe(THREAD_VARIANT);
+        expect([alone, together]).toEqual([matmul.kernel(1), matmul.kernel(count as Bucket)]);
+        expect(alone.ready && together.ready).toBe(true);
+        checked.push(count);
+        return count !== 2;
+      },
+    );
     await matmul.prepare(1);
     expect(checked).toEqual([]);
     await Promise.all([matmul.prepare(2), matmul.prepare(2), matmul.prepare(3)]);
@@ -168,11 +231,24 @@ describe("a bucket whose bits differ", () => {
     expect(checked.sort()).toEqual([2, 4]);
     expect(matmul.buckets).toEqual([1, 4, 8, 16]);
   });
+
+  test("a check that fails to decide is made again the next time", async () => {
+    let checks = 0;
+    const kind = { form: "store", format: formatOf("f32") } as const;
+    const matmul = new FewRowMatmul(bench.device, kind, THREAD_VARIANT, async () => {
+      if (++checks === 1) throw new Error("undecided");
+      return true;
+    });
+    await expect(matmul.prepare(2)).rejects.toThrow("undecided");
+    await matmul.prepare(2);
+    await matmul.prepare(2);
+    expect(checks).toBe(2);
+  });
 });
 
 test("a device that is lost during the check is reported, and leaves no buffer behind", async () => {
   const device = await Device.open(await defaultGpu());
-  const matmul = new FewRowMatmul(device, "store");
+  const matmul = new FewRowMatmul(device, { form: "store", format: formatOf("q4 symmetric") });
   await matmul.prepare(1);
   await matmul.kernel(2).prepare();
   device.handle.destroy();
