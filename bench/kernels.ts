@@ -6,11 +6,12 @@
  */
 
 import type { Device } from "../src/gpu/device.ts";
-import { bestChoice, type KernelChoice } from "../src/kernels/choice.ts";
+import type { KernelChoice } from "../src/kernels/choice.ts";
 import type { Dtype } from "../src/types.ts";
 import { CaseBuilder, type KernelCase } from "./kernels/cases.ts";
 import { bestOf, type Ceiling, type CeilingName, fractionsOf, prepareCeilings } from "./kernels/ceilings.ts";
-import { kernelsBetween, type Settings } from "./kernels/choice_settings.ts";
+import { kernelsBetween, type Settings, settingsText } from "./kernels/choice_settings.ts";
+import { chosenKernels } from "./kernels/chosen.ts";
 import { type Growth, growthOf } from "./kernels/growth.ts";
 import { BENCH_SHAPES, type BenchShape, KERNELS, type KernelName } from "./kernels/names.ts";
 import { leastBytes, ShapeData } from "./kernels/shape_data.ts";
@@ -55,6 +56,10 @@ export interface KernelRow extends CaseName {
 
 export interface ShapeResult {
   shape: BenchShape;
+  /** The kernels' variants, as `parseSettings` reads them. */
+  choice: string;
+  /** What had to be dropped for them. */
+  warnings: string[];
   ceilings: Record<CeilingName, Omit<Ceiling, "rates">>;
   /** Milliseconds of a submission of nothing, which is taken off every time. */
   emptyMs: number;
@@ -79,20 +84,16 @@ export interface ShapeComparison {
 /** Hears how far a run is. */
 export type OnProgress = (done: string) => void;
 
-/** The device's own choice, with some settings of one's own. */
-export function choiceOf(device: Device, settings: Settings = {}): KernelChoice {
-  return { ...bestChoice(device), ...settings };
-}
-
-/** Measures the kernels that the device's own choice takes. Every buffer of the device is released in the end. */
+/** Measures the kernels that a model gets on this device. Every buffer of the device is released in the end. */
 export async function benchKernels(
   device: Device,
   options: KernelBenchOptions,
   onProgress: OnProgress = () => {},
 ): Promise<ShapeResult[]> {
+  const { dtype, repetitions, kernels = KERNELS } = options;
   return eachShape(device, options, async (shape) => {
-    const { kernels = KERNELS, repetitions } = options;
-    const [cases = []] = await prepareCases(device, shape, options, kernels, [choiceOf(device)]);
+    const { kernels: choice, warnings } = await chosenKernels(device, BENCH_SHAPES[shape], dtype);
+    const [cases = []] = await prepareCases(device, shape, options, kernels, [choice]);
     const attempts = await prepareCeilings(device);
     const stopwatch = new Stopwatch(device);
     const { times, emptyMs } = await interleave(stopwatch, [...attempts, ...cases], repetitions, (done) =>
@@ -102,6 +103,8 @@ export async function benchKernels(
     const caseTimes = times.slice(attempts.length);
     return {
       shape,
+      choice: settingsText(choice),
+      warnings,
       ceilings: { copy: shown(ceilings.copy), read: shown(ceilings.read), fma: shown(ceilings.fma) },
       emptyMs,
       kernels: cases.map((one, i) => rowOf(one, caseTimes[i]!, ceilings)),
@@ -112,7 +115,7 @@ export async function benchKernels(
 
 /**
  * Times two choices in pairs, A then B of each case. Every buffer of the device is released in the end.
- * @param pair what the device lacks nothing for (`lacking`)
+ * @throws GpuError when one of them does not compute right here
  */
 export async function compareKernels(
   device: Device,
@@ -120,14 +123,16 @@ export async function compareKernels(
   pair: readonly [Settings, Settings],
   onProgress: OnProgress = () => {},
 ): Promise<ShapeComparison[]> {
-  const choices = [choiceOf(device, pair[0]), choiceOf(device, pair[1])] as const;
-  const between = kernelsBetween(...choices);
-  const kernels = options.kernels ?? (between.size > 0 ? KERNELS.filter((name) => between.has(name)) : KERNELS);
-  const { repetitions } = options;
+  const { dtype, repetitions } = options;
   return eachShape(device, options, async (shape) => {
+    const choose = async (settings: Settings) =>
+      (await chosenKernels(device, BENCH_SHAPES[shape], dtype, settings)).kernels;
+    const choices = [await choose(pair[0]), await choose(pair[1])] as const;
+    const between = kernelsBetween(...choices);
+    const kernels = options.kernels ?? (between.size > 0 ? KERNELS.filter((name) => between.has(name)) : KERNELS);
     const [a = [], b = []] = await prepareCases(device, shape, options, kernels, choices);
-    const pairs = a.flatMap((one, i) => [one, b[i]!]);
-    const { times, emptyMs } = await interleave(new Stopwatch(device), pairs, repetitions, (done) =>
+    const works = a.flatMap((one, i) => [one, b[i]!]);
+    const { times, emptyMs } = await interleave(new Stopwatch(device), works, repetitions, (done) =>
       onProgress(`${shape}: repetition ${done} of ${repetitions}`),
     );
     const rows = a.map((one, i): ComparisonRow => {

@@ -26,6 +26,9 @@ export interface SyntheticModel {
   scheduler: Scheduler;
 }
 
+/** Words that repeat: a number that no size of a matrix divides, so that no two columns are the same. */
+const BLOCK = 2 ** 18 + 12;
+
 /** Fills buffers from one block of random words: small numbers in any format, and never infinite or not a number. */
 class Filler {
   readonly #device: Device;
@@ -40,8 +43,8 @@ class Filler {
       return state;
     };
     // As f16, the exponents 8 to 15 and any sign and fraction; as codes, any.
-    this.#words = Uint32Array.from({ length: 2 ** 18 }, () => (next() & 0x9fff9fff) | 0x20002000);
-    this.#floats = Float32Array.from({ length: 2 ** 18 }, () => next() / 2 ** 36 - 2 ** -5);
+    this.#words = Uint32Array.from({ length: BLOCK }, () => (next() & 0x9fff9fff) | 0x20002000);
+    this.#floats = Float32Array.from({ length: BLOCK }, () => next() / 2 ** 36 - 2 ** -5);
   }
 
   words(buffer: GPUBuffer): void {

@@ -12,16 +12,16 @@ export interface PlotPoint {
 
 export interface Plot {
   title: string;
-  /** What was measured and where, a line of small print. */
-  caption: string;
+  /** What was measured and where: lines of small print. */
+  caption: readonly string[];
   xTitle: string;
   yTitle: string;
   points: readonly PlotPoint[];
   line: Line;
 }
 
-const SIZE = { width: 720, height: 420 };
-const MARGIN = { left: 76, right: 24, top: 48, bottom: 84 };
+const SIZE = { width: 720, height: 440 };
+const MARGIN = { left: 76, right: 24, top: 48, bottom: 100 };
 /** Ticks that an axis has about. */
 const TICKS = 6;
 const CAP = 5;
@@ -79,7 +79,9 @@ export function plotSvg({ title, caption, xTitle, yTitle, points, line }: Plot):
       `<path class="range" d="M${xOf(x)} ${yOf(low)}V${yOf(high)}m${-CAP} 0h${2 * CAP}M${xOf(x) - CAP} ${yOf(low)}h${2 * CAP}"/>`,
       `<circle class="point" cx="${xOf(x)}" cy="${yOf(y)}" r="4"/>`,
     ]),
-    `<text class="caption" x="${MARGIN.left}" y="${height - 16}">${escaped(caption)}</text>`,
+    ...caption.map(
+      (text, i) => `<text class="caption" x="${MARGIN.left}" y="${bottom + 68 + 16 * i}">${escaped(text)}</text>`,
+    ),
     "</svg>",
   ].join("\n")}\n`;
 }

@@ -8,12 +8,12 @@
  */
 
 import type { Device } from "../../src/gpu/device.ts";
-import { bestChoice } from "../../src/kernels/choice.ts";
 import { KV_BYTES, type KvType } from "../../src/kernels/kv_format.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
 import type { Dtype } from "../../src/types.ts";
 import { syntheticModel } from "../synthetic.ts";
 import { CaseBuilder } from "./cases.ts";
+import { chosenKernels } from "./chosen.ts";
 import { BENCH_SHAPES, type BenchShape, PRODUCTS } from "./names.ts";
 import { PlainSteps, STEP_ROOM } from "./plain_steps.ts";
 import { leastBytes, ShapeData } from "./shape_data.ts";
@@ -91,7 +91,7 @@ async function measure(
   onProgress: (done: string) => void,
 ): Promise<PositionsResult> {
   const spec = BENCH_SHAPES[shape];
-  const kernels = bestChoice(device);
+  const { kernels } = await chosenKernels(device, spec, dtype);
   const contextLength = Math.max(...positions) + STEP_ROOM;
   const bytes = leastBytes(spec, dtype, spec.layers);
   const { model, builder, products } = await device.allocating(`${shape} in ${dtype}`, bytes, () => {

@@ -46,7 +46,7 @@ export function positionsPlot(
 ): string {
   return plotSvg({
     title: `Milliseconds a token by position: ${shape}, ${dtype}`,
-    caption: `Medians of ${repetitions} with ranges, and their least-squares line. ${deviceLine(device)}`,
+    caption: [`Medians of ${repetitions} with ranges, and their least-squares line.`, deviceLine(device)],
     xTitle: "position",
     yTitle: "ms/token",
     points: rows.map(({ position, ms }) => ({ x: position, y: ms.median, low: ms.range[0], high: ms.range[1] })),

@@ -7,9 +7,9 @@
  */
 
 import type { Device } from "../../src/gpu/device.ts";
-import { bestChoice } from "../../src/kernels/choice.ts";
 import type { Dtype } from "../../src/types.ts";
 import { syntheticModel } from "../synthetic.ts";
+import { chosenKernels } from "./chosen.ts";
 import { BENCH_SHAPES, type BenchShape } from "./names.ts";
 import { PlainSteps, STEP_ROOM } from "./plain_steps.ts";
 import { leastBytes } from "./shape_data.ts";
@@ -51,7 +51,7 @@ export async function benchPrefill(
   onProgress: (done: string) => void = () => {},
 ): Promise<PrefillResult> {
   const spec = BENCH_SHAPES[shape];
-  const kernels = bestChoice(device);
+  const { kernels } = await chosenKernels(device, spec, dtype);
   const contextLength = tokens + STEP_ROOM;
   try {
     const bytes = leastBytes(spec, dtype, spec.layers);

@@ -13,20 +13,25 @@ export interface ReportHead {
 }
 
 /** Times and fractions of each kernel of each shape. */
-export function kernelsReport(head: ReportHead, choice: string, results: readonly ShapeResult[]): string {
+export function kernelsReport(head: ReportHead, results: readonly ShapeResult[]): string {
   return [
     deviceLine(head.device),
-    `Weights: ${head.dtype}. Kernels: ${choice}. Medians of ${head.repetitions}, all in turn.`,
+    `Weights: ${head.dtype}. Medians of ${head.repetitions}, all in turn.`,
     "",
     ...results.flatMap((result) => shapeLines(result, head.device)),
   ].join("\n");
 }
 
-function shapeLines({ shape, ceilings, emptyMs, kernels, growth }: ShapeResult, { software }: DeviceInfo): string[] {
+function shapeLines(
+  { shape, choice, warnings, ceilings, emptyMs, kernels, growth }: ShapeResult,
+  { software }: DeviceInfo,
+): string[] {
   const { copy, read, fma } = ceilings;
   return [
     `### ${shape}`,
     "",
+    `Kernels: ${choice}.`,
+    ...warnings.map((warning) => `Warning: ${warning}.`),
     `Copy ${digits(copy.rate.median)} GB/s (read and written; ${copy.sizes}), read ${digits(read.rate.median)} GB/s ` +
       `(${read.sizes}), multiply and add ${digits(fma.rate.median)} GFLOP/s (${fma.sizes}); ` +
       `a submission of nothing ${digits(emptyMs)} ms.`,

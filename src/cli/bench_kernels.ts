@@ -62,13 +62,8 @@ async function withDevice(run: (device: Device) => Promise<number>): Promise<num
 }
 
 /** Prints a result: as JSON with what it was measured with, or as a report. */
-async function print(
-  { json }: BenchFlags,
-  head: ReportHead,
-  result: object,
-  report: (head: ReportHead) => string,
-): Promise<number> {
-  await write(json ? `${JSON.stringify({ ...head, ...result }, undefined, 2)}\n` : report(head));
+async function print({ json }: BenchFlags, head: ReportHead, result: object, report: () => string): Promise<number> {
+  await write(json ? `${JSON.stringify({ ...head, ...result }, undefined, 2)}\n` : report());
   return EXIT.success;
 }
 
@@ -90,12 +85,8 @@ export function kernels(flags: BenchKernelsFlags): () => Promise<number> {
       const head = { device: device.info, dtype, repetitions };
       if (!pair) {
         const shapes = await bench.benchKernels(device, options, progress);
-        const choice = settingsText(bench.choiceOf(device));
-        return print(flags, head, { choice, shapes }, () => reports.kernelsReport(head, choice, shapes));
+        return print(flags, head, { shapes }, () => reports.kernelsReport(head, shapes));
       }
-      const { lacking } = await import("../../bench/kernels/lacking.ts");
-      const lack = pair.map((settings) => lacking(device, bench.choiceOf(device, settings), dtype)).find(Boolean);
-      if (lack) throw new FailureError(`--compare: ${lack}`);
       const shapes = await bench.compareKernels(device, options, pair, progress);
       const [a, b] = [settingsText(pair[0]), settingsText(pair[1])] as const;
       return print(flags, head, { a, b, shapes }, () => reports.comparisonReport(head, [a, b], shapes));

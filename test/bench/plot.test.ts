@@ -15,7 +15,7 @@ test.each([
 test("a point on the line is drawn on it, and text is escaped", () => {
   const svg = plotSvg({
     title: "a < b & c",
-    caption: "",
+    caption: ["small print"],
     xTitle: "x",
     yTitle: "y",
     points: [
@@ -30,5 +30,6 @@ test("a point on the line is drawn on it, and text is escaped", () => {
   ][0]!.slice(2);
   const circles = [...svg.matchAll(/cx="([\d.]+)" cy="([\d.]+)"/g)].map(([, cx, cy]) => [cx, cy]);
   expect(circles[1]![1]).toBe(end);
+  expect(svg).toContain(">small print<");
   expect(svg).not.toMatch(/NaN|undefined|Infinity/);
 });

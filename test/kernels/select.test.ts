@@ -2,8 +2,13 @@
 
 import { describe, expect, test } from "vitest";
 import { FAILED, NONE, ROW_CAPACITY, RUNNING, WORKGROUP } from "../../src/kernels/constants.ts";
-import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
-import { groups } from "../../src/kernels/kernel.ts";
+import {
+  FewRowMatmul,
+  type FewRowVariant,
+  fewRowGroups,
+  outputsPerThread,
+  THREAD_VARIANT,
+} from "../../src/kernels/few_row_matmul.ts";
 import {
   Accept,
   candidatesShape,
@@ -14,14 +19,27 @@ import {
   SelectDraft,
   SelectTarget,
 } from "../../src/kernels/layer_skip.ts";
-import { matmulShape } from "../../src/kernels/matmul_form.ts";
+import { spreadOf } from "../../src/kernels/matmul_form.ts";
+import { paddedSize } from "../../src/kernels/weight_format.ts";
+import { headParts, type IdRun } from "../../src/weights/head_parts.ts";
 import { argmax } from "../reference/ops.ts";
-import { seeded } from "../reference/random.ts";
+import { type Random, seeded } from "../reference/random.ts";
 import { bits, interleaved, openBench, POISON, poisoned, rowSet } from "./harness.ts";
 
 const bench = openBench();
 
-const VOCABULARIES = [1, 64, 65, 512, 49152];
+const F32 = { type: "f32" } as const;
+
+/** Vocabularies of one matrix, and one of several. */
+const VOCABULARIES = [1, 64, 65, 512, 49152, 262_144];
+
+/** Rows that the head takes at a time: several slabs of most tests' rows. */
+const BUCKET = 8;
+
+/** The matrices of a head over the vocabulary. */
+function partsOf(vocabSize: number): IdRun[] {
+  return headParts(F32, 32, vocabSize, 8 << 20); // what binds 65,536 ids of 32 numbers
+}
 
 /** The numbers that a kernel chooses from, and the two that are none. */
 type Logits = Float32Array<ArrayBuffer>;
@@ -30,46 +48,56 @@ type Logits = Float32Array<ArrayBuffer>;
  * Scores rows of logits with the head and selects, both ways: as targets, and each as a draft. The logits come out of the
  * head exactly: row r is 2 in its own two input components and 0 elsewhere, and its logits are halved there.
  */
-async function select(rows: readonly Logits[]): Promise<{ targets: number[]; drafts: number[]; fail: Report }> {
+async function select(
+  rows: readonly Logits[],
+  variant: FewRowVariant = THREAD_VARIANT,
+): Promise<{ targets: number[]; drafts: number[]; fail: Report }> {
   const vocabSize = rows[0]!.length;
   const K = 4 * Math.ceil(rows.length / 2);
+  const stride = paddedSize(K);
   const weight = new Float32Array(vocabSize * K);
-  const input = new Float32Array(ROW_CAPACITY * K);
+  const input = new Float32Array(ROW_CAPACITY * stride);
   for (const [r, logits] of rows.entries()) {
-    input.fill(2, r * K + 2 * r, r * K + 2 * r + 2);
+    input.fill(2, r * stride + 2 * r, r * stride + 2 * r + 2);
     for (const [id, logit] of logits.entries()) {
       // Infinities and NaN must not stand in the weights: they would reach the other rows. 2 * 3e38 overflows.
-      const parts = Number.isNaN(logit)
-        ? [3e38, -3e38]
-        : [Math.max(-3e38, Math.min(3e38, logit)) / (Number.isFinite(logit) ? 2 : 1), 0];
-      weight.set(parts, id * K + 2 * r);
+      if (Number.isFinite(logit)) {
+        weight[id * K + 2 * r] = logit / 2;
+      } else {
+        weight.set(Number.isNaN(logit) ? [3e38, -3e38] : [Math.sign(logit) * 3e38, 0], id * K + 2 * r);
+      }
     }
   }
-  const head = new FewRowMatmul(bench.device, "headArgmax");
+  const head = new FewRowMatmul(bench.device, { form: "headArgmax", format: F32 }, variant);
   const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
   const acceptKernel = new Accept(bench.device);
-  await Promise.all([head.prepare(rows.length), selectTarget.prepare(), selectDraft.prepare(), acceptKernel.prepare()]);
+  const kernels = [head.kernel(BUCKET), selectTarget, selectDraft, acceptKernel];
+  await Promise.all(kernels.map((kernel) => kernel.prepare()));
 
   const count = rows.length;
+  const parts = partsOf(vocabSize).map((run) => ({ ...run, groups: fewRowGroups("headArgmax", run.count, variant) }));
+  const candidatesPerRow = parts.reduce((sum, { groups }) => sum + groups, 0);
   // Range 0 is all rows, range 1 + r row r.
   const range = bench.ranges({ first: 0, count }, ...rows.map((_, r) => ({ first: r, count: 1 })));
-  const candidates = bench.output("candidates", ROW_CAPACITY * groups(vocabSize, WORKGROUP) * 2);
-  const shape = bench.uniform("candidates shape", candidatesShape(vocabSize));
+  const candidates = bench.output("candidates", ROW_CAPACITY * candidatesPerRow * 2);
+  const shape = bench.uniform("candidates shape", candidatesShape(candidatesPerRow));
   const targets = bench.output("targets", ROW_CAPACITY);
   const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i })));
   const state = bench.upload("state", Uint32Array.of(0, 0, 0, RUNNING));
   const report = bench.output("report", REPORT_BYTES / 4);
   const settings = { draftLength: 0, maxTokens: 1000, contextLength: 1000, eosTokenIds: [] };
-  const bound = head.bind(
-    {
-      range,
-      shape: bench.uniform("head shape", matmulShape("headArgmax", K, vocabSize)),
-      weight: bench.upload("weight", interleaved(weight, vocabSize, K)),
-      input: bench.upload("input", input),
-      output: candidates,
-    },
-    vocabSize,
-  );
+  const shared = { range, input: bench.upload("input", input), scales: bench.output("no scales", 1), candidates };
+  let resultOffset = 0;
+  const bound = parts.map((part) => {
+    const size = { inputSize: K, outputs: part.count, resultStride: candidatesPerRow, resultOffset };
+    resultOffset += part.groups;
+    const columns = weight.subarray(part.first * K, (part.first + part.count) * K);
+    const own = {
+      shape: bench.uniform("head shape", head.shape({ ...size, firstId: part.first })),
+      weight: bench.upload("weight", interleaved(columns, part.count, K)),
+    };
+    return head.bind({ ...shared, ...own }, part.count);
+  });
   const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
   const draftGroup = selectDraft.bind({ range, shape, candidates, rows: table });
   const acceptGroup = acceptKernel.bind({
@@ -82,7 +110,7 @@ async function select(rows: readonly Logits[]): Promise<{ targets: number[]; dra
   });
   const [targetWords, tableWords, reportWords] = await bench.run(
     (recorder) => {
-      head.record(recorder, bound, rowSet(0, count));
+      for (const part of bound) head.record(recorder, part, rowSet(0, count));
       selectTarget.dispatch(recorder, targetGroup, rowSet(0, Math.min(ROW_CAPACITY, count + 1)));
       for (const r of rows.keys()) selectDraft.dispatch(recorder, draftGroup, rowSet(1 + r, 1));
       acceptKernel.dispatch(recorder, acceptGroup, rowSet(0, count));

@@ -101,7 +101,7 @@ describe.each(FORM_NAMES)("matchesOneRowTwin, %s", (form) => {
   });
 });
 
-describe.each(["subgroup:4", "workgroup:4", "workgroup:8"] as const)("matchesOneRowTwin, %s", (name) => {
+describe.each(["subgroup:4", "workgroup:8"] as const)("matchesOneRowTwin, %s", (name) => {
   const variant = VARIANTS[name];
 
   test.for(Object.keys(FORMATS) as (keyof typeof FORMATS)[])(
