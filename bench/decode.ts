@@ -7,6 +7,7 @@
  */
 
 import type { Dtype, GenerationResult, Model } from "../src/index.ts";
+import { median } from "./kernels/statistics.ts";
 
 export interface DecodePlan {
   exitLayer: number;
@@ -71,12 +72,6 @@ function bytesRead(model: Model, plan: DecodePlan | undefined, { rounds }: Gener
 
 function sameIds(a: GenerationResult, b: GenerationResult): boolean {
   return a.ids.length === b.ids.length && a.ids.every((id, i) => id === b.ids[i]);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** Runs the comparison; `onRepetition` hears of each repetition that is done. */

@@ -14,6 +14,7 @@ import type { Dtype } from "../src/types.ts";
 import { formatsOf } from "../src/weights/dtype.ts";
 import { headParts } from "../src/weights/head_parts.ts";
 import type { HeadPart, Matrix, ModelWeights } from "../src/weights/upload.ts";
+import { Filler } from "./kernels/filler.ts";
 
 /** An engine that no checkpoint stands behind. */
 export interface SyntheticModel {
@@ -24,43 +25,6 @@ export interface SyntheticModel {
   forward: Forward;
   state: RoundState;
   scheduler: Scheduler;
-}
-
-/** Words that repeat: a number that no size of a matrix divides, so that no two columns are the same. */
-const BLOCK = 2 ** 18 + 12;
-
-/** Fills buffers from one block of random words: small numbers in any format, and never infinite or not a number. */
-class Filler {
-  readonly #device: Device;
-  readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #floats: Float32Array<ArrayBuffer>;
-
-  constructor(device: Device) {
-    this.#device = device;
-    let state = 1;
-    const next = () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return state;
-    };
-    // As f16, the exponents 8 to 15 and any sign and fraction; as codes, any.
-    this.#words = Uint32Array.from({ length: BLOCK }, () => (next() & 0x9fff9fff) | 0x20002000);
-    this.#floats = Float32Array.from({ length: BLOCK }, () => next() / 2 ** 36 - 2 ** -5);
-  }
-
-  words(buffer: GPUBuffer): void {
-    this.#fill(buffer, this.#words);
-  }
-
-  floats(buffer: GPUBuffer): void {
-    this.#fill(buffer, this.#floats);
-  }
-
-  #fill(buffer: GPUBuffer, block: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>): void {
-    for (let at = 0; at < buffer.size; at += block.byteLength) {
-      const length = Math.min(block.byteLength, buffer.size - at) / 4;
-      this.#device.handle.queue.writeBuffer(buffer, at, block, 0, length);
-    }
-  }
 }
 
 /** Makes the model and fills weights and KV cache with random numbers. Everything is booked in the device's ledger. */

@@ -27,7 +27,7 @@ interface BenchFlags {
 export interface BenchKernelsFlags extends BenchFlags {
   shapes: string;
   rows?: number[];
-  kernels?: string;
+  only?: string;
   compare?: string;
 }
 
@@ -75,7 +75,7 @@ export function kernels(flags: BenchKernelsFlags): () => Promise<number> {
     repetitions,
     shapes: known("--shapes", flags.shapes, SHAPE_NAMES),
     rows: numbers("--rows", flags.rows ?? ROWS, 1, ROW_CAPACITY),
-    kernels: flags.kernels === undefined ? undefined : known("--kernels", flags.kernels, KERNELS),
+    kernels: flags.only === undefined ? undefined : known("--only", flags.only, KERNELS),
   };
   const pair = flags.compare === undefined ? undefined : pairOf(flags.compare);
   return () =>

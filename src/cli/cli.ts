@@ -168,7 +168,7 @@ Examples:
     .addOption(dtype().default("q4"))
     .option("--rows <list>", "numbers of generated rows (default: 1,2,4,5,8)", integers)
     .option("--repetitions <n>", "times each kernel is measured, all in turn", positiveInteger, 5)
-    .option("--kernels <list>", "kernels to time (default: all; a comparison: those that differ)")
+    .option("--only <list>", "kernels to time (default: all; a comparison: those that differ)")
     .option("--compare <A,B>", "times two variants in pairs, such as fewRows=thread,fewRows=workgroup:8")
     .option("--json", "one JSON object on stdout instead of tables")
     .addHelpText(

@@ -86,7 +86,7 @@ describe("bench kernels", () => {
   });
 
   test("prints the time of more rows over one, and tables", async () => {
-    const args = ["--shapes", "stories260K", "--repetitions", "1", "--rows", "1,2", "--kernels", "head"];
+    const args = ["--shapes", "stories260K", "--repetitions", "1", "--rows", "1,2", "--only", "head"];
     const { stdout, code } = await layerleap(["bench", "kernels", ...args]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^Device: .*\nWeights: q4\. .*\n\n### stories260K\n\nKernels: fewRows=/);
@@ -139,7 +139,7 @@ describe("a wrong call is a usage error that says what was found and what was ex
     ],
     ["no rows", ["kernels", "--rows", "0"], /--rows: found 0, expected whole numbers from 1 to 32/],
     ["too many rows", ["kernels", "--rows", "1,33"], /--rows: found 33/],
-    ["an unknown kernel", ["kernels", "--kernels", "mlp"], /--kernels: found mlp, expected qkv, output, /],
+    ["an unknown kernel", ["kernels", "--only", "mlp"], /--only: found mlp, expected qkv, output, /],
     ["one variant", ["kernels", "--compare", "kv=f16"], /--compare: found one setting, expected two/],
     ["three variants", ["kernels", "--compare", "kv=f16,kv=f32,kv=f16"], /--compare: found 3 settings/],
     [

@@ -27,7 +27,18 @@ function parsed(run: Run): Output {
 describe("--json", () => {
   test("holds one object with the keys that scripts rely on", async () => {
     const output = parsed(await layerleap(["generate", "Once upon a time", "--max-tokens", "8", "--json"]));
-    const keys = ["prompt_ids", "ids", "text", "finish_reason", "rounds", "stats", "device", "dtype"];
+    const keys = [
+      "prompt_ids",
+      "ids",
+      "text",
+      "finish_reason",
+      "rounds",
+      "stats",
+      "device",
+      "dtype",
+      "kernels",
+      "warnings",
+    ];
     expect(Object.keys(output)).toEqual(keys);
     expect(Object.keys(output.stats).slice(0, 12)).toEqual([
       "tokens",

@@ -42,13 +42,16 @@ interface ModelCounts {
 /** Positions are counted where a context is of middle length: the grids of attention grow with it. */
 const LENGTH = 200;
 
-/** Every count is of this choice, whatever the device: a GPU's, and a software adapter's. */
+/**
+ * Every count is of this choice, whatever the device: a GPU's, and a software adapter's. A prompt's kernels are not counted;
+ * they are those that compile fast here.
+ */
 const CHOICES: Record<string, KernelChoice> = {
   gpu: {
     fewRows: { kind: "workgroup", slices: 8 },
-    manyRows: "tiles",
+    manyRows: "thread",
     attention: "workgroup",
-    promptAttention: "tiles",
+    promptAttention: "threads",
     kv: "f32",
   },
   software: {

@@ -242,7 +242,7 @@ describe("chooseKernels", () => {
 
   test("an error that is no kernel's fault is not taken for one", async () => {
     const device = miscompiling(bench.device, () => [["a text that is in no kernel", ""]]);
-    await expect(chooseKernels(device, NEEDS)).rejects.toThrow("the code has 0 places");
+    await expect(chooseKernels(device, NEEDS)).rejects.toThrow(/^the code has 0 places/);
     await expect(
       chooseKernels(bench.device, NEEDS, {}, async () => {
         throw new TypeError("a mistake");
@@ -262,17 +262,17 @@ describe("chooseKernels", () => {
 
 describe("the options that force kernels", () => {
   test("each name stands for its variant, and what is not given is left to the device", () => {
-    expect(readKernelOptions()).toEqual({});
-    expect(readKernelOptions({})).toEqual({});
-    expect(readKernelOptions({ fewRows: undefined, kv: undefined } as KernelOptions)).toEqual({});
-    expect(readKernelOptions({ fewRows: "thread" })).toEqual({ fewRows: THREAD_VARIANT });
-    expect(readKernelOptions({ fewRows: "subgroup" })).toEqual({ fewRows: { kind: "subgroup", slices: 4 } });
-    expect(readKernelOptions({ fewRows: "workgroup", kv: "f16" })).toEqual({
+    expect(readKernelOptions()).toStrictEqual({});
+    expect(readKernelOptions({})).toStrictEqual({});
+    expect(readKernelOptions({ fewRows: undefined, kv: undefined } as KernelOptions)).toStrictEqual({});
+    expect(readKernelOptions({ fewRows: "thread" })).toStrictEqual({ fewRows: THREAD_VARIANT });
+    expect(readKernelOptions({ fewRows: "subgroup" })).toStrictEqual({ fewRows: { kind: "subgroup", slices: 4 } });
+    expect(readKernelOptions({ fewRows: "workgroup", kv: "f16" })).toStrictEqual({
       fewRows: { kind: "workgroup", slices: 8 },
       kv: "f16",
     });
     const others = { manyRows: "int8", attention: "workgroup", promptAttention: "tiles" } as const;
-    expect(readKernelOptions(others)).toEqual(others);
+    expect(readKernelOptions(others)).toStrictEqual(others);
   });
 
   test("a choice has the names that would force it", () => {

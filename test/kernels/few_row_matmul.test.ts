@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, type TestContext, test } from "vitest";
+import { beforeAll, describe, expect, type TestContext, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { NONE, ROW_CAPACITY } from "../../src/kernels/constants.ts";
@@ -280,6 +280,21 @@ describe("few-row matmul", () => {
         expect(cost(matmul, bound(matmul), 5).workgroups).toBe(slabs * fewRowGroups("store", 70, matmul.variant));
       })(),
   );
+
+  test("of the compiled buckets, the smallest that holds the rows records them", async () => {
+    const matmul = new FewRowMatmul(bench.device, { form: "store", format: { type: "f32" } });
+    const all: Bucket[] = [1, 4, 16];
+    for (const bucket of all) await matmul.kernel(bucket).prepare();
+    const product = bound(matmul);
+    const records = all.map((bucket) => vi.spyOn(matmul.kernel(bucket), "record"));
+    const recordedBy = (count: number) => {
+      cost(matmul, product, count);
+      const used = all.filter((_, i) => records[i]!.mock.calls.length > 0);
+      for (const record of records) record.mockClear();
+      return used;
+    };
+    expect([1, 2, 4, 5, 16, 17].map(recordedBy)).toEqual([[1], [4], [4], [16], [16], [16]]);
+  });
 
   test.each([formatOf("f32"), formatOf("f16"), formatOf("q8 symmetric", "16 f16"), formatOf("q4 minimum", "32 f32")])(
     "a slab reads its matrix and scales once, whatever its number of rows: %j",

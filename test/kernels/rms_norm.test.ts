@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { streamStride } from "../../src/kernels/matmul_form.ts";
 import { RmsNorm, rmsNormShape } from "../../src/kernels/rms_norm.ts";
+import { paddedSize } from "../../src/kernels/weight_format.ts";
 import { rmsNorm } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import {
@@ -8,6 +10,7 @@ import {
   expectWithin,
   floats,
   openBench,
+  poisoned,
   type Range,
   rowSet,
   U,
@@ -15,6 +18,7 @@ import {
 } from "./harness.ts";
 
 const bench = openBench();
+const ROWS = 32;
 
 async function norm(
   hidden: Float32Array<ArrayBuffer>,
@@ -22,13 +26,14 @@ async function norm(
   epsilon: number,
   range: Range,
   bound = range.count,
+  strides = { input: weight.length, output: weight.length },
 ): Promise<Words> {
-  const normed = bench.output("normed", hidden.length);
+  const normed = bench.output("normed", (hidden.length / strides.input) * strides.output);
   const kernel = new RmsNorm(bench.device);
   await kernel.prepare();
   const group = kernel.bind({
     range: bench.ranges({ first: 0, count: 0 }, range),
-    shape: bench.uniform("shape", rmsNormShape(weight.length, epsilon)),
+    shape: bench.uniform("shape", rmsNormShape(weight.length, epsilon, strides.input, strides.output)),
     hidden: bench.upload("hidden", hidden),
     weight: bench.upload("weight", weight),
     normed,
@@ -86,6 +91,29 @@ describe("rms_norm", () => {
           expectUntouchedOutside(actual, K, range, "normed");
         }
       })(),
+  );
+
+  test.each([4, 172, 576])("takes rows out of a wider stream and leaves padding alone, size %i", (K) =>
+    seeded(async (random) => {
+      const strides = { input: streamStride(K), output: paddedSize(K) };
+      const range = { first: random.int(0, 15), count: random.int(1, 16) };
+      const dense = rowsOf(random, ROWS, K);
+      const weight = random.normals(K);
+      // What stands beside the rows must not be looked at.
+      const hidden = new Float32Array(ROWS * strides.input).fill(NaN);
+      for (let row = 0; row < ROWS; row++) {
+        hidden.set(dense.subarray(row * K, (row + 1) * K), row * strides.input);
+      }
+      const normed = await norm(hidden, weight, 1e-5, range, range.count + 1, strides);
+      expectUntouchedOutside(normed, strides.output, range, "normed");
+      const rows = new Uint32Array(ROWS * K);
+      for (let row = 0; row < ROWS; row++) {
+        const padded = normed.subarray(row * strides.output, (row + 1) * strides.output);
+        rows.set(padded.subarray(0, K), row * K);
+        expectSameBits(padded.slice(K), poisoned(strides.output - K), `padding of row ${row}`);
+      }
+      expectNormed(rows, dense, weight, 1e-5, range);
+    })(),
   );
 
   test(

@@ -134,6 +134,16 @@ async function select(
   };
 }
 
+/** 0 to count - 1 in no order (Fisher and Yates). */
+function shuffled(random: Random, count: number): number[] {
+  const all = Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.int(0, i);
+    [all[i], all[j]] = [all[j]!, all[i]!];
+  }
+  return all;
+}
+
 describe("layer_skip/select_draft and select_target", () => {
   /** Logits of -1 with ties of 1 at the given ids. */
   const tied = (vocabSize: number, ...ids: number[]): Logits => {
@@ -142,33 +152,56 @@ describe("layer_skip/select_draft and select_target", () => {
     return logits;
   };
 
+  /** Rows of every kind, ties at all stages among them. */
+  function rowsOf(random: Random, vocabSize: number, { slices }: FewRowVariant): Logits[] {
+    const last = vocabSize - 1;
+    const any = () => random.int(0, last);
+    const clamp = (id: number) => Math.min(last, id);
+    const parts = partsOf(vocabSize);
+    const { first, count } = parts[random.int(0, parts.length - 1)]!;
+    // Ids of neighbouring threads of the head, the distance of a thread's own, and where a workgroup's threads end.
+    const distance = spreadOf(count, outputsPerThread("headArgmax"));
+    const id = first + random.int(0, distance - 1);
+    const edge = first + (WORKGROUP / slices) * random.int(1, Math.ceil((distance * slices) / WORKGROUP));
+    return [
+      new Float32Array(vocabSize).fill(0),
+      new Float32Array(vocabSize).fill(-7),
+      Float32Array.from({ length: vocabSize }, () => random.int(-2, 2)),
+      random.normals(vocabSize, 10),
+      tied(vocabSize, last),
+      tied(vocabSize, 0, last),
+      tied(vocabSize, any(), any(), any()),
+      tied(vocabSize, clamp(id), clamp(id + 1)), // of two threads
+      tied(vocabSize, clamp(id + 3 * distance), clamp(id + distance)), // of one thread
+      tied(vocabSize, clamp(id + 2 * distance), clamp(id + 1)), // the lower one of a thread further on
+      tied(vocabSize, clamp(edge - 1), clamp(edge)), // across workgroups
+      tied(vocabSize, clamp(edge - 1 + distance), clamp(edge)), // the lower one of a workgroup further on
+      tied(vocabSize, Math.max(0, first - 1), first), // across parts
+      Float32Array.from({ length: vocabSize }, (_, id) => id), // ever larger
+      Float32Array.from({ length: vocabSize }, (_, id) => -id),
+    ];
+  }
+
   test.each(VOCABULARIES)("the largest logit wins, the lowest id of a tie at every stage, vocabulary %i", (vocabSize) =>
     seeded(async (random) => {
-      const last = vocabSize - 1;
-      const any = () => random.int(0, last);
-      // Ids a workgroup of the head scores, and ids whose candidates a thread of the selection merges.
-      const run = WORKGROUP * groups(groups(vocabSize, WORKGROUP), WORKGROUP);
-      const clamp = (id: number) => Math.min(last, id);
-      const edge = run * random.int(0, Math.floor(last / run));
-      const rows = [
-        new Float32Array(vocabSize).fill(0),
-        new Float32Array(vocabSize).fill(-7),
-        Float32Array.from({ length: vocabSize }, () => random.int(-2, 2)),
-        random.normals(vocabSize, 10),
-        tied(vocabSize, last),
-        tied(vocabSize, 0, last),
-        tied(vocabSize, any(), any(), any()),
-        tied(vocabSize, clamp(edge), clamp(edge + 1)), // in a workgroup
-        tied(vocabSize, clamp(edge + WORKGROUP - 1), clamp(edge + WORKGROUP)), // across workgroups
-        tied(vocabSize, clamp(edge + run - 1), clamp(edge + run)), // across runs
-        Float32Array.from({ length: vocabSize }, (_, id) => id), // ever larger
-        Float32Array.from({ length: vocabSize }, (_, id) => -id),
-      ];
+      const rows = rowsOf(random, vocabSize, THREAD_VARIANT);
       const expected = rows.map(argmax);
       const { targets, drafts } = await select(rows);
       expect(targets).toEqual(expected);
       expect(drafts).toEqual(expected);
     })(),
+  );
+
+  test(
+    "the same of the many more candidates that there are where threads share an output",
+    seeded(async (random) => {
+      const variant = { kind: "workgroup", slices: 8 } as const;
+      // Every second one: a slab of them.
+      const odd = random.int(0, 1);
+      const rows = rowsOf(random, 262_144, variant).filter((_, i) => i % 2 === odd);
+      const { targets } = await select(rows, variant);
+      expect(targets).toEqual(rows.map(argmax));
+    }),
   );
 
   test.each(VOCABULARIES)(
@@ -199,7 +232,7 @@ describe("layer_skip/select_draft and select_target", () => {
   );
 
   test(
-    "the best of any candidates, the first of equal ones, whatever stands behind the row's own",
+    "the best of any candidates, of equal ones the lowest id in whatever order they stand, whatever is behind the row's own",
     seeded(async (random) => {
       const [selectTarget, selectDraft] = [new SelectTarget(bench.device), new SelectDraft(bench.device)];
       await Promise.all([selectTarget.prepare(), selectDraft.prepare()]);
@@ -209,12 +242,19 @@ describe("layer_skip/select_draft and select_target", () => {
         const expected: number[] = [];
         for (let r = first; r < first + 10; r++) {
           const levels = random.pick([0, 1, 1000]);
-          const logits = Float32Array.from({ length: count }, () => random.int(-levels, levels));
-          for (let c = 0; c < count; c++) words.set([bits(logits)[c]!, c * WORKGROUP + 5], (r * count + c) * 2);
-          expected.push(argmax(logits) * WORKGROUP + 5);
+          const ids = shuffled(random, count).map((id) => id * 3 + 5);
+          const row = ids.map((id) => ({ id, logit: random.int(-levels, levels) }));
+          // What the head says of a logit that is no finite number.
+          if (random.uniform() < 0.2) row[random.int(0, count - 1)] = { id: NONE, logit: 3.4028234e38 };
+          for (const [c, { id, logit }] of row.entries()) {
+            words.set([bits(Float32Array.of(logit))[0]!, id], (r * count + c) * 2);
+          }
+          const best = Math.max(...row.map(({ logit }) => logit));
+          const equal = row.filter(({ logit }) => logit === best).map(({ id }) => id);
+          expected.push(Math.min(...equal));
         }
         const range = bench.ranges({ first, count: 10 }, { first, count: 1 }, { first, count: 0 });
-        const shape = bench.uniform("shape", candidatesShape(count * WORKGROUP));
+        const shape = bench.uniform("shape", candidatesShape(count));
         const candidates = bench.upload("candidates", words);
         const targets = bench.output("targets", ROW_CAPACITY);
         const rows = bench.output("rows", ROW_CAPACITY * 4);

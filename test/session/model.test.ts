@@ -254,7 +254,11 @@ describe("what goes wrong on the way", () => {
 
   test("no GPU, or one that gives no device, is a GpuUnavailableError that says why", async () => {
     const gpu = (requestAdapter: () => Promise<unknown>) => ({ requestAdapter }) as unknown as GPU;
-    const refusing = { limits: {}, requestDevice: () => Promise.reject(new Error("out of devices")) };
+    const refusing = {
+      limits: {},
+      features: new Set(),
+      requestDevice: () => Promise.reject(new Error("out of devices")),
+    };
     for (const [broken, reason] of [
       [gpu(async () => null), /no GPU adapter/],
       [gpu(() => Promise.reject(new Error("blocked"))), /asking for a GPU adapter failed: blocked/],
