@@ -39,7 +39,11 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
     const spec = { ...SHAPES["SmolLM2-135M"], layers: 1, hiddenSize: 160, intermediateSize: 64, heads: 2, kvHeads: 1 };
     const large = { ...spec, vocabSize: 262_144 };
     const kernels = bestChoice(device);
-    const { forward, table, state, weights } = syntheticModel(device, large, { dtype: "f32", kernels, contextLength: 64 });
+    const { forward, table, state, weights } = syntheticModel(device, large, {
+      dtype: "f32",
+      kernels,
+      contextLength: 64,
+    });
     expect(weights.head.map((part) => part.firstColumn)).toEqual([0, 131_072]);
     // The made-up weights repeat from part to part; without numbers of its own the second would lose every tie.
     const random = new Random(randomSeed());

@@ -14,11 +14,13 @@ import {
   FORM_NAMES,
   FORMATS,
   FORMS,
+  type FormName,
   formatOf,
   type Pass,
   randomProduct,
   rowWords,
   runsHere,
+  STORED,
   VARIANTS,
   type VariantName,
 } from "./matmul_inputs.ts";
@@ -66,22 +68,20 @@ async function expectRowsAlone(random: Random, kind: MatmulKind, variant: FewRow
 }
 
 describe("a row's bits are the same in every pass, whatever its number of rows, its first row and the host's bound", () => {
+  // In turn: what a matrix of one type is made of. Every one of them: few_row_matmul.test.ts.
+  const kinds = ["symmetric", "minimum", "codebook"] as const;
   const some = pairwise({
-    form: FORM_NAMES,
-    variant: ["thread", "subgroup:4", "workgroup:8"],
+    form: ["store", "add", "gated", "qkv", "headArgmax"],
     type: ["f32", "f16", "q8", "q4"],
-    codes: ["symmetric", "minimum", "codebook"],
-    stored: ["16 f16", "16 f32", "32 f16", "32 f32"],
+    variant: ["thread", "subgroup:4", "workgroup:8"],
+  }).map(({ form, type, variant }, i) => {
+    const name: FormName = form === "qkv" ? `qkv ${i % 2 === 0 ? "f32" : "f16"}` : form;
+    const codes = type === "f32" || type === "f16" ? type : (`${type} ${kinds[i % 3]!}` as const);
+    return { form: name, variant, format: formatOf(codes, STORED[(i + Math.floor(i / 4)) % 4]) };
   });
   const cases = SLOW
     ? fullMatrix({ form: FORM_NAMES, format: FORMATS, variant: Object.keys(VARIANTS) as VariantName[] })
-    : [
-        { form: "gated", format: formatOf("q8 minimum"), variant: "workgroup:4" } as const,
-        ...some.map(({ form, variant, type, codes, stored }) => {
-          const isFloat = type === "f32" || type === "f16";
-          return { form, variant, format: formatOf(isFloat ? type : `${type} ${codes}`, stored) };
-        }),
-      ];
+    : [...some, { form: "gated", format: formatOf("q8 minimum"), variant: "workgroup:4" } as const];
 
   beforeAll(() => {
     if (SLOW) return;

@@ -2,12 +2,13 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { DeviceLostError, GpuError, InputError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice, type KernelChoice, sharedVariant } from "../../src/kernels/choice.ts";
-import { chooseKernels, type FewRowCheck } from "../../src/kernels/choose.ts";
+import { chooseKernels, type FewRowCheck, fewRowFault } from "../../src/kernels/choose.ts";
 import { THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
 import { formatName } from "../../src/kernels/weight_format.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { KERNEL_NAMES, kernelNames, readKernelOptions } from "../../src/session/kernel_options.ts";
 import type { KernelOptions } from "../../src/types.ts";
+import { fullMatrix } from "../slow.ts";
 import { openBench } from "./harness.ts";
 import { formatOf, runsHere, VARIANTS } from "./matmul_inputs.ts";
 import { altered, type Change, miscompiling } from "./miscompile.ts";
@@ -90,6 +91,27 @@ describe("the best choice for a device, before anything is checked", () => {
   test("without subgroups, in workgroup memory, whatever the adapter says of their size", () => {
     expect(sharedVariant({ ...info(), features: ["shader-f16"] })).toEqual({ kind: "workgroup", slices: 8 });
   });
+});
+
+describe("fewRowFault", () => {
+  // The probe must be so long that each slice takes several steps, whatever the format: a loop that runs once hides much.
+  test.for(
+    fullMatrix({
+      variant: ["thread", "subgroup:4", "workgroup:8"],
+      codes: ["f32", "f16", "q8 symmetric", "q4 symmetric"],
+    }),
+  )(
+    "$codes, $variant: finds out that every second step of a slice is left out",
+    async ({ variant, codes }, { skip }) => {
+      skip(!runsHere(bench.device, variant), "no subgroups here");
+      const kind = { form: "add", format: formatOf(codes) } as const;
+      expect(await fewRowFault(bench.device, kind, VARIANTS[variant])).toBeUndefined();
+      const device = miscompiling(bench.device, () => [["step += SLICES) {", "step += 2 * SLICES) {"]]);
+      expect(await fewRowFault(device, kind, VARIANTS[variant])).toMatch(
+        /^add of .*: stream, number \d+: .*, expected/,
+      );
+    },
+  );
 });
 
 describe("chooseKernels", () => {

@@ -167,7 +167,7 @@ describe("matchesOneRowTwin, what is before and behind the sums", () => {
     "false for a pipeline that %s",
     async (name) => {
       const [form, ...changes] = AROUND_THE_SUMS[name];
-      expect(await passes({ form, format: FORMATS.f32 }, THREAD_VARIANT, 8, changes)).toBe(false);
+      expect(await passes({ form, format: FORMATS.f32 }, THREAD_VARIANT, 16, changes)).toBe(false);
     },
   );
 });
