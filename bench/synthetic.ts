@@ -63,7 +63,8 @@ function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler:
     filler.words(scales);
     return { format, weight, scales, inputSize, columns };
   };
-  const limit = device.handle.limits.maxStorageBufferBindingSize;
+  const { maxStorageBufferBindingSize, maxBufferSize } = device.handle.limits;
+  const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   const head = headParts(formats.head, hiddenSize, vocabSize, limit).map(
     ({ first, count }): HeadPart => ({ ...matrix("head", formats.head, hiddenSize, count), firstColumn: first }),
   );

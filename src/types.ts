@@ -65,7 +65,7 @@ export interface GenerationStats {
   readbackBytes: number;
   /** Compute dispatches of the decoding rounds. */
   dispatches: number;
-  /** Queue submissions of the prefill: one a chunk of the prompt. */
+  /** Queue submissions of the prefill: as many as keep each short on this device. */
   prefillSubmits: number;
   /** Compute pipelines compiled for this model so far. */
   pipelines: number;
@@ -146,8 +146,11 @@ export type Dtype = "f32" | "f16" | "q8" | "q4";
  * compute something wrong. All but `int8` and `f16` give the same results within f32's rounding.
  */
 export interface KernelOptions {
-  /** Few-row matmul: `thread` (a thread an output), `subgroup` or `workgroup` (threads share an output). */
-  fewRows?: "thread" | "subgroup" | "workgroup";
+  /**
+   * Few-row matmul: a thread an output, or so many threads share one, lanes of a subgroup or threads of a workgroup. A
+   * subgroup must have at least as many lanes.
+   */
+  fewRows?: "thread" | "subgroup:4" | "subgroup:8" | "workgroup:8";
   /** Matmul of prompts. `int8` quantises the prompt's activations: faster where there are integer dot products, other ids. */
   manyRows?: "thread" | "tiles" | "int8";
   /** Attention of generated rows. */

@@ -79,7 +79,7 @@ export class CaseBuilder {
 
   /** Compiles what the built cases need. */
   async prepare(): Promise<void> {
-    await this.#kernels.prepare(this.#rows, "store");
+    await this.#kernels.prepare(this.#rows, ["store"]);
   }
 
   #casesOf(name: KernelName): KernelCase[] {

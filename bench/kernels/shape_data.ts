@@ -171,7 +171,8 @@ export class ShapeData {
 
   #headRuns(): ReturnType<typeof headParts> {
     const { hiddenSize, vocabSize } = this.spec;
-    const limit = this.#device.handle.limits.maxStorageBufferBindingSize;
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.#device.handle.limits;
+    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
     return headParts(this.#formats.head, hiddenSize, vocabSize, limit);
   }
 

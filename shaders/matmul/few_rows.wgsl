@@ -19,7 +19,6 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
   let firstRow = group.y * M;
@@ -34,7 +33,7 @@ fn main(
     sums = dotRows(output, thread % SLICES, firstRow);
   }
   finishRows(&sums, output, firstRow, thread);
-  complete(firstRow, thread, group.x, groups.x);
+  complete(firstRow, thread, group.x);
 }
 
 // Where row r of a slab begins in the input. Rows past the range are copies of its last one.

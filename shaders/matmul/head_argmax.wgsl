@@ -33,7 +33,7 @@ fn finish(row: u32, inSlab: u32, at: u32, logit: f32, _same: f32) {
   own[inSlab] = better(own[inSlab], candidate(logit, shape.firstId + at));
 }
 
-fn complete(firstRow: u32, thread: u32, group: u32, groups: u32) {
+fn complete(firstRow: u32, thread: u32, group: u32) {
   for (var r = 0u; r < M; r++) {
     if (finishes(r, thread)) {
       bests[r * LANES + thread / SLICES] = own[r];

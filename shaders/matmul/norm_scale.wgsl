@@ -2,7 +2,8 @@
 //
 // The input is the residual stream times the norm's weight, as add.wgsl left it; what is missing is the row's scale,
 // 1 / sqrt(mean(x^2) + epsilon), one number that multiplies the finished sums. Every workgroup computes it from the residual
-// stream itself: a few loads a thread, in place of a dispatch and of a pass over memory.
+// stream itself, from the cache, in place of a dispatch and of a pass over memory. NORM_SHARES threads a row do it: fixed and
+// few, so that tiles of 32 rows keep within their workgroup memory.
 //
 // A row's squares are summed in NORM_SHARES strided shares, then the shares in ascending order, whatever M is.
 //

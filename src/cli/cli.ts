@@ -25,7 +25,7 @@ const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
 const kernels = () =>
   new Option(
     "--kernels <list>",
-    "variants to force, as in fewRows=workgroup,manyRows=tiles,attention=workgroup,promptAttention=tiles,kv=f16",
+    "variants to force, as in fewRows=workgroup:8,manyRows=tiles,attention=workgroup,promptAttention=tiles,kv=f16",
   ).argParser(kernelOptions);
 
 /** The option of every command that loads a model. */

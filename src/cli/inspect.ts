@@ -12,7 +12,7 @@ export interface InspectFlags {
 }
 
 /** Features that kernels can make use of. */
-const FEATURES = ["shader-f16", "subgroups", "timestamp-query"] as const;
+const FEATURES = ["subgroups"] as const;
 
 type Row = readonly [label: string, value: string];
 

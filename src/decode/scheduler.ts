@@ -25,9 +25,9 @@ export function plainPlan(layers: number): RoundPlan {
   return { exitLayer: layers, draftLength: 0 };
 }
 
-/** Rows through a layer that a first submission of a prompt holds, and the fewest of any: a slab of the matmul. */
-const FIRST_PREFILL_UNITS = 256;
-const LEAST_PREFILL_UNITS = 16;
+/** Rows through a layer that a first submission of a prompt holds, and the fewest of any: a tile of the matmul. */
+const FIRST_PREFILL_UNITS = 32;
+const LEAST_PREFILL_UNITS = 32;
 
 export class Scheduler {
   readonly #device: Device;
@@ -52,10 +52,14 @@ export class Scheduler {
     });
   }
 
-  /** Compiles what prompts of any length and rounds of this plan need. */
-  async prepare({ draftLength }: RoundPlan): Promise<void> {
-    const rowCounts = new Set([1, draftLength + 1]);
+  /**
+   * Compiles what prompts of any length and rounds of this plan need.
+   * @returns the plan to follow: plain decoding where this device cannot verify several rows in one pass
+   */
+  async prepare(plan: RoundPlan): Promise<RoundPlan> {
+    const rowCounts = new Set([1, plan.draftLength + 1]);
     await Promise.all([this.#forward.prepare([...rowCounts]), this.#state.prepare()]);
+    return this.#forward.takesRowsTogether ? plan : plainPlan(this.#forward.spec.layers);
   }
 
   /**
@@ -71,7 +75,8 @@ export class Scheduler {
     const queue = this.#prefillQueue;
     this.#state.begin(settings);
     for (let start = 0; start < ids.length; ) {
-      const chunkIds = ids.slice(start, start + Math.min(PROMPT_CAPACITY, queue.units));
+      const rows = Math.min(PROMPT_CAPACITY, queue.units - (queue.units % LEAST_PREFILL_UNITS));
+      const chunkIds = ids.slice(start, start + rows);
       const { chunk, last } = this.#table.writeChunk(chunkIds, start);
       start += chunk.count;
       for (let layer = 0; layer < layers; ) {

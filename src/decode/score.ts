@@ -33,7 +33,7 @@ export async function score(
 ): Promise<Float32Array[]> {
   const { vocabSize } = forward.spec;
   const rowBytes = vocabSize * 4;
-  await forward.prepare([Math.min(ids.length, rowsPerPass), ids.length % rowsPerPass || rowsPerPass], true);
+  await forward.prepareLogits([Math.min(ids.length, rowsPerPass), ids.length % rowsPerPass || rowsPerPass], regime);
   const rows = new Map<number, Float32Array>();
   const usage = BufferUsage.MAP_READ | BufferUsage.COPY_DST;
   const readbackBytes = rowsPerPass * rowBytes;

@@ -105,16 +105,29 @@ export class Forward {
     });
   }
 
-  /**
-   * Compiles what prompts and passes of these numbers of generated rows need.
-   * @param withLogits for `logits` instead of `argmax`; allocates them
-   */
-  async prepare(rowCounts: readonly number[], withLogits = false): Promise<void> {
-    if (withLogits && !this.#headLogits) {
+  /** What this device cannot do to the bit, and what that costs. */
+  get warnings(): string[] {
+    return this.#kernels.warnings;
+  }
+
+  /** Whether a verification reads the weights once for all its rows; if not, drafting cannot pay. */
+  get takesRowsTogether(): boolean {
+    return this.#kernels.takesRowsTogether;
+  }
+
+  /** Compiles what prompts and passes of these numbers of generated rows need, with `argmax` after them. */
+  async prepare(rowCounts: readonly number[]): Promise<void> {
+    await this.#kernels.prepare(rowCounts, ["store"]);
+  }
+
+  /** Compiles what passes of these numbers of rows of a regime need, with `logits` after them, and allocates the logits. */
+  async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<void> {
+    if (!this.#headLogits) {
       const bytes = ROW_CAPACITY * this.spec.vocabSize * 4;
       this.#headLogits = await this.#device.allocating("logits", bytes, () => this.#bindLogits());
     }
-    await this.#kernels.prepare(rowCounts, withLogits ? "headArgmax" : "store");
+    const layers = ["qkv", "add", "gated"] as const;
+    await this.#kernels.prepare(rowCounts, regime === "prompt" ? ["headArgmax", ...layers] : ["headArgmax"]);
   }
 
   /** Records `rows` through layers [fromLayer, toLayer), from their tokens where fromLayer is 0. */

@@ -69,13 +69,26 @@ export class LayerKernels {
     return (recorder, rows) => matmul.record(recorder, bound, rows);
   }
 
+  /** What was left out because rows beside each other change their bits with it on this device. */
+  get warnings(): string[] {
+    return [...this.#few.values()].flatMap(({ kind, refused }) =>
+      refused.map(
+        (rows) => `${kind.form} of ${formatName(kind.format)} is not computed ${rows} rows at once on this device`,
+      ),
+    );
+  }
+
+  /** Whether several generated rows can go through the layers in one pass that reads the weights once. */
+  get takesRowsTogether(): boolean {
+    return [...this.#few.values()].every(({ buckets }) => buckets.length > 1);
+  }
+
   /**
-   * Compiles every kernel asked for so far.
+   * Compiles every kernel asked for so far, but for the forms that are not needed.
    * @param rowCounts numbers of generated rows a pass may have
-   * @param without a form that is not needed
    */
-  async prepare(rowCounts: readonly number[], without: MatmulForm): Promise<void> {
-    const few = [...this.#few.values()].filter(({ kind }) => kind.form !== without);
+  async prepare(rowCounts: readonly number[], without: readonly MatmulForm[]): Promise<void> {
+    const few = [...this.#few.values()].filter(({ kind }) => !without.includes(kind.form));
     await Promise.all([
       this.finalNorm.prepare(),
       this.attention.generated.prepare(),

@@ -23,7 +23,7 @@ export interface KernelSource {
   /** Buffers in the order of their `@binding` numbers in group 0, by the name the shader gives them. */
   bindings: Readonly<Record<string, BindingKind>>;
   /** WGSL extensions the code needs; the device has the features of the same names. */
-  enables?: readonly ("subgroups" | "f16")[];
+  enables?: readonly "subgroups"[];
   /** WGSL language features the code needs; `gpu.wgslLanguageFeatures` has them. */
   requires?: readonly "packed_4x8_integer_dot_product"[];
 }

@@ -1,7 +1,7 @@
 /**
  * Chooses the kernels of a model: the best variants for the device that compute right there.
  *
- * Drivers miscompile, and a runtime that does not look ships gibberish. So each variant is tried on a small product before a
+ * Drivers miscompile, and a runtime that does not look ships gibberish. So each matmul and each attention is tried on small numbers before a
  * weight of the model goes through it; one that fails is dropped with a warning, and the next is tried.
  */
 
@@ -61,7 +61,7 @@ export async function chooseKernels(
     ),
     firstThatWorks(
       "many-row matmul",
-      forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "thread"])],
+      forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "tiles", "thread"])],
       (variant) => variant,
       (variant) => faultOfAny(manyRowKinds(needs, kv), (kind) => manyRowFault(device, kind, variant)),
       warnings,
@@ -174,6 +174,8 @@ function manyRowKinds({ layers }: KernelNeeds, kv: KvType): MatmulKind[] {
 }
 
 function fewRowKinds(formats: KernelNeeds, kv: KvType): MatmulKind[] {
-  const head = formats.head.map((format): MatmulKind => ({ form: "headArgmax", format, kv }));
+  const head = (["headArgmax", "store"] as const).flatMap((form) =>
+    formats.head.map((format): MatmulKind => ({ form, format, kv })),
+  );
   return [...manyRowKinds(formats, kv), ...head];
 }

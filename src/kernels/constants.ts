@@ -12,7 +12,7 @@ export const MAX_DRAFT_LENGTH = ROW_CAPACITY - 1;
 /** The id and row number that stand for "none". */
 export const NONE = 0xffffffff;
 
-/** Keys an attention thread walks; chunks are cut at multiples of it. */
+/** Keys of a chunk of attention, which is cut at multiples of it: what a thread walks, or a workgroup shares. */
 export const KEYS_PER_CHUNK = 64;
 
 /** Threads of a workgroup. */

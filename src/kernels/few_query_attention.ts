@@ -92,7 +92,7 @@ export class FewQueryAttention {
     this.#variant = variant;
     this.#queries = variant === "threads" ? queriesOfThread(shape) : WORKGROUP_QUERIES;
     const halfVectors = shape.headDim / 8;
-    const keyParts = Math.min(MOST_KEY_PARTS, Math.floor(WORKGROUP / halfVectors));
+    const keyParts = Math.min(MOST_KEY_PARTS, Math.floor(KEYS_PER_CHUNK / halfVectors));
     const constants = {
       ...COMMON_CONSTANTS,
       KEYS_PER_CHUNK,
@@ -113,9 +113,10 @@ export class FewQueryAttention {
             { name: "attention/few_queries_workgroup", code: [...shared, workgroup], bindings: CHUNK_BINDINGS },
             {
               ...constants,
+              WORKGROUP: KEYS_PER_CHUNK, // a thread a key
               KEY_PARTS: keyParts,
               KEYS_PER_PART: groups(KEYS_PER_CHUNK, keyParts),
-              SCORE_PARTS: WORKGROUP / WORKGROUP_QUERIES,
+              SCORE_PARTS: KEYS_PER_CHUNK / WORKGROUP_QUERIES,
             },
           );
     this.#merge = new Kernel(
@@ -128,11 +129,6 @@ export class FewQueryAttention {
   /** Compiles both stages. */
   async prepare(): Promise<void> {
     await Promise.all([this.#chunks.prepare(), this.#merge.prepare()]);
-  }
-
-  /** Whether both stages are compiled. */
-  get ready(): boolean {
-    return this.#chunks.ready && this.#merge.ready;
   }
 
   bind(buffers: FewQueryBuffers): FewQueryGroups {

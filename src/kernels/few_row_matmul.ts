@@ -134,6 +134,11 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
     return BUCKETS.filter((bucket) => !this.#refused.has(bucket));
   }
 
+  /** Buckets that are not used, because their rows are not bit-equal to the one-row pipeline's here. */
+  get refused(): Bucket[] {
+    return [...this.#refused];
+  }
+
   /** Compiles what `count` rows need, after checking the bucket against its one-row twin. */
   async prepare(count: number): Promise<void> {
     for (;;) {

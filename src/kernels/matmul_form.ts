@@ -102,8 +102,6 @@ export interface MatmulSize {
   inputSize: number;
   /** Numbers made of each row (`qkv`: pairs of them). */
   outputs: number;
-  /** Columns of the weight matrix, where they are not `outputs * widthOf(form)`. */
-  columns?: number;
   /** Elements from row to row of the result; default: `outputs`. */
   resultStride?: number;
   /** Where in a result's row this matrix begins (a head of several matrices). */
@@ -140,7 +138,7 @@ export function matmulShape(
   const words = new Uint32Array(MATMUL_SHAPE_BYTES / 4);
   words.set([
     stepCount(format, inputSize),
-    size.columns ?? outputs * widthOf(form),
+    outputs * widthOf(form),
     (normed ? streamStride(inputSize) : padded) / 4,
     (normed ? padded : 0) / 4,
     outputs,

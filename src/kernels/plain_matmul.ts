@@ -6,6 +6,7 @@
 import { isNormed, streamStride } from "./matmul_form.ts";
 import type { ProbeData } from "./matmul_probe.ts";
 import { probePosition } from "./matmul_probe.ts";
+import { half as fromHalf } from "./weight_codec.ts";
 import { paddedSize } from "./weight_format.ts";
 
 /** A number that an output must hold, and the size of the terms it was summed from: what its error is a fraction of. */
@@ -111,12 +112,4 @@ export function outputNumbers(data: ProbeData, name: string, words: Uint32Array<
     numbers[begin + half] = fromHalf(word >>> 16);
   }
   return numbers;
-}
-
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 0x3ff;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
 }

@@ -143,7 +143,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire } = this.#context;
-    const { promptIds, plan, settings, signal } = this.#request;
+    const { promptIds, settings, signal } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
@@ -152,11 +152,15 @@ export class Generation implements AsyncIterable<GenerationPart> {
       release = acquire();
       signal?.addEventListener("abort", end, { once: true });
       const text = new StreamingDecoder(tokenizer, promptIds);
-      await scheduler.prepare(plan);
+      const plan = await scheduler.prepare(this.#request.plan);
 
       tally.prefillFrom = this.#counters();
       const prefillStart = performance.now();
-      let report = await scheduler.prefill(promptIds, settings, () => signal?.aborted ?? false);
+      let report = await scheduler.prefill(
+        promptIds,
+        { ...settings, draftLength: plan.draftLength },
+        () => signal?.aborted ?? false,
+      );
       tally.prefillMs = performance.now() - prefillStart;
       tally.roundsFrom = this.#counters();
 

@@ -7,18 +7,18 @@ import { requireChoice, requireKnown } from "./options.ts";
 
 /** The names of each option. */
 export const KERNEL_NAMES = {
-  fewRows: ["thread", "subgroup", "workgroup"],
+  fewRows: ["thread", "subgroup:4", "subgroup:8", "workgroup:8"],
   manyRows: ["thread", "tiles", "int8"],
   attention: ["threads", "workgroup"],
   promptAttention: ["threads", "tiles"],
   kv: ["f32", "f16"],
 } as const satisfies { [K in keyof KernelOptions]-?: readonly KernelOptions[K][] };
 
-/** Slices of a forced variant: the smallest subgroups there are have four lanes. */
 const FEW_ROWS: Record<NonNullable<KernelOptions["fewRows"]>, FewRowVariant> = {
   thread: { kind: "thread", slices: 1 },
-  subgroup: { kind: "subgroup", slices: 4 },
-  workgroup: { kind: "workgroup", slices: 8 },
+  "subgroup:4": { kind: "subgroup", slices: 4 },
+  "subgroup:8": { kind: "subgroup", slices: 8 },
+  "workgroup:8": { kind: "workgroup", slices: 8 },
 };
 
 /**
@@ -38,5 +38,9 @@ export function readKernelOptions(options: KernelOptions = {}): Partial<KernelCh
 
 /** A choice by the names of its options. */
 export function kernelNames({ fewRows, ...others }: KernelChoice): Required<KernelOptions> {
-  return { fewRows: fewRows.kind, ...others };
+  const [name] = Object.entries(FEW_ROWS).find(
+    ([, { kind, slices }]) => kind === fewRows.kind && slices === fewRows.slices,
+  )!;
+  // Every variant that a device is given has a name: the keys are those of the option.
+  return { fewRows: name as keyof typeof FEW_ROWS, ...others };
 }

@@ -1,11 +1,12 @@
 /** Loading: from a source to a model that can generate. */
 
 import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice, openFolder } from "#platform";
-import { UnsupportedModelError } from "../errors.ts";
+import { InputError, UnsupportedModelError } from "../errors.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
 import { chooseKernels } from "../kernels/choose.ts";
 import { EOS_CAPACITY } from "../kernels/constants.ts";
+import { takesInt8 } from "../kernels/many_row_matmul.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
@@ -37,7 +38,8 @@ const DEFAULT_CONTEXT_LENGTH = 4096;
  * @throws FileFormatError when a file is damaged
  * @throws UnsupportedModelError when the architecture or a data type is not supported
  * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
- * @throws InputError for a context length or a dtype that there is not; the signal's reason when it aborts
+ * @throws GpuError when no variant of a kernel, or a forced one, computes right on this device
+ * @throws InputError for a context length, a dtype or a kernel that there is not; the signal's reason when it aborts
  *
  * A load that fails leaves nothing behind.
  */
@@ -74,12 +76,12 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
     signal?.throwIfAborted();
     const opened = device;
     const { layers, head } = formatsOf(dtype);
-    const { kernels, warnings } = await chooseKernels(
-      opened,
-      { layers: [layers], head: [head], headShape: spec },
-      forced,
-    );
-    signal?.throwIfAborted();
+    if (forced.manyRows === "int8" && !takesInt8(layers)) {
+      const expected = "a dtype of block codes, q8 or q4";
+      throw new InputError({ file: "load", field: "kernels.manyRows", found: `"int8" with ${dtype}`, expected });
+    }
+    const needs = { layers: [layers], head: [head], headShape: spec };
+    const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
     const weights = await uploadWeights(opened, checkpoint, { dtype, onProgress, signal });
     const model = await opened.allocating(
       `${name} (context of ${contextLength} tokens)`,

@@ -75,8 +75,6 @@ export class Model {
   readonly dtype: Dtype;
   /** Which variant of each kernel this device got. */
   readonly kernels: Readonly<Required<KernelOptions>>;
-  /** What was dropped at load because this device computes it wrong. */
-  readonly warnings: readonly string[];
   readonly defaults: GenerationDefaults;
   /** Number of weights. */
   readonly parameters: number;
@@ -87,6 +85,7 @@ export class Model {
   readonly #forward: Forward;
   readonly #table: RowTable;
   readonly #scheduler: Scheduler;
+  readonly #warnings: readonly string[];
   #busy = false;
   #disposed = false;
 
@@ -94,7 +93,7 @@ export class Model {
   constructor(parts: ModelParts) {
     const { name, device, spec, weights, tokenizer, contextLength, dtype, kernels, parameters, weightBytes } = parts;
     this.kernels = kernelNames(kernels);
-    this.warnings = parts.warnings;
+    this.#warnings = parts.warnings;
     this.name = name;
     this.spec = spec;
     this.contextLength = contextLength;
@@ -124,6 +123,11 @@ export class Model {
   /** Buffers held on the GPU; all zero after `dispose`. */
   memory(): MemoryUse {
     return this.#device.ledger.report();
+  }
+
+  /** What is not used because this device computes it wrong, or not to the bit. */
+  get warnings(): string[] {
+    return [...this.#warnings, ...this.#forward.warnings];
   }
 
   /** Ids of a text, with the special tokens the tokenizer puts around it (a BOS where it has one). */

@@ -52,7 +52,7 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
     for (let at = 0; at < second.size; at += own.byteLength) {
       device.handle.queue.writeBuffer(second, at, own, 0, Math.min(own.length, (second.size - at) / 4));
     }
-    await Promise.all([forward.prepare([1, 4]), forward.prepare([1, 4], true), state.prepare()]);
+    await Promise.all([forward.prepare([1]), forward.prepareLogits([1], "generated"), state.prepare()]);
 
     const chosen: number[] = [];
     const largest: number[] = [];

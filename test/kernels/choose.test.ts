@@ -257,7 +257,7 @@ describe("chooseKernels", () => {
     expect(asked.sort()).toEqual(
       [
         ...["qkv", "add", "gated"].flatMap((form) => [`${form} f32`, `${form} f16`]),
-        ...["headArgmax q8/32 symmetric f16", "headArgmax f32"],
+        ...["headArgmax", "store"].flatMap((form) => [`${form} q8/32 symmetric f16`, `${form} f32`]),
       ].sort(),
     );
   });
@@ -288,8 +288,8 @@ describe("the options that force kernels", () => {
     expect(readKernelOptions({})).toStrictEqual({});
     expect(readKernelOptions({ fewRows: undefined, kv: undefined } as KernelOptions)).toStrictEqual({});
     expect(readKernelOptions({ fewRows: "thread" })).toStrictEqual({ fewRows: THREAD_VARIANT });
-    expect(readKernelOptions({ fewRows: "subgroup" })).toStrictEqual({ fewRows: { kind: "subgroup", slices: 4 } });
-    expect(readKernelOptions({ fewRows: "workgroup", kv: "f16" })).toStrictEqual({
+    expect(readKernelOptions({ fewRows: "subgroup:4" })).toStrictEqual({ fewRows: { kind: "subgroup", slices: 4 } });
+    expect(readKernelOptions({ fewRows: "workgroup:8", kv: "f16" })).toStrictEqual({
       fewRows: { kind: "workgroup", slices: 8 },
       kv: "f16",
     });
@@ -307,7 +307,10 @@ describe("the options that force kernels", () => {
 
   test.each([
     [{ fewrows: "thread" }, "load: kernels: fewrows: found an unknown option"],
-    [{ fewRows: "threads" }, 'load: kernels.fewRows: found "threads", expected one of thread, subgroup, workgroup'],
+    [
+      { fewRows: "threads" },
+      'load: kernels.fewRows: found "threads", expected one of thread, subgroup:4, subgroup:8, workgroup:8',
+    ],
     [{ manyRows: "workgroup" }, 'load: kernels.manyRows: found "workgroup", expected one of thread, tiles, int8'],
     [{ attention: "tiles" }, 'load: kernels.attention: found "tiles", expected one of threads, workgroup'],
     [

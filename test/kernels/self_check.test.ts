@@ -174,7 +174,7 @@ describe("the self-check, on outputs", () => {
     const { at, expected } = plainOutputs(data, 3)[7]!;
     const bound = errorBound(data, "output", expected);
     expect(bound).toBeGreaterThan(data.size.inputSize * 2 ** -24 * expected.size);
-    expect(bound).toBeLessThan(1e-4 * expected.size);
+    expect(bound).toBeLessThan(2e-4 * expected.size);
     for (const [factor, ok] of [
       [0, true],
       [0.9, true],
@@ -230,7 +230,7 @@ describe("the self-check, on outputs", () => {
   test.each([
     ["an id of another workgroup", (best) => Object.assign(best, { id: best.id ^ 1 })],
     ["no id", (best) => Object.assign(best, { id: 0xffffffff })],
-    ["another logit", (best) => Object.assign(best, { logit: best.logit * 1.001 })],
+    ["another logit", (best) => Object.assign(best, { logit: best.logit * 1.1 })],
     ["no number", (best) => Object.assign(best, { logit: NaN })],
     [
       "an id with its logit, though not the largest",
