@@ -1,7 +1,7 @@
 // Shared: second stage of the argmax, one workgroup a row.
 //
-// mergeCandidates(row): the best of candidates[row][0 .. count). Each thread takes a contiguous run, so that merging the
-// threads in order keeps ascending ids, and with it the lowest id among equals. Valid in thread 0 only.
+// mergeCandidates(row): the best of candidates[row][0 .. count), in whatever order they stand: of equal logits the lowest id
+// wins (best.wgsl). Valid in thread 0 only.
 //
 // Constants: WORKGROUP. Needs best.wgsl.
 
