@@ -47,7 +47,15 @@ describe("inspect", () => {
   test("shows the model and the device in a table", async () => {
     const run = await layerleap(["inspect"]);
     expect(run).toMatchObject({ code: 0, stderr: "" });
-    for (const row of ["layers  ", "vocabulary  ", "LayerSkip  ", "KV cache  ", "subgroups  ", "kernels  ", "largest buffer  "]) {
+    for (const row of [
+      "layers  ",
+      "vocabulary  ",
+      "LayerSkip  ",
+      "KV cache  ",
+      "subgroups  ",
+      "kernels  ",
+      "largest buffer  ",
+    ]) {
       expect(run.stdout).toContain(row);
     }
     expect(run.stdout).toMatch(/LayerSkip +exit layer 2, draft length 4 recommended/);
