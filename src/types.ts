@@ -150,7 +150,7 @@ export interface KernelOptions {
    * Few-row matmul: a thread an output, or so many threads share one, lanes of a subgroup or threads of a workgroup. A
    * subgroup must have at least as many lanes.
    */
-  fewRows?: "thread" | "subgroup:4" | "subgroup:8" | "workgroup:8";
+  fewRows?: "thread" | `${"subgroup" | "workgroup"}:${4 | 8 | 16}`;
   /** Matmul of prompts. `int8` quantises the prompt's activations: faster where there are integer dot products, other ids. */
   manyRows?: "thread" | "tiles" | "int8";
   /** Attention of generated rows. */

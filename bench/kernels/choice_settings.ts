@@ -1,25 +1,15 @@
 /** Kernel choices as text: `fewRows=workgroup:8`, `manyRows=tiles+kv=f16`. */
 
 import type { KernelChoice } from "../../src/kernels/choice.ts";
-import type { FewRowVariant } from "../../src/kernels/few_row_matmul.ts";
+import { FEW_ROW_VARIANTS } from "../../src/kernels/few_row_matmul.ts";
 import type { KernelName } from "./names.ts";
 
 /** A setting of another kernel than the device's own choice, by what it changes. */
 export type Settings = Partial<KernelChoice>;
 
-const FEW_ROWS: Readonly<Record<string, FewRowVariant>> = {
-  thread: { kind: "thread", slices: 1 },
-  "subgroup:4": { kind: "subgroup", slices: 4 },
-  "subgroup:8": { kind: "subgroup", slices: 8 },
-  "subgroup:16": { kind: "subgroup", slices: 16 },
-  "workgroup:4": { kind: "workgroup", slices: 4 },
-  "workgroup:8": { kind: "workgroup", slices: 8 },
-  "workgroup:16": { kind: "workgroup", slices: 16 },
-};
-
 /** What each field of a choice can be, as it is written. */
 const VALUES: { readonly [K in keyof KernelChoice]: Readonly<Record<string, KernelChoice[K]>> } = {
-  fewRows: FEW_ROWS,
+  fewRows: FEW_ROW_VARIANTS,
   manyRows: { tiles: "tiles", thread: "thread", int8: "int8" },
   attention: { threads: "threads", workgroup: "workgroup" },
   promptAttention: { threads: "threads", tiles: "tiles" },

@@ -3,6 +3,16 @@
 import { KEYS_PER_CHUNK } from "./constants.ts";
 import { groups } from "./kernel.ts";
 
+/** What every attention kernel reads, in the order of the binding numbers. */
+export const ATTENTION_INPUTS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  rows: "read",
+  queries: "read",
+  keys: "read",
+  values: "read",
+} as const;
+
 /** Sizes of grouped-query attention. */
 export interface HeadShape {
   heads: number;

@@ -1,8 +1,9 @@
 /**
  * Chooses the kernels of a model: the best variants for the device that compute right there.
  *
- * Drivers miscompile, and a runtime that does not look ships gibberish. So each matmul and each attention is tried on small numbers before a
- * weight of the model goes through it; one that fails is dropped with a warning, and the next is tried.
+ * Drivers miscompile, and a runtime that does not look ships gibberish. So each matmul and each attention is
+ * tried on small numbers before a weight of the model goes through it; one that fails is dropped with a warning, and the
+ * next is tried.
  */
 
 import { GpuError } from "../errors.ts";
@@ -10,12 +11,10 @@ import type { Device } from "../gpu/device.ts";
 import { attentionFault } from "./attention_check.ts";
 import type { HeadShape } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
-import type { FewQueryVariant } from "./few_query_attention.ts";
-import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, fewRowName, THREAD_VARIANT } from "./few_row_matmul.ts";
 import type { KvType } from "./kv_format.ts";
 import { ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
 import type { MatmulForm, MatmulKind } from "./matmul_form.ts";
-import type { PromptVariant } from "./prompt_attention.ts";
 import { checkData, computesRight } from "./self_check.ts";
 import { formatName, type WeightFormat } from "./weight_format.ts";
 
@@ -45,45 +44,47 @@ export async function chooseKernels(
   forced: Partial<KernelChoice> = {},
   check: FewRowCheck = fewRowFault,
 ): Promise<ChosenKernels> {
-  const warnings: string[] = [];
   const best = { ...bestChoice(device), ...forced };
-  const kv = best.kv;
+  const { kv } = best;
   const { heads, kvHeads, headDim } = needs.headShape;
   const shape = { heads, kvHeads, headDim };
-  // Together, so that what they compile is compiled on all cores.
-  const [fewRows, manyRows, attention, promptAttention] = await Promise.all([
+  /** A variant that is asked for, or else the best one and what takes its place. */
+  const candidates = <K extends keyof KernelChoice>(kernel: K, ...others: KernelChoice[K][]) =>
+    forced[kernel] ? [forced[kernel]] : [...new Set([best[kernel], ...others])];
+  // Together, so that what they compile is compiled on all cores; and to the end, so that none is under way after a throw.
+  const trials = await Promise.allSettled([
     firstThatWorks(
       "few-row matmul",
       forced.fewRows ? [forced.fewRows] : variantsFrom(best.fewRows),
-      ({ kind, slices }) => `${kind}${slices > 1 ? `:${slices}` : ""}`,
+      fewRowName,
       (variant) => faultOfAny(fewRowKinds(needs, kv), (kind) => check(device, kind, variant)),
-      warnings,
     ),
-    firstThatWorks(
-      "many-row matmul",
-      forced.manyRows ? [forced.manyRows] : [...new Set<ManyRowVariant>([best.manyRows, "tiles", "thread"])],
-      (variant) => variant,
-      (variant) => faultOfAny(manyRowKinds(needs, kv), (kind) => manyRowFault(device, kind, variant)),
-      warnings,
+    firstThatWorks("many-row matmul", candidates("manyRows", "tiles", "thread"), String, (variant) =>
+      faultOfAny(manyRowKinds(needs, kv), (kind) => manyRowFault(device, kind, variant)),
     ),
-    firstThatWorks(
-      "attention of generated rows",
-      forced.attention ? [forced.attention] : [...new Set<FewQueryVariant>([best.attention, "workgroup", "threads"])],
-      (variant) => variant,
-      (variant) => faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "generated", variant })),
-      warnings,
+    firstThatWorks("attention of generated rows", candidates("attention", "workgroup", "threads"), String, (variant) =>
+      faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "generated", variant })),
     ),
-    firstThatWorks(
-      "attention of prompts",
-      forced.promptAttention
-        ? [forced.promptAttention]
-        : [...new Set<PromptVariant>([best.promptAttention, "tiles", "threads"])],
-      (variant) => variant,
-      (variant) => faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
-      warnings,
+    firstThatWorks("attention of prompts", candidates("promptAttention", "tiles", "threads"), String, (variant) =>
+      faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
     ),
   ]);
-  return { kernels: { fewRows, manyRows, attention, promptAttention, kv }, warnings };
+  const [fewRows, manyRows, attention, promptAttention] = trials;
+  return {
+    kernels: {
+      fewRows: resultOf(fewRows).variant,
+      manyRows: resultOf(manyRows).variant,
+      attention: resultOf(attention).variant,
+      promptAttention: resultOf(promptAttention).variant,
+      kv,
+    },
+    warnings: trials.flatMap((trial) => resultOf<{ warnings: string[] }>(trial).warnings),
+  };
+}
+
+function resultOf<T>(trial: PromiseSettledResult<T>): T {
+  if (trial.status === "rejected") throw trial.reason;
+  return trial.value;
 }
 
 /** The best variant and what is left when it is dropped, down to the one that asks nothing of the hardware. */
@@ -98,12 +99,12 @@ async function firstThatWorks<T>(
   candidates: readonly T[],
   nameOf: (candidate: T) => string,
   faultOf: (candidate: T) => Promise<string | undefined>,
-  warnings: string[],
-): Promise<T> {
-  for (const candidate of candidates) {
-    const fault = await faultOf(candidate);
-    if (!fault) return candidate;
-    warnings.push(`the ${what} '${nameOf(candidate)}' is not used on this device: ${fault}`);
+): Promise<{ variant: T; warnings: string[] }> {
+  const warnings: string[] = [];
+  for (const variant of candidates) {
+    const fault = await faultOf(variant);
+    if (!fault) return { variant, warnings };
+    warnings.push(`the ${what} '${nameOf(variant)}' is not used on this device: ${fault}`);
   }
   throw new GpuError(what, warnings.at(-1) ?? "there is no variant");
 }

@@ -14,7 +14,7 @@ import walkKeys from "../../shaders/attention/walk_keys.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { checkHeadShape, chunkCount, groupSize, type HeadShape } from "./attention_shape.ts";
+import { ATTENTION_INPUTS, checkHeadShape, chunkCount, groupSize, type HeadShape } from "./attention_shape.ts";
 import { COMMON_CONSTANTS, KEYS_PER_CHUNK, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import { KV_PIECES, type KvType } from "./kv_format.ts";
@@ -28,12 +28,7 @@ export interface FewQueryOptions extends HeadShape {
 }
 
 const CHUNK_BINDINGS = {
-  range: "offset-uniform",
-  shape: "uniform",
-  rows: "read",
-  queries: "read",
-  keys: "read",
-  values: "read",
+  ...ATTENTION_INPUTS,
   partialSums: "read-write",
   partialSoftmax: "read-write",
 } as const;

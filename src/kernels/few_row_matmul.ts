@@ -51,6 +51,23 @@ export type FewRowVariant =
 
 export const THREAD_VARIANT: FewRowVariant = { kind: "thread", slices: 1 };
 
+/** Every variant by its name. */
+export const FEW_ROW_VARIANTS = {
+  thread: THREAD_VARIANT,
+  "subgroup:4": { kind: "subgroup", slices: 4 },
+  "subgroup:8": { kind: "subgroup", slices: 8 },
+  "subgroup:16": { kind: "subgroup", slices: 16 },
+  "workgroup:4": { kind: "workgroup", slices: 4 },
+  "workgroup:8": { kind: "workgroup", slices: 8 },
+  "workgroup:16": { kind: "workgroup", slices: 16 },
+} as const satisfies Record<string, FewRowVariant>;
+
+export type FewRowName = keyof typeof FEW_ROW_VARIANTS;
+
+export function fewRowName({ kind, slices }: FewRowVariant): FewRowName {
+  return kind === "thread" ? kind : `${kind}:${slices}`;
+}
+
 /** Weight columns whose sums a thread keeps. */
 const COLUMNS = 4;
 

@@ -48,9 +48,6 @@ export type ManyRowForm = Exclude<MatmulForm, "headArgmax">;
 
 export type ManyRowVariant = "tiles" | "thread" | "int8";
 
-/** Variants whose results are so far from the others' that a model's ids change with them. Never chosen unasked. */
-export const ID_CHANGING_VARIANTS: readonly ManyRowVariant[] = ["int8"];
-
 /**
  * Rows of a slab of the `thread` variant, whatever the number of rows, and weight columns of a thread. Measured on
  * SwiftShader: 8 x 4 is a quarter slower; 16 x 8 is a fifth faster and takes more than twice as long to compile.

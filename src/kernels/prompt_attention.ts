@@ -12,7 +12,7 @@ import walkKeys from "../../shaders/attention/walk_keys.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { checkHeadShape, groupSize, type HeadShape } from "./attention_shape.ts";
+import { ATTENTION_INPUTS, checkHeadShape, groupSize, type HeadShape } from "./attention_shape.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import { KV_PIECES, type KvType } from "./kv_format.ts";
@@ -26,12 +26,7 @@ export interface PromptOptions extends HeadShape {
 }
 
 const BINDINGS = {
-  range: "offset-uniform",
-  shape: "uniform",
-  rows: "read",
-  queries: "read",
-  keys: "read",
-  values: "read",
+  ...ATTENTION_INPUTS,
   attended: "read-write",
 } as const;
 

@@ -309,7 +309,7 @@ describe("the options that force kernels", () => {
     [{ fewrows: "thread" }, "load: kernels: fewrows: found an unknown option"],
     [
       { fewRows: "threads" },
-      'load: kernels.fewRows: found "threads", expected one of thread, subgroup:4, subgroup:8, workgroup:8',
+      'load: kernels.fewRows: found "threads", expected one of thread, subgroup:4, subgroup:8, subgroup:16, workgroup:4, workgroup:8, workgroup:16',
     ],
     [{ manyRows: "workgroup" }, 'load: kernels.manyRows: found "workgroup", expected one of thread, tiles, int8'],
     [{ attention: "tiles" }, 'load: kernels.attention: found "tiles", expected one of threads, workgroup'],
