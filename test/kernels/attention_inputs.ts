@@ -4,8 +4,10 @@ import { expect } from "vitest";
 import { chunkCount, type HeadShape, type ScoreRule } from "../../src/kernels/attention_shape.ts";
 import { KEYS_PER_CHUNK, NONE } from "../../src/kernels/constants.ts";
 import type { KvType } from "../../src/kernels/kv_format.ts";
+import { pairwiseOf } from "../pairwise.ts";
 import { matmul, softmax } from "../reference/ops.ts";
 import type { Random } from "../reference/random.ts";
+import { fullMatrix, SLOW } from "../slow.ts";
 import {
   bits,
   type Data,
@@ -18,9 +20,6 @@ import {
   U,
   type Words,
 } from "./harness.ts";
-
-/** Whether to go through all combinations; else every two choices stand together in some test. */
-export const SLOW = process.env.LAYERLEAP_SLOW === "1";
 
 /** What the tests of every attention kernel go through. */
 export const KV_TYPES = ["f32", "f16"] as const;
@@ -271,40 +270,16 @@ export function expectAttended(actual: Words, inputs: AttentionInputs, what: str
   }
 }
 
-/**
- * Rows of choices, one of each column, such that every two choices of two columns stand together in some row.
- *
- * Greedy: a row starts with a pair not yet covered and takes in each column what covers most. Far fewer rows than all
- * combinations, and a fault that two choices together bring about is still met.
- */
-export function pairwise<const C extends Readonly<Record<string, readonly unknown[]>>>(
-  columns: C,
-): { [K in keyof C]: C[K][number] }[] {
-  const names = Object.keys(columns);
-  const key = (a: string, i: number, b: string, j: number) => (a < b ? `${a} ${i} ${b} ${j}` : `${b} ${j} ${a} ${i}`);
-  const open = new Map<string, [string, number, string, number]>();
-  for (const [n, a] of names.entries()) {
-    for (const b of names.slice(n + 1)) {
-      for (const i of columns[a]!.keys()) for (const j of columns[b]!.keys()) open.set(key(a, i, b, j), [a, i, b, j]);
-    }
-  }
-  const rows: Record<string, unknown>[] = [];
-  for (let pair = open.values().next().value; pair; pair = open.values().next().value) {
-    const chosen = new Map<string, number>([
-      [pair[0], pair[1]],
-      [pair[2], pair[3]],
-    ]);
-    for (const name of names.filter((name) => !chosen.has(name))) {
-      let [best, most] = [rows.length % columns[name]!.length, -1];
-      for (let n = 0; n < columns[name]!.length; n++) {
-        const choice = (rows.length + n) % columns[name]!.length;
-        const covers = [...chosen].filter(([other, i]) => open.has(key(name, choice, other, i))).length;
-        if (covers > most) [best, most] = [choice, covers];
-      }
-      chosen.set(name, best);
-    }
-    for (const [a, i] of chosen) for (const [b, j] of chosen) open.delete(key(a, i, b, j));
-    rows.push(Object.fromEntries([...chosen].map(([name, i]) => [name, columns[name]![i]])));
-  }
-  return rows as { [K in keyof C]: C[K][number] }[];
+/** Shapes, caches and variants of a slow run: all of them. */
+export function everyKernel<V>(variants: readonly V[]) {
+  return SLOW ? fullMatrix({ headDim: HEAD_DIMS, heads: HEADS, kvType: KV_TYPES, variant: variants }) : [];
+}
+
+/** The same of a quick run, with the rules and `others`: every two choices stand together in some test. */
+export function pairsOfKernels<V, const C extends Readonly<Record<string, readonly unknown[]>>>(
+  variants: readonly V[],
+  others: C,
+) {
+  const columns = { headDim: HEAD_DIMS, heads: HEADS, kvType: KV_TYPES, variant: variants, rule: RULES, ...others };
+  return SLOW ? [] : pairwiseOf(columns);
 }

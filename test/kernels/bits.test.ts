@@ -6,9 +6,9 @@ import { BUCKETS, FewRowMatmul, type FewRowVariant } from "../../src/kernels/few
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { runProbe } from "../../src/kernels/matmul_probe.ts";
 import { formatName } from "../../src/kernels/weight_format.ts";
+import { pairwiseOf } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { pairwise } from "./attention_inputs.ts";
 import { expectSameBits, openBench, rowSet } from "./harness.ts";
 import {
   FORM_NAMES,
@@ -70,7 +70,7 @@ async function expectRowsAlone(random: Random, kind: MatmulKind, variant: FewRow
 describe("a row's bits are the same in every pass, whatever its number of rows, its first row and the host's bound", () => {
   // In turn: what a matrix of one type is made of. Every one of them: few_row_matmul.test.ts.
   const kinds = ["symmetric", "minimum", "codebook"] as const;
-  const some = pairwise({
+  const some = pairwiseOf({
     form: ["store", "add", "gated", "qkv", "headArgmax"],
     type: ["f32", "f16", "q8", "q4"],
     variant: ["thread", "subgroup:4", "workgroup:8"],

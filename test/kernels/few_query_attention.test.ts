@@ -10,17 +10,15 @@ import {
   CONTEXTS,
   cached,
   chain,
+  everyKernel,
   expectAttended,
-  HEAD_DIMS,
-  HEADS,
   headShape,
   KV_TYPES,
-  pairwise,
+  pairsOfKernels,
   type Rows,
   RULES,
   type Rule,
   randomInputs,
-  SLOW,
   scoreRule,
   tree,
   visibleSlots,
@@ -110,24 +108,8 @@ async function expectFormula(random: Random, options: FewQueryOptions, rule: Rul
 }
 
 describe("attention of few rows equals the formula, whatever stands where no row may look", () => {
-  const full = SLOW
-    ? HEAD_DIMS.flatMap((headDim) =>
-        HEADS.flatMap((heads) =>
-          KV_TYPES.flatMap((kvType) => VARIANTS.map((variant) => ({ headDim, heads, kvType, variant }))),
-        ),
-      )
-    : [];
-  const pairs = SLOW
-    ? []
-    : pairwise({
-        headDim: HEAD_DIMS,
-        heads: HEADS,
-        kvType: KV_TYPES,
-        variant: VARIANTS,
-        rule: RULES,
-        pass: PASSES,
-        context: CONTEXTS,
-      });
+  const full = everyKernel(VARIANTS);
+  const pairs = pairsOfKernels(VARIANTS, { pass: PASSES, context: CONTEXTS });
   const optionsOf = ({ headDim, heads, kvType, variant }: (typeof full)[number]): FewQueryOptions => ({
     ...headShape(heads, headDim),
     kvType,

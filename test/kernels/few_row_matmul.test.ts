@@ -20,10 +20,10 @@ import { errorBound } from "../../src/kernels/self_check.ts";
 import { type PackedMatrix, packMatrix, unpackMatrix } from "../../src/kernels/weight_codec.ts";
 import { formatName, isBlockFormat, paddedSize, scaleBytes, weightBytes } from "../../src/kernels/weight_format.ts";
 import type { IdRun } from "../../src/weights/head_parts.ts";
+import { pairwiseOf } from "../pairwise.ts";
 import { rope } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { pairwise } from "./attention_inputs.ts";
 import { expectSameBits, expectWithin, floats, openBench, poisoned, rowSet, type Words } from "./harness.ts";
 import {
   CODES,
@@ -109,7 +109,7 @@ async function expectFormula(random: Random, kind: MatmulKind, variant: FewRowVa
 }
 
 describe("the few-row matmul equals the formula, and other rows stay untouched", () => {
-  const some = pairwise({
+  const some = pairwiseOf({
     form: FORM_NAMES,
     codes: CODES,
     stored: STORED,

@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
-import type { Constants, KernelSource } from "../../src/gpu/pipelines.ts";
 import { bestChoice } from "../../src/kernels/choice.ts";
 import { exactInInt8, INT8_BLOCK, type QuantisedElement, quantiseRow } from "../../src/kernels/int8_rows.ts";
 import {
@@ -20,6 +19,7 @@ import { casesOfRun } from "../pairwise.ts";
 import { seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
 import { expectSameBits, floats, openBench, type Range, type Words } from "./harness.ts";
+import { miscompileAll } from "./miscompile.ts";
 
 const bench = openBench();
 
@@ -227,28 +227,18 @@ describe("many-row matmul", () => {
 
   test("a kernel that computes wrong is refused", async () => {
     const matmul = new ManyRowMatmul(bench.device, kindOf("store", { type: "f32" }), "tiles", SMALL_TILE);
-    miscompiling("sums[r * COLUMNS + c] += dot(w[c], x);", "sums[r * COLUMNS + c] = dot(w[c], x);");
+    miscompileAll(bench.device, "sums[r * COLUMNS + c] += dot(w[c], x);", "sums[r * COLUMNS + c] = dot(w[c], x);");
     const refused = matmul.prepare();
     await expect(refused).rejects.toThrow(GpuError);
     await expect(refused).rejects.toThrow(/many_rows store f32 tiles.*wrong numbers.*output, number \d+/);
   });
 
   test("a kernel that gives a row other bits in another place is refused", async () => {
-    miscompiling("dot(w[c], x)", "dot(w[c], x) * select(1.0, 1.0000002, r > 0u)");
+    miscompileAll(bench.device, "dot(w[c], x)", "dot(w[c], x) * select(1.0, 1.0000002, r > 0u)");
     const matmul = new ManyRowMatmul(bench.device, kindOf("store", { type: "f32" }), "tiles", SMALL_TILE);
     await expect(matmul.prepare()).rejects.toThrow(/bits of a row depend on its place/);
   });
 });
-
-/** The rest of the test sees kernels in which a text is replaced: a driver that miscompiles. */
-function miscompiling(text: string, replacement: string): void {
-  const { pipelines } = bench.device;
-  const get = pipelines.get.bind(pipelines);
-  vi.spyOn(pipelines, "get").mockImplementation((source: KernelSource, constants?: Constants) => {
-    expect(source.code.some((piece) => piece.includes(text))).toBe(true);
-    return get({ ...source, code: source.code.map((piece) => piece.replaceAll(text, replacement)) }, constants);
-  });
-}
 
 afterEach(() => vi.restoreAllMocks());
 

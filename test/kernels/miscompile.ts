@@ -1,5 +1,6 @@
 /** A device that miscompiles, on purpose: what a kernel's checks are for. */
 
+import { expect, vi } from "vitest";
 import type { Device } from "../../src/gpu/device.ts";
 import type { Constants, KernelSource, PipelineCache } from "../../src/gpu/pipelines.ts";
 
@@ -35,4 +36,13 @@ function changed(code: readonly string[], [from, to]: Change): readonly string[]
   const places = code.reduce((count, text) => count + text.split(from).length - 1, 0);
   if (places !== 1) throw new Error(`the code has ${places} places that say: ${from}`);
   return code.map((text) => text.replace(from, () => to));
+}
+
+/** The rest of a test sees kernels in which a text is replaced, until `vi.restoreAllMocks()`. */
+export function miscompileAll({ pipelines }: Device, text: string, replacement: string): void {
+  const get = pipelines.get.bind(pipelines);
+  vi.spyOn(pipelines, "get").mockImplementation((source: KernelSource, constants?: Constants) => {
+    expect(source.code.some((piece) => piece.includes(text))).toBe(true);
+    return get({ ...source, code: source.code.map((piece) => piece.replaceAll(text, replacement)) }, constants);
+  });
 }

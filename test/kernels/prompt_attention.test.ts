@@ -7,16 +7,14 @@ import {
   CONTEXTS,
   cached,
   chain,
+  everyKernel,
   expectAttended,
-  HEAD_DIMS,
-  HEADS,
   headShape,
   KV_TYPES,
-  pairwise,
+  pairsOfKernels,
   RULES,
   type Rule,
   randomInputs,
-  SLOW,
   scoreRule,
   withoutGaps,
 } from "./attention_inputs.ts";
@@ -86,24 +84,8 @@ async function expectFormula(random: Random, options: PromptOptions, rule: Rule,
 }
 
 describe("attention of a prompt's rows equals the formula, whatever stands where no row may look", () => {
-  const full = SLOW
-    ? HEAD_DIMS.flatMap((headDim) =>
-        HEADS.flatMap((heads) =>
-          KV_TYPES.flatMap((kvType) => VARIANTS.map((variant) => ({ headDim, heads, kvType, variant }))),
-        ),
-      )
-    : [];
-  const pairs = SLOW
-    ? []
-    : pairwise({
-        headDim: HEAD_DIMS,
-        heads: HEADS,
-        kvType: KV_TYPES,
-        variant: VARIANTS,
-        rule: RULES,
-        context: CONTEXTS,
-        count: COUNTS,
-      });
+  const full = everyKernel(VARIANTS);
+  const pairs = pairsOfKernels(VARIANTS, { context: CONTEXTS, count: COUNTS });
   const optionsOf = ({ headDim, heads, kvType, variant }: (typeof full)[number]): PromptOptions => ({
     ...headShape(heads, headDim),
     kvType,

@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type { Constants, KernelSource } from "../../src/gpu/pipelines.ts";
 import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, probeData } from "../../src/kernels/matmul_probe.ts";
 import { outputNumbers, plainOutputs, plainProducts } from "../../src/kernels/plain_matmul.ts";
 import { checkData, computesRight, errorBound, judge, type Verdict } from "../../src/kernels/self_check.ts";
 import { bits, openBench, type Words } from "./harness.ts";
+import { miscompileAll } from "./miscompile.ts";
 
 const bench = openBench();
 
@@ -22,16 +22,6 @@ async function verdictOn(kind: MatmulKind, variant = THREAD_VARIANT): Promise<Ve
     shape: matmul.shape(data.size),
     record: (recorder, buffers, rows) => matmul.record(recorder, matmul.bind(buffers, data.size.outputs), rows),
     groupOf: (output) => fewRowGroupOf(kind.form, output, data.size.outputs, variant),
-  });
-}
-
-/** The rest of the test sees kernels in which a text is replaced: a driver that miscompiles. */
-function miscompiling(text: string, replacement: string): void {
-  const { pipelines } = bench.device;
-  const get = pipelines.get.bind(pipelines);
-  vi.spyOn(pipelines, "get").mockImplementation((source: KernelSource, constants?: Constants) => {
-    expect(source.code.some((piece) => piece.includes(text))).toBe(true);
-    return get({ ...source, code: source.code.map((piece) => piece.replaceAll(text, replacement)) }, constants);
   });
 }
 
@@ -111,7 +101,7 @@ describe("the self-check, on kernels", () => {
     ["values are rotated too", "qkv", "vec2f(x, y))", "rotated)", /^values/],
     ["keys go to the next slot", "qkv", "writeKey(place.slot", "writeKey(1 + place.slot", /^keys/],
   ] as const)("a broken one is caught: %s (%s)", async (_, form, text, replacement, where) => {
-    miscompiling(text, replacement);
+    miscompileAll(bench.device, text, replacement);
     const verdict = await verdictOn({ form, format: { type: "f32" } });
     expect(verdict.ok).toBe(false);
     expect(verdict.worst).toBeGreaterThan(1);
@@ -119,7 +109,7 @@ describe("the self-check, on kernels", () => {
   });
 
   test("one that writes beside its rows is caught", async () => {
-    miscompiling("firstRow + r >= range.count", "firstRow + r > range.count + 1000");
+    miscompileAll(bench.device, "firstRow + r >= range.count", "firstRow + r > range.count + 1000");
     const kind = { form: "store", format: { type: "f32" } } as const;
     const matmul = new FewRowMatmul(bench.device, kind);
     await matmul.kernel(4).prepare();
@@ -143,7 +133,7 @@ describe("the self-check, on kernels", () => {
       "p * shape.spread;\n    if (p == 0u && at",
     ],
   ])("a broken head is caught: %s", async (_, text, replacement) => {
-    miscompiling(text, replacement);
+    miscompileAll(bench.device, text, replacement);
     const { ok, where } = await verdictOn({ form: "headArgmax", format: { type: "f32" } });
     expect(ok).toBe(false);
     expect(where).toMatch(/^candidates/);
