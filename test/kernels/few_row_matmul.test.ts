@@ -1,7 +1,7 @@
-import { beforeAll, describe, expect, type TestContext, test, vi } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
-import { NONE, ROW_CAPACITY } from "../../src/kernels/constants.ts";
+import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import {
   type BoundMatmul,
   BUCKETS,
@@ -12,19 +12,14 @@ import {
   fewRowGroupOf,
   fewRowGroups,
 } from "../../src/kernels/few_row_matmul.ts";
-import type { MatmulForm, MatmulKind } from "../../src/kernels/matmul_form.ts";
-import { CHECK_SIZE, type ProbeData, runProbe } from "../../src/kernels/matmul_probe.ts";
-import { outputNumbers, plainProducts } from "../../src/kernels/plain_matmul.ts";
-import { ropeRotations } from "../../src/kernels/rope.ts";
-import { errorBound } from "../../src/kernels/self_check.ts";
-import { type PackedMatrix, packMatrix, unpackMatrix } from "../../src/kernels/weight_codec.ts";
+import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
+import { CHECK_SIZE } from "../../src/kernels/matmul_probe.ts";
+import { packMatrix } from "../../src/kernels/weight_codec.ts";
 import { formatName, isBlockFormat, paddedSize, scaleBytes, weightBytes } from "../../src/kernels/weight_format.ts";
-import type { IdRun } from "../../src/weights/head_parts.ts";
 import { pairwiseOf } from "../pairwise.ts";
-import { rope } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { expectSameBits, expectWithin, floats, openBench, poisoned, rowSet, type Words } from "./harness.ts";
+import { expectSameBits, expectWithin, floats, openBench, rowSet } from "./harness.ts";
 import {
   CODES,
   expectProducts,
@@ -37,8 +32,11 @@ import {
   HEADS,
   headShapeOf,
   INPUT_SIZES,
+  KINDS,
   multiply,
   OUTPUT_SIZES,
+  ofBucket,
+  ofVariant,
   productOf,
   randomPass,
   randomProduct,
@@ -52,24 +50,6 @@ import {
 const bench = openBench();
 
 const VARIANT_NAMES = Object.keys(VARIANTS) as VariantName[];
-/** One of each kind. */
-const KINDS = ["thread", "subgroup:4", "workgroup:8"] as const satisfies VariantName[];
-
-/** A test on random inputs, skipped where the device lacks what the variant needs. */
-function ofVariant(name: VariantName, body: (random: Random) => Promise<void>) {
-  return ({ skip }: TestContext): Promise<void> => {
-    skip(!runsHere(bench.device, name), "no subgroups here");
-    return seeded(body)();
-  };
-}
-
-/** A matmul of which one bucket is compiled, which then takes any number of rows. */
-async function ofBucket<F extends MatmulForm>(kind: MatmulKind<F>, variant: FewRowVariant, bucket: Bucket) {
-  const matmul = new FewRowMatmul(bench.device, kind, variant);
-  await matmul.kernel(bucket).prepare();
-  return matmul;
-}
-
 /** A matrix from 72 inputs to 70 outputs, bound. */
 function bound(matmul: FewRowMatmul<"store">): BoundMatmul {
   const size = { inputSize: 72, outputs: 70 };
@@ -95,7 +75,7 @@ function cost(matmul: FewRowMatmul<"store">, bound: BoundMatmul, count: number):
 
 /** Products of every number of outputs, with inputs and heads of the sizes that come next. */
 async function expectFormula(random: Random, kind: MatmulKind, variant: FewRowVariant, bucket: Bucket): Promise<void> {
-  const matmul = await ofBucket(kind, variant, bucket);
+  const matmul = await ofBucket(bench, kind, variant, bucket);
   const turn = random.int(0, 1000);
   for (const [i, outputs] of OUTPUT_SIZES.entries()) {
     const next = <T>(choices: readonly T[]): T => choices[(turn + i) % choices.length]!;
@@ -125,16 +105,16 @@ describe("the few-row matmul equals the formula, and other rows stay untouched",
     // Compiled while the tests before them run, on all cores. One that fails fails its test.
     for (const { form, format, variant, bucket } of cases) {
       if (!runsHere(bench.device, variant)) continue;
-      ofBucket({ ...FORMS[form], format }, VARIANTS[variant], bucket).catch(() => {});
+      ofBucket(bench, { ...FORMS[form], format }, VARIANTS[variant], bucket).catch(() => {});
     }
   });
 
   test.for(cases.map((case_) => ({ ...case_, name: formatName(case_.format) })))(
     "$form of $name, $variant, $bucket rows at a time",
     ({ form, format, variant, bucket }, context) =>
-      ofVariant(variant, (random) => expectFormula(random, { ...FORMS[form], format }, VARIANTS[variant], bucket))(
-        context,
-      ),
+      ofVariant(bench, variant, (random) =>
+        expectFormula(random, { ...FORMS[form], format }, VARIANTS[variant], bucket),
+      )(context),
   );
 
   test("the cases above have every format, and every variant of every form", () => {
@@ -148,8 +128,8 @@ describe.each(FORM_NAMES)("few-row matmul, %s", (form) => {
   const kind = { ...FORMS[form], format: { type: "f32" } } as const;
 
   test.for(KINDS)("%s: an empty range writes nothing, whatever the host's bound", (variant, context) =>
-    ofVariant(variant, async (random) => {
-      const matmul = await ofBucket(kind, VARIANTS[variant], 2);
+    ofVariant(bench, variant, async (random) => {
+      const matmul = await ofBucket(bench, kind, VARIANTS[variant], 2);
       const data = randomProduct(random, kind, { inputSize: 72, outputs: 70, headShape: CHECK_SIZE.headShape });
       const passes = [1, 2, 5, 32].map((bound) => ({ first: random.int(0, ROW_CAPACITY - 1), count: 0, bound }));
       for (const outputs of await multiply(bench.device, matmul, data, passes)) {
@@ -161,8 +141,8 @@ describe.each(FORM_NAMES)("few-row matmul, %s", (form) => {
   test.for(KINDS)(
     "%s: rows outside the range may hold anything, and a row of NaN inside it stays alone",
     (variant, context) =>
-      ofVariant(variant, async (random) => {
-        const matmul = await ofBucket(kind, VARIANTS[variant], 2);
+      ofVariant(bench, variant, async (random) => {
+        const matmul = await ofBucket(bench, kind, VARIANTS[variant], 2);
         const data = randomProduct(random, kind, { outputs: 70, headShape: CHECK_SIZE.headShape });
         const range = { first: random.int(1, 15), count: 7 };
         const { inputStride, input } = data;
@@ -213,7 +193,7 @@ describe("few-row matmul", () => {
     const data = productOf("gated", matrix, [[1, 0, 0, 0]]);
     data.size.epsilon = 0;
     data.input.fill(1, 0, 4); // the stream, so that the norm is 1
-    const matmul = await ofBucket(data.kind, VARIANTS.thread, 1);
+    const matmul = await ofBucket(bench, data.kind, VARIANTS.thread, 1);
     const [outputs] = await multiply(bench.device, matmul, data, [{ first: 0, count: 1 }]);
     expectWithin(
       floats(outputs!.output!),
@@ -234,7 +214,7 @@ describe("few-row matmul", () => {
     ]);
     data.size.epsilon = 2 ** -16;
     data.input.fill(1e-25, data.inputStride, data.inputStride + 4);
-    const matmul = await ofBucket(data.kind, VARIANTS.thread, 1);
+    const matmul = await ofBucket(bench, data.kind, VARIANTS.thread, 1);
     const [outputs] = await multiply(bench.device, matmul, data, [{ first: 0, count: 2 }]);
     // The gate is 70 / sqrt(2^-16) and its silu the same.
     expectWithin(floats(outputs!.output!), [0, 70 * 7 * 2 ** 16], (n) => n * 2 ** 5, "scaled by epsilon");
@@ -308,214 +288,3 @@ describe("few-row matmul", () => {
     },
   );
 });
-
-describe.each(KINDS)("few-row matmul, headArgmax, %s", (name) => {
-  const variant = VARIANTS[name];
-  const N = 257;
-
-  /** Candidates of each row and workgroup. */
-  async function candidatesOf(data: ProbeData & { kind: MatmulKind<"headArgmax"> }) {
-    const matmul = await ofBucket(data.kind, variant, 2);
-    const [outputs] = await multiply(bench.device, matmul, data, [{ first: 0, count: data.rows }]);
-    const groups = fewRowGroups("headArgmax", N, variant);
-    return Array.from({ length: data.rows }, (_, row) =>
-      Array.from({ length: groups }, (_, group) => {
-        const at = (row * N + group) * 2;
-        return { logit: floats(outputs!.candidates!)[at], id: outputs!.candidates![at + 1] };
-      }),
-    );
-  }
-
-  /** Ids of a workgroup, ascending. */
-  const idsOf = (group: number) =>
-    Array.from({ length: N }, (_, id) => id).filter((id) => fewRowGroupOf("headArgmax", id, N, variant) === group);
-
-  const oneHot = (rows: number) =>
-    Array.from({ length: rows }, (_, r) => Array.from({ length: rows }, (_, k) => +(k === r)));
-
-  test(
-    "a tie goes to the lowest of a workgroup's ids, and no id beyond the vocabulary comes in between",
-    ofVariant(name, async (random) => {
-      // One input component a row, so the row's logits are that column of the weights, exactly.
-      const rows = 12;
-      const levels = [0, 1, 2, 100];
-      const matrix = Array.from({ length: N }, () =>
-        Array.from({ length: rows }, (_, r) => random.int(-levels[r % 4]!, levels[r % 4]!) - (r >= 8 ? 1000 : 0)),
-      );
-      const candidates = await candidatesOf(productOf("headArgmax", matrix, oneHot(rows)));
-      for (const [row, groups] of candidates.entries()) {
-        const expected = groups.map((_, group) => {
-          const ids = idsOf(group);
-          const logit = Math.max(...ids.map((id) => matrix[id]![row]!));
-          return { logit, id: ids.find((id) => matrix[id]![row] === logit) };
-        });
-        expect(groups, `row ${row}`).toEqual(expected);
-      }
-    }),
-  );
-
-  test(
-    "one logit that is no finite number makes none its workgroup's candidate, and no other's",
-    ofVariant(name, async (random) => {
-      // Infinities and NaN must not stand in the weights: they would reach the other rows. 2 * 3e38 overflows.
-      const spoiling = { Infinity: [3e38, 0], "-Infinity": [-3e38, 0], NaN: [3e38, -3e38] };
-      const kinds = Object.values(spoiling);
-      const rows = 6;
-      const spoilt = Array.from({ length: rows }, () => random.int(0, N - 1));
-      const matrix = Array.from({ length: N }, (_, id) =>
-        spoilt.flatMap((at, r) => (at === id ? kinds[r % 3]! : [random.int(-9, 9), 0])),
-      );
-      const inputs = Array.from({ length: rows }, (_, r) =>
-        Array.from({ length: 2 * rows }, (_, k) => (k >> 1 === r ? 2 : 0)),
-      );
-      const candidates = await candidatesOf(productOf("headArgmax", matrix, inputs));
-      for (const [row, groups] of candidates.entries()) {
-        for (const [group, { id }] of groups.entries()) {
-          const ids = idsOf(group);
-          const best = ids.reduce((a, b) => (matrix[b]![2 * row]! > matrix[a]![2 * row]! ? b : a));
-          expect(id, `row ${row}, workgroup ${group}`).toBe(ids.includes(spoilt[row]!) ? NONE : best);
-        }
-      }
-    }),
-  );
-});
-
-/** Some columns of a product's matrix, laid out as a matrix of their own. */
-function part({ kind, size, weight, scales, values }: ProbeData, { first, count }: IdRun): PackedMatrix {
-  const { inputSize } = size;
-  const { format } = kind;
-  const contents = unpackMatrix(format, weight, scales, inputSize, values.length / inputSize);
-  const blocks = isBlockFormat(format) ? Math.ceil(inputSize / format.block) : 0;
-  const of = (numbers: Float64Array, width: number) => numbers.slice(first * width, (first + count) * width);
-  return packMatrix(format, inputSize, count, {
-    elements: of(contents.elements, inputSize),
-    scales: of(contents.scales, blocks),
-    minima: of(contents.minima, blocks),
-  });
-}
-
-const PART_FORMATS = [
-  formatOf("f32"),
-  formatOf("f16"),
-  formatOf("q8 symmetric", "16 f16"),
-  formatOf("q4 minimum", "32 f32"),
-] as const;
-
-const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
-
-describe.each(KINDS)("few-row matmul, a head of several matrices, %s", (name) => {
-  const variant = VARIANTS[name];
-
-  test.for(["store", "headArgmax"] as const)("%s: they write side by side", (form, context) =>
-    ofVariant(name, async (random) => {
-      const kind = { form, format: name === "thread" ? random.pick(PART_FORMATS) : PART_FORMATS[0] };
-      const matmul = await ofBucket(kind, variant, 2);
-      const data = randomProduct(random, kind, { inputSize: 72, outputs: 257 });
-      const cuts = [0, random.int(1, 100), random.int(101, 256), 257];
-      const runs = cuts.slice(1).map((end, i) => ({ first: cuts[i]!, count: end - cuts[i]! }));
-      const groups = runs.map(({ count }) => fewRowGroups(form, count, variant));
-      // Where in a result's row each part begins, and where there is nothing any more.
-      const begins = form === "store" ? cuts : [0, ...groups].map((_, i) => sum(groups.slice(0, i)));
-      const firstId = random.int(0, 5000);
-      data.size = { ...data.size, firstId, resultStride: begins.at(-1)! + random.int(0, 5) };
-      const [output] = Object.keys(data.before);
-      data.before = { [output!]: poisoned(data.rows * data.size.resultStride! * (form === "store" ? 1 : 2)) };
-
-      const pass = randomPass(random, 1, 5);
-      const [outputs] = await runProbe(bench.device, data, matmul.shape(data.size), [
-        {
-          ranges: [{ ...pass, linear: 0 }],
-          record: (recorder, buffers, range) => {
-            for (const [i, run] of runs.entries()) {
-              const { weight, scales } = part(data, run);
-              const size = { outputs: run.count, firstId: firstId + run.first, resultOffset: begins[i]! };
-              const own = {
-                shape: bench.uniform("shape", matmul.shape({ ...data.size, ...size })),
-                weight: bench.upload("weight", weight),
-                scales: bench.upload("scales", scales),
-              };
-              matmul.record(recorder, matmul.bind({ ...buffers, ...own }, run.count), rowSet(range, pass.bound));
-            }
-          },
-        },
-      ]);
-      const groupOf = (n: number) => {
-        const i = runs.findIndex(({ first, count }) => n < first + count);
-        return begins[i]! + fewRowGroupOf(form, n - runs[i]!.first, runs[i]!.count, variant);
-      };
-      expectProducts(data, pass, outputs!, groupOf, `${formatName(kind.format)}, cut at ${cuts}`);
-    })(context),
-  );
-});
-
-describe.each(["qkv f32", "qkv f16"] as const)("few-row matmul, %s", (form) => {
-  const kind = { ...FORMS[form], format: { type: "f32" } } as const;
-  const POSITIONS = 700;
-
-  test.each(["1/1 8", "9/3 16", "3/1 24", "7/7 80", "3/1 128"])(
-    "heads of %s: RoPE turns queries and keys, keys and values land in the row's slot, nothing else changes",
-    (heads) =>
-      seeded(async (random) => {
-        const [shape = "", headDim] = heads.split(" ");
-        const headShape = headShapeOf(shape as (typeof HEADS)[number], Number(headDim));
-        const theta = random.pick([10_000, 500_000]);
-        const matmul = await ofBucket(kind, VARIANTS.thread, 4);
-        const data = randomProduct(random, kind, { inputSize: 72, headShape });
-        const pass = randomPass(random, 2, 12);
-
-        // Positions with the first and the last among them; slots that are not the positions.
-        const positions = [0, POSITIONS - 1, ...random.ints(ROW_CAPACITY - 2, 0, POSITIONS - 1)];
-        const slots = new Set<number>();
-        while (slots.size < ROW_CAPACITY) slots.add(random.int(0, POSITIONS - 1));
-        const rows = [...slots].map((slot, i) => ({
-          slot,
-          position: positions[(i - pass.first + ROW_CAPACITY) % ROW_CAPACITY]!,
-        }));
-        const slotWords = headShape.kvHeads * headShape.headDim * (kind.kv === "f16" ? 0.5 : 1);
-        for (const cache of ["keys", "values"]) data.before[cache] = poisoned(POSITIONS * slotWords);
-        const [outputs] = await multiply(bench.device, matmul, data, [pass], {
-          rows: bench.rows(rows),
-          rotations: bench.upload("rotations", ropeRotations(POSITIONS, headShape.headDim, theta)),
-        });
-
-        const expected = { ...data.before };
-        for (const [output, words] of Object.entries(expected)) expected[output] = words.slice();
-        for (let row = pass.first; row < pass.first + pass.count; row++) {
-          const { position, slot } = rows[row]!;
-          expectRotated(data, row, outputs!, { position, slot, theta });
-          for (const [output, { begin, end }] of rowWords(data, row)) {
-            const [from, to] = output === "queries" ? [begin, end] : [slot * slotWords, (slot + 1) * slotWords];
-            expected[output]!.set(outputs![output]!.subarray(from, to), from);
-          }
-        }
-        for (const [output, words] of Object.entries(expected)) {
-          expectSameBits(outputs![output]!, words, `${output} of no row of the range`);
-        }
-        bench.release();
-      })(),
-  );
-});
-
-/** Fails unless a row's queries and keys are turned by its position, and keys and values are in its slot. */
-function expectRotated(
-  data: ProbeData,
-  row: number,
-  outputs: Readonly<Record<string, Words>>,
-  { position, slot, theta }: { position: number; slot: number; theta: number },
-): void {
-  const { heads, kvHeads, headDim } = data.size.headShape;
-  const products = plainProducts(data, row);
-  for (let head = 0; head < heads + 2 * kvHeads; head++) {
-    const own = products.slice(head * headDim, (head + 1) * headDim);
-    const x = Float64Array.from(own, ({ value }) => value);
-    const name = head < heads ? "queries" : head < heads + kvHeads ? "keys" : "values";
-    const expected = name === "values" ? x : rope(x, position, theta);
-    const place = head < heads ? row * heads + head : slot * kvHeads + ((head - heads) % kvHeads);
-    const actual = outputNumbers(data, name, outputs[name]!).subarray(place * headDim, (place + 1) * headDim);
-    const bound = (i: number) => {
-      const partner = own[(i + headDim / 2) % headDim]!;
-      return errorBound(data, name, { value: expected[i]!, size: own[i]!.size + partner.size });
-    };
-    expectWithin(actual, expected, bound, `${name}: row ${row}, head ${head}, position ${position}, slot ${slot}`);
-  }
-}

@@ -1,9 +1,15 @@
 /** Every few-row matmul there is, products of random rows with random matrices, and what must come out. */
 
-import { expect } from "vitest";
+import { expect, type TestContext } from "vitest";
 import type { Device } from "../../src/gpu/device.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import { type FewRowMatmul, type FewRowVariant, fewRowGroupOf } from "../../src/kernels/few_row_matmul.ts";
+import {
+  type Bucket,
+  FEW_ROW_VARIANTS,
+  FewRowMatmul,
+  type FewRowVariant,
+  fewRowGroupOf,
+} from "../../src/kernels/few_row_matmul.ts";
 import {
   isNormed,
   type MatmulBinding,
@@ -16,8 +22,8 @@ import { type ProbeData, type ProbeSize, probeData, probePosition, runProbe } fr
 import { judge } from "../../src/kernels/self_check.ts";
 import { packMatrix } from "../../src/kernels/weight_codec.ts";
 import { type BlockFormat, type FloatFormat, paddedSize, type WeightFormat } from "../../src/kernels/weight_format.ts";
-import type { Random } from "../reference/random.ts";
-import { type Range, rowSet, type Words } from "./harness.ts";
+import { type Random, seeded } from "../reference/random.ts";
+import { type Bench, type Range, rowSet, type Words } from "./harness.ts";
 
 /** The forms, `qkv` once for each cache. */
 export const FORMS = {
@@ -32,13 +38,9 @@ export type FormName = keyof typeof FORMS;
 export const FORM_NAMES = Object.keys(FORMS) as FormName[];
 
 /** Ways to share an output, as far as subgroups of four lanes admit. */
-export const VARIANTS = {
-  thread: { kind: "thread", slices: 1 },
-  "subgroup:4": { kind: "subgroup", slices: 4 },
-  "workgroup:4": { kind: "workgroup", slices: 4 },
-  "workgroup:8": { kind: "workgroup", slices: 8 },
-  "workgroup:16": { kind: "workgroup", slices: 16 },
-} as const satisfies Record<string, FewRowVariant>;
+const { "subgroup:8": _, "subgroup:16": __, ...VARIANTS } = FEW_ROW_VARIANTS;
+
+export { VARIANTS };
 export type VariantName = keyof typeof VARIANTS;
 
 /** Whether this device has what a variant needs. */
@@ -217,4 +219,27 @@ export function expectProducts(
 /** The workgroup of each output. */
 export function groupsOf({ kind, variant }: FewRowMatmul, outputs: number): (output: number) => number {
   return (output) => fewRowGroupOf(kind.form, output, outputs, variant);
+}
+
+/** One of each kind. */
+export const KINDS = ["thread", "subgroup:4", "workgroup:8"] as const satisfies VariantName[];
+
+/** A test on random inputs, skipped where the device lacks what the variant needs. */
+export function ofVariant(bench: Bench, name: VariantName, body: (random: Random) => Promise<void>) {
+  return ({ skip }: TestContext): Promise<void> => {
+    skip(!runsHere(bench.device, name), "no subgroups here");
+    return seeded(body)();
+  };
+}
+
+/** A matmul of which one bucket is compiled, which then takes any number of rows. */
+export async function ofBucket<F extends MatmulForm>(
+  { device }: Bench,
+  kind: MatmulKind<F>,
+  variant: FewRowVariant,
+  bucket: Bucket,
+) {
+  const matmul = new FewRowMatmul(device, kind, variant);
+  await matmul.kernel(bucket).prepare();
+  return matmul;
 }
