@@ -15,7 +15,7 @@ const ROOT = import.meta.dirname;
 const MODELS = join(ROOT, "models");
 
 /** Packages that stay imports: the user's own copy is used, or none where they are optional. */
-const EXTERNAL = ["@huggingface/tokenizers", "@sparticuz/chromium", "webgpu"];
+const EXTERNAL = ["@huggingface/jinja", "@huggingface/tokenizers", "@sparticuz/chromium", "webgpu"];
 
 export default defineConfig(({ mode }) => {
   if (mode === "lib-browser") return browserLibrary();

@@ -23,8 +23,9 @@ export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
       environment: "node",
       // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
       pool: "forks",
-      // SwiftShader computes on all cores already.
-      maxWorkers: 2,
+      // SwiftShader computes on all cores already, and several processes of it hold each other up: 11 minutes with one
+      // worker, 18 with two.
+      maxWorkers: 1,
       testTimeout: mode === "slow" ? 3_600_000 : 120_000,
       hookTimeout: 120_000,
       reporters: process.env.CI ? ["default", ["json", { outputFile: "test-results/vitest.json" }]] : ["default"],

@@ -11,9 +11,9 @@ import type { KernelChoice } from "../src/kernels/choice.ts";
 import { scaleBytes, type WeightFormat, weightBytes } from "../src/kernels/weight_format.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import type { Dtype } from "../src/types.ts";
+import { columnRuns } from "../src/weights/column_runs.ts";
 import { formatsOf } from "../src/weights/dtype.ts";
-import { headParts } from "../src/weights/head_parts.ts";
-import type { HeadPart, Matrix, ModelWeights } from "../src/weights/upload.ts";
+import type { Matrix, MatrixPart, ModelWeights } from "../src/weights/upload.ts";
 import { Filler } from "./kernels/filler.ts";
 
 /** An engine that no checkpoint stands behind. */
@@ -61,24 +61,30 @@ function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler:
     if (format.type === "f32") filler.floats(weight);
     else filler.words(weight);
     filler.words(scales);
-    return { format, weight, scales, inputSize, columns };
+    return { format, weight, scales, inputSize, columns, bias: false };
   };
-  const { maxStorageBufferBindingSize, maxBufferSize } = device.handle.limits;
-  const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-  const head = headParts(formats.head, hiddenSize, vocabSize, limit).map(
-    ({ first, count }): HeadPart => ({ ...matrix("head", formats.head, hiddenSize, count), firstColumn: first }),
-  );
+  /** `width` matrices side by side, cut where they must be. */
+  const parts = (name: string, format: WeightFormat, inputSize: number, columns: number, width = 1): MatrixPart[] =>
+    columnRuns(format, inputSize, columns, device.ledger.bindableBytes, width).map(({ first, count }) => ({
+      ...matrix(name, format, inputSize, width * count),
+      firstColumn: first,
+    }));
+  const head = parts("head", formats.head, hiddenSize, vocabSize);
   return {
     embedding: head,
     head,
     finalNorm: floats("norm", hiddenSize),
     layers: Array.from({ length: spec.layers }, () => ({
       inputNorm: floats("norm", hiddenSize),
-      qkv: matrix("qkv", formats.layers, hiddenSize, (heads + 2 * kvHeads) * headDim),
+      qkv: parts("qkv", formats.layers, hiddenSize, (heads + 2 * kvHeads) * headDim),
+      queryNorm: undefined,
+      keyNorm: undefined,
       output: matrix("output", formats.layers, heads * headDim, hiddenSize),
-      postAttentionNorm: floats("norm", hiddenSize),
-      gateUp: matrix("gate and up", formats.layers, hiddenSize, 2 * intermediateSize),
+      postAttentionNorm: undefined,
+      preFeedforwardNorm: floats("norm", hiddenSize),
+      gateUp: parts("gate and up", formats.layers, hiddenSize, intermediateSize, 2),
       down: matrix("down", formats.layers, intermediateSize, hiddenSize),
+      postFeedforwardNorm: undefined,
     })),
   };
 }

@@ -86,6 +86,47 @@ export class SourceError extends LayerLeapError {
   }
 }
 
+/** A downloaded file is not the one that was published (`integrity`). What was stored of it is removed. */
+export class IntegrityError extends LayerLeapError {
+  override readonly name = "IntegrityError";
+  readonly file: string;
+  /** SHA-256 in hexadecimal digits. */
+  readonly found: string;
+  readonly expected: string;
+
+  constructor(file: string, found: string, expected: string) {
+    super(
+      "integrity",
+      `${file}: found SHA-256 ${found}, expected ${expected}: what was stored of it is removed, load it again`,
+    );
+    this.file = file;
+    this.found = found;
+    this.expected = expected;
+  }
+}
+
+/** The cache of downloads has no room for a file: disk full, or the browser's quota (`cache-full`). */
+export class CacheFullError extends LayerLeapError {
+  override readonly name = "CacheFullError";
+  readonly file: string;
+  /** Bytes still to be stored of it. */
+  readonly neededBytes: number;
+  /** Bytes there were room for; undefined where that is not known. */
+  readonly availableBytes: number | undefined;
+
+  constructor(file: string, neededBytes: number, availableBytes?: number, options?: ErrorOptions) {
+    const room = availableBytes === undefined ? "there is no more room" : `there is room for ${availableBytes}`;
+    super(
+      "cache-full",
+      `${file}: ${neededBytes} bytes are still to be stored, ${room}: free some space, remove cached models, or load without the cache`,
+      options,
+    );
+    this.file = file;
+    this.neededBytes = neededBytes;
+    this.availableBytes = availableBytes;
+  }
+}
+
 /** The prompt leaves no room for a token in the context (`context-length`). */
 export class ContextLengthError extends LayerLeapError {
   override readonly name = "ContextLengthError";

@@ -121,4 +121,18 @@ export class Fields {
     if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) throw this.error(key, "a positive number");
     return value;
   }
+
+  /** A positive number under a name of ours, or nothing where the field is absent. @throws FileFormatError when it is neither. */
+  given<K extends string>(name: K, key: string): Partial<Record<K, number>> {
+    if (this.get(key) === undefined) return {};
+    return { [name]: this.positive(key) } as Partial<Record<K, number>>;
+  }
+
+  /** An array of positive numbers. @throws FileFormatError when it is none. */
+  positives(key: string): number[] {
+    const value = this.get(key);
+    const isPositive = (x: unknown): x is number => typeof x === "number" && Number.isFinite(x) && x > 0;
+    if (!Array.isArray(value) || !value.every(isPositive)) throw this.error(key, "an array of positive numbers");
+    return value;
+  }
 }

@@ -1,5 +1,6 @@
 /** Types of the public surface that describe a generation. */
 
+import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
 
 /**
@@ -29,8 +30,8 @@ export interface Round {
 /** One step of the stream: what one round (or the prefill) emitted. */
 export interface GenerationPart {
   /**
-   * Text to append. Joined over all parts it continues the prompt exactly; a character that an abort left unfinished is
-   * not shown.
+   * Text to append. Joined over all parts it continues the prompt exactly, or is the answer to the messages; a character
+   * that an abort left unfinished is not shown.
    */
   text: string;
   /** The new ids, in order. An EOS that ends the generation is among them. */
@@ -83,6 +84,31 @@ export interface GenerationResult {
   /** Every round in order; the prefill is not a round. */
   rounds: Round[];
   stats: GenerationStats;
+}
+
+/** One message of a chat. */
+export interface ChatMessage {
+  /** Who speaks: `system`, `user`, `assistant`, or what else the model's template knows. */
+  role: string;
+  content: string;
+  /** What else the template reads, such as `tool_calls`. */
+  [field: string]: unknown;
+}
+
+/** A text to continue, ids that are taken as they are, or messages to answer. */
+export type Prompt = string | readonly number[] | readonly ChatMessage[];
+
+export interface ChatOptions {
+  /** End with what begins the model's answer; default: true. */
+  addGenerationPrompt?: boolean;
+  /** Functions that the model may call, as JSON schemas. */
+  tools?: readonly object[];
+  /** Texts to answer from, for templates that know them. */
+  documents?: readonly object[];
+  /** Which template, where the model has several. */
+  template?: string;
+  /** Further variables of the template, such as `enable_thinking`. */
+  variables?: Readonly<Record<string, unknown>>;
 }
 
 /** `none`: plain decoding. `layerskip`: the model's first layers draft (Elhoushi et al. 2024, section 4.3). */
@@ -161,6 +187,56 @@ export interface KernelOptions {
   kv?: "f32" | "f16";
 }
 
+/** Where a file's bytes have come from so far. A file whose size only its end tells grows. */
+export interface DownloadProgress {
+  /** Path inside the model. */
+  file: string;
+  /** Its size in bytes. */
+  size: number;
+  /** Bytes that came over the network. */
+  fetched: number;
+  /** Bytes that came from the cache. */
+  cached: number;
+}
+
+/**
+ * An access token of the hub, for gated and private repositories, or what gives one for a repository (`owner/name`). It is
+ * sent to the endpoint alone, not where that redirects to, and kept nowhere.
+ */
+export type AccessToken = string | ((repo: string) => string | undefined | Promise<string | undefined>);
+
+export interface CacheOptions {
+  /** The folder (Node). Default: `LAYERLEAP_CACHE`, else the system's folder for caches. */
+  folder?: string;
+  /**
+   * When there is no room for a file: fail with a `CacheFullError` (default), or go on without storing it. What is not stored
+   * is checked for its size and version, not for its SHA-256.
+   */
+  whenFull?: "error" | "uncached";
+}
+
+/** A model in the cache. */
+export interface CachedModel {
+  /** What to load it by. Of a URL the query is left out. */
+  source: string;
+  files: number;
+  /** Bytes it takes. */
+  bytes: number;
+  /** Whether all files that were begun are there whole. */
+  complete: boolean;
+}
+
+/** How a model on a server is reached. */
+export interface SourceOptions {
+  /** Hub that `hf:` names are looked up at. Default: https://huggingface.co, in Node `HF_ENDPOINT`. */
+  endpoint?: string | URL;
+  token?: AccessToken;
+  /** Where downloads are kept; false: nowhere. Default: in the browser's storage, in Node in the folder for caches. */
+  cache?: boolean | CacheOptions;
+  /** Told what has been downloaded, or found in the cache. */
+  onDownload?: (progress: DownloadProgress) => void;
+}
+
 export interface LoadOptions {
   /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
   contextLength?: number;
@@ -174,8 +250,12 @@ export interface LoadOptions {
   signal?: AbortSignal;
 }
 
-/** A directory path (Node), a URL of a folder, or a `Folder` of your own. */
-export type ModelSource = string | URL | Folder;
+/**
+ * Where a model is: `hf:owner/name[@revision][/file.gguf or folder]` on the Hugging Face hub; a URL, or in Node a path, of a
+ * folder or of one .gguf file; files that were dropped or picked (`File`, `Blob`, `FileList`); a directory's handle; or a
+ * `Folder` of your own.
+ */
+export type ModelSource = string | URL | Blob | ArrayLike<Blob> | DirectoryHandle | Folder;
 
 /** Buffers a model holds on the GPU. */
 export interface MemoryUse {

@@ -13,6 +13,7 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { defaultGpu, openFolder } from "../src/platform/node.ts";
 import type { Dtype } from "../src/types.ts";
 import { openCheckpoint } from "../src/weights/checkpoint.ts";
+import { planWeights } from "../src/weights/plan.ts";
 import type { Folder } from "../src/weights/source.ts";
 import { type ModelWeights, uploadWeights } from "../src/weights/upload.ts";
 
@@ -26,16 +27,21 @@ export interface Engine {
   weights: ModelWeights;
 }
 
+export interface EngineOptions extends Partial<KernelChoice> {
+  dtype?: Dtype;
+  gpu?: GPU;
+}
+
 /** Loads a model and fills its KV cache with NaN: whatever reads past what was written shows. */
 export async function openEngine(
   folder: string | Folder,
   contextLength: number,
-  { dtype = "f32", ...kernels }: { dtype?: Dtype } & Partial<KernelChoice> = {},
+  { dtype = "f32", gpu, ...kernels }: EngineOptions = {},
 ): Promise<Engine> {
   const checkpoint = await openCheckpoint(typeof folder === "string" ? openFolder(folder) : folder);
   const { spec } = checkpoint;
-  const device = await Device.open(await defaultGpu());
-  const weights = await uploadWeights(device, checkpoint, { dtype });
+  const device = await Device.open(gpu ?? (await defaultGpu()));
+  const weights = await uploadWeights(device, checkpoint, planWeights(checkpoint, dtype, device.ledger.bindableBytes));
   await checkpoint.close();
   const choice = { ...bestChoice(device), ...kernels };
   const kv = new KvCache(device, spec, contextLength, choice.kv);

@@ -10,6 +10,8 @@ test("every error class has a literal name and a code of its own", () => {
     new errors.UnsupportedModelError(finding),
     new errors.InputError(finding),
     new errors.SourceError("f", "is gone"),
+    new errors.IntegrityError("f", "00", "ff"),
+    new errors.CacheFullError("f", 2, 1),
     new errors.ContextLengthError(5, 4),
     new errors.GpuUnavailableError("none"),
     new errors.GpuError("kernel", "broke"),

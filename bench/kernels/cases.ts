@@ -14,11 +14,11 @@ import type { KernelChoice } from "../../src/kernels/choice.ts";
 import { embeddingShape } from "../../src/kernels/embedding.ts";
 import { KV_BYTES } from "../../src/kernels/kv_format.ts";
 import type { ManyRowForm } from "../../src/kernels/many_row_matmul.ts";
-import { streamStride } from "../../src/kernels/matmul_form.ts";
+import { kindName, type MatmulForm, type MatmulKind, streamStride } from "../../src/kernels/matmul_form.ts";
 import { rmsNormShape } from "../../src/kernels/rms_norm.ts";
-import { paddedSize } from "../../src/kernels/weight_format.ts";
+import { paddedSize, type WeightFormat } from "../../src/kernels/weight_format.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
-import type { HeadPart, Matrix } from "../../src/weights/upload.ts";
+import type { MatrixPart } from "../../src/weights/upload.ts";
 import type { BenchRows } from "./bench_rows.ts";
 import { type KernelName, PRODUCTS, type ProductName } from "./names.ts";
 import { matrixBytes, matrixSizes, POSITIONS, type Position, PROMPT_ROWS, type ShapeData } from "./shape_data.ts";
@@ -63,6 +63,8 @@ export class CaseBuilder {
   readonly #choice: KernelChoice;
   readonly #kernels: LayerKernels;
   readonly #rows: readonly number[];
+  /** The kinds of products of generated rows. */
+  readonly #generated = new Map<string, MatmulKind>();
 
   /** @param rows numbers of generated rows */
   constructor(device: Device, data: ShapeData, choice: KernelChoice, rows: readonly number[]) {
@@ -79,7 +81,7 @@ export class CaseBuilder {
 
   /** Compiles what the built cases need. */
   async prepare(): Promise<void> {
-    await this.#kernels.prepare(this.#rows, ["store"]);
+    await this.#kernels.prepare(this.#rows, [...this.#generated.values()]);
   }
 
   #casesOf(name: KernelName): KernelCase[] {
@@ -103,13 +105,13 @@ export class CaseBuilder {
 
   #productCases(name: ProductName): KernelCase[] {
     const at = this.#data.rows[POSITIONS[0]];
-    const products = this.#data.matrices(name).map((matrix) => this.#bind(name, matrix, "generated", at));
+    const products = this.#data.matrices(name).map((parts) => this.#bind(name, parts, "generated", at));
     return this.#rows.map((rows) => this.#productCase(name, name, products, at, rows));
   }
 
   #promptProductCase(kernel: KernelName, name: ProductName): KernelCase {
     const at = this.#data.rows.prompt;
-    const products = this.#data.matrices(name).map((matrix) => this.#bind(name, matrix, "prompt", at));
+    const products = this.#data.matrices(name).map((parts) => this.#bind(name, parts, "prompt", at));
     return this.#productCase(kernel, name, products, at, PROMPT_ROWS);
   }
 
@@ -121,7 +123,7 @@ export class CaseBuilder {
     rows: number,
   ): KernelCase {
     const size = matrixSizes(this.#data.spec)[name];
-    const [{ format } = raise(name)] = this.#data.matrices(name);
+    const [[{ format } = raise(name)] = []] = this.#data.matrices(name);
     const matrix = matrixBytes(format, size.inputSize, size.columns);
     const set = at.of(rows);
     return {
@@ -135,7 +137,14 @@ export class CaseBuilder {
   }
 
   /** A layer's product with one copy of its matrix, as `Forward` binds it. */
-  #bind(name: ProductName, matrix: Matrix, regime: Regime, at: BenchRows): Product {
+  #bind(name: ProductName, parts: readonly MatrixPart[], regime: Regime, at: BenchRows): Product {
+    const products = parts.map((part) => this.#bindPart(name, part, regime, at));
+    return (recorder, rows) => {
+      for (const product of products) product(recorder, rows);
+    };
+  }
+
+  #bindPart(name: ProductName, matrix: MatrixPart, regime: Regime, at: BenchRows): Product {
     const { spec, activations, normWeight, rotations, constants } = this.#data;
     const { stream, queries, attended, gated } = activations;
     const { format, weight, scales, inputSize, columns } = matrix;
@@ -144,8 +153,8 @@ export class CaseBuilder {
     const kernels = this.#kernels;
     const product = <F extends ManyRowForm>(form: F, parts: Omit<ProductParts<F>, "uniform">) =>
       regime === "generated"
-        ? kernels.generated(form, format, { ...parts, uniform })
-        : kernels.prompt(form, format, { ...parts, uniform });
+        ? kernels.generated(this.#kind(form, format), { ...parts, uniform })
+        : kernels.prompt({ form, format, kv: this.#choice.kv }, { ...parts, uniform });
     switch (name) {
       case "qkv": {
         const size = { inputSize, outputs: columns / 2, epsilon: spec.rmsNormEps, headShape: spec };
@@ -157,7 +166,8 @@ export class CaseBuilder {
       }
       case "gated": {
         const resultStride = paddedSize(spec.intermediateSize);
-        const size = { inputSize, outputs: columns / 2, epsilon: spec.rmsNormEps, resultStride };
+        const result = { resultStride, resultOffset: matrix.firstColumn };
+        const size = { inputSize, outputs: columns / 2, epsilon: spec.rmsNormEps, ...result };
         return product("gated", { size, buffers: { ...shared, input: stream, output: gated } });
       }
       default: {
@@ -168,6 +178,13 @@ export class CaseBuilder {
         });
       }
     }
+  }
+
+  /** Notes that a product of generated rows is needed. */
+  #kind<F extends MatmulForm>(form: F, format: WeightFormat): MatmulKind<F> {
+    const kind: MatmulKind<F> = { form, format, kv: this.#choice.kv };
+    this.#generated.set(kindName(kind), kind);
+    return kind;
   }
 
   #headCases(): KernelCase[] {
@@ -196,7 +213,7 @@ export class CaseBuilder {
     return parts.reduce((sum, part) => sum + matrixBytes(part.format, part.inputSize, part.columns), 0);
   }
 
-  #bindHead(parts: readonly HeadPart[], at: BenchRows): Product[] {
+  #bindHead(parts: readonly MatrixPart[], at: BenchRows): Product[] {
     const { activations, constants } = this.#data;
     const { normed: input, candidates } = activations;
     const counts = this.#data.candidateCounts(this.#choice);
@@ -205,7 +222,7 @@ export class CaseBuilder {
     return parts.map(({ format, weight, scales, inputSize, columns, firstColumn: firstId }, i) => {
       const size = { inputSize, outputs: columns, resultStride, resultOffset, firstId };
       resultOffset += counts[i]!;
-      return this.#kernels.generated("headArgmax", format, {
+      return this.#kernels.generated(this.#kind("headArgmax", format), {
         size,
         buffers: { range: at.ranges, weight, scales, input, candidates },
         uniform: (words) => constants.uniform(words),

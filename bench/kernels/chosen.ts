@@ -1,6 +1,7 @@
 /** The kernels that are measured: those that a model of a shape gets on this device, tried as when one is loaded. */
 
 import { GpuError } from "../../src/errors.ts";
+import { productKinds } from "../../src/forward/product_kinds.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { type ChosenKernels, chooseKernels } from "../../src/kernels/choose.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
@@ -21,7 +22,9 @@ export async function chosenKernels(
   const { fewRows } = settings;
   if (fewRows?.kind === "subgroup") requireSubgroups(device, fewRows.slices);
   const { layers, head } = formatsOf(dtype);
-  return chooseKernels(device, { layers: [layers], head: [head], headShape: spec }, settings);
+  const traits = [{ format: layers, bias: false }];
+  const products = productKinds(spec, [{ qkv: traits, output: traits, gateUp: traits, down: traits }], "f32");
+  return chooseKernels(device, { layers: products, head: [head], headShape: spec, conversions: [] }, settings);
 }
 
 /** It must be known how small subgroups can get, not tried: lanes of two subgroups cannot add up one output. */

@@ -1,26 +1,21 @@
 /** What can be asked for by name: shapes of models, and kernels. */
 
 import type { ModelSpec } from "../../src/model/spec.ts";
-import { SHAPES } from "../shapes.ts";
+import { llamaShape, SHAPES } from "../shapes.ts";
 
 /** The shapes of `SHAPES`, and that of the model that comes with the package, for a quick look. */
 export const BENCH_SHAPES = {
   ...SHAPES,
-  stories260K: {
-    family: "llama",
-    vocabSize: 512,
-    hiddenSize: 64,
-    intermediateSize: 172,
-    layers: 5,
-    heads: 8,
-    kvHeads: 4,
-    headDim: 8,
-    rmsNormEps: 1e-5,
-    ropeTheta: 10_000,
-    eosTokenIds: [1],
-    maxPositionEmbeddings: 512,
-    tieWordEmbeddings: true,
-  },
+  stories260K: llamaShape({
+    vocab_size: 512,
+    hidden_size: 64,
+    intermediate_size: 172,
+    num_hidden_layers: 5,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 8,
+    max_position_embeddings: 512,
+  }),
 } as const satisfies Record<string, ModelSpec>;
 
 export type BenchShape = keyof typeof BENCH_SHAPES;

@@ -14,9 +14,9 @@ import { ropeRotations } from "../../src/kernels/rope.ts";
 import { isBlockFormat, scaleBytes, type WeightFormat, weightBytes } from "../../src/kernels/weight_format.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
 import type { Dtype } from "../../src/types.ts";
+import { type ColumnRun, columnRuns } from "../../src/weights/column_runs.ts";
 import { formatsOf } from "../../src/weights/dtype.ts";
-import { headParts } from "../../src/weights/head_parts.ts";
-import type { HeadPart, Matrix } from "../../src/weights/upload.ts";
+import type { Matrix, MatrixPart } from "../../src/weights/upload.ts";
 import { BenchRows } from "./bench_rows.ts";
 import { Filler } from "./filler.ts";
 import type { ProductName } from "./names.ts";
@@ -89,9 +89,9 @@ export class ShapeData {
   readonly #filler: Filler;
   readonly #mostRows: number;
   readonly #copies: ReadonlyMap<string, number>;
-  readonly #matrices = new Map<ProductName, Matrix[]>();
+  readonly #matrices = new Map<ProductName, MatrixPart[][]>();
   readonly #caches = new Map<string, LayerCache[]>();
-  #heads: HeadPart[][] | undefined;
+  #heads: MatrixPart[][] | undefined;
 
   constructor(device: Device, spec: ModelSpec, { dtype, rows, choices }: DataOptions) {
     this.spec = spec;
@@ -109,7 +109,7 @@ export class ShapeData {
     for (const buffer of Object.values<GPUBuffer>({ ...this.activations })) this.#filler.floats(buffer);
     this.normWeight = this.#buffer("norm weight", spec.hiddenSize * 4, { type: "f32" });
     this.constants = new Constants(device);
-    const rotations = ropeRotations(near + this.#mostRows, spec.headDim, spec.ropeTheta);
+    const rotations = ropeRotations(near + this.#mostRows, spec.headDim, spec.attention[0]!.rope);
     this.rotations = this.constants.storage("rotations", rotations);
     this.rows = {
       [near]: new BenchRows(device, spec.vocabSize, near, rows),
@@ -123,16 +123,23 @@ export class ShapeData {
     return this.#headRuns().map(({ count }) => fewRowGroups("headArgmax", count, fewRows));
   }
 
-  /** Copies of a layer's matrix. */
-  matrices(name: ProductName): readonly Matrix[] {
+  /** Copies of a layer's matrix, each in its parts: gate and up may have several. */
+  matrices(name: ProductName): readonly (readonly MatrixPart[])[] {
     return kept(this.#matrices, name, () => {
+      const { layers } = this.#formats;
       const { inputSize, columns } = matrixSizes(this.spec)[name];
-      return this.#times(name, () => this.#matrix(name, this.#formats.layers, inputSize, columns));
+      if (name !== "gated") {
+        return this.#times(name, () => [{ ...this.#matrix(name, layers, inputSize, columns), firstColumn: 0 }]);
+      }
+      const runs = columnRuns(layers, inputSize, columns / 2, this.#device.ledger.bindableBytes, 2);
+      return this.#times(name, () =>
+        runs.map(({ first, count }) => ({ ...this.#matrix(name, layers, inputSize, 2 * count), firstColumn: first })),
+      );
     });
   }
 
   /** Copies of the head, each in its parts. */
-  heads(): readonly (readonly HeadPart[])[] {
+  heads(): readonly (readonly MatrixPart[])[] {
     this.#heads ??= this.#times("head", () =>
       this.#headRuns().map(({ first, count }) => ({
         ...this.#matrix("head", this.#formats.head, this.spec.hiddenSize, count),
@@ -169,17 +176,15 @@ export class ShapeData {
     return 2 * (position + this.#mostRows) * kvHeads * headDim * KV_BYTES[type];
   }
 
-  #headRuns(): ReturnType<typeof headParts> {
+  #headRuns(): ColumnRun[] {
     const { hiddenSize, vocabSize } = this.spec;
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.#device.handle.limits;
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    return headParts(this.#formats.head, hiddenSize, vocabSize, limit);
+    return columnRuns(this.#formats.head, hiddenSize, vocabSize, this.#device.ledger.bindableBytes);
   }
 
   #matrix(name: string, format: WeightFormat, inputSize: number, columns: number): Matrix {
     const weight = this.#buffer(name, weightBytes(format, inputSize, columns), format);
     const scales = this.#buffer(`${name}, scales`, scaleBytes(format, inputSize, columns), { type: "f16" });
-    return { format, weight, scales, inputSize, columns };
+    return { format, weight, scales, inputSize, columns, bias: false };
   }
 
   #buffer(name: string, bytes: number, { type }: { type: WeightFormat["type"] }): GPUBuffer {

@@ -64,7 +64,8 @@ fn finishRow(sums: ptr<function, array<f32, COLUMNS * M>>, output: u32, firstRow
     if (at < shape.outputs) {
       let first = sums[(p * WIDTH) * M + r] * norm;
       let last = sums[(p * WIDTH + WIDTH - 1) * M + r] * norm;
-      finish(range.first + firstRow + r, r, at, first, last);
+      let column = firstColumn(at);
+      finish(range.first + firstRow + r, r, at, biased(first, column), biased(last, column + shape.partner));
     }
   }
 }

@@ -9,6 +9,8 @@
 // A sum is one ascending loop over K in one thread, the same for every row, place in the tile and tile size. So a row's
 // bits depend neither on the other rows nor on how the prompt was cut.
 //
+// The tile is as large as the device's workgroup memory admits (many_row_matmul.ts).
+//
 // Workgroup memory: CHUNK_VECTORS * (M + 1 + TILE_COLUMNS) * 16 bytes, and M * NORM_SHARES * 4 of norm_scale.wgsl.
 //
 // Constants: M, ROWS, COLUMNS, LANES, TILE_COLUMNS, CHUNK_VECTORS (at most 8: rows are padded to 8 vec4), PART_STEPS and

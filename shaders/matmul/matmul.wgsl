@@ -12,7 +12,7 @@
 // weight, scales: see shaders/weights/formats/README.md
 // input: [rows][inputStride] vec4, the elements at inputOffset; zeros past the matrix's K
 //
-// Constants: WIDTH. Needs rows.wgsl and the pieces of a weight format.
+// Constants: WIDTH. Needs rows.wgsl, the pieces of a weight format, and bias.wgsl or bias_none.wgsl.
 
 struct Shape {
   steps: u32,        // steps of a weight column
@@ -30,6 +30,9 @@ struct Shape {
   heads: u32,
   kvHeads: u32,
   firstId: u32,      // id of the first output of a head
+  factor: f32,       // of the products: store.wgsl, add.wgsl
+  softCap: f32,      // of what is stored; 0 for none
+  biasBegin: u32,    // word of `scales` at which the biases begin
 }
 
 @group(0) @binding(0) var<uniform> range: RowRange;

@@ -2,7 +2,8 @@
 //
 // An output is a pair of elements (i, i + headDim / 2) of a head: what RoPE rotates together (RoFormer, Su et al. 2021,
 // equation 34; the halves are paired as in Hugging Face's `rotate_half`). A thread holds both, so rotation and KV cache are
-// its epilogue. The weight matrix holds the heads of queries, keys and values side by side.
+// its epilogue. The weight matrix holds the heads of queries, keys and values side by side; where they are of different
+// formats they are several matrices, whose first output is number `resultOffset` of all.
 //
 // queries:   [rows][heads][headDim]
 // keys, values: the layer's cache (kv_write_f32.wgsl, kv_write_f16.wgsl)
@@ -20,7 +21,7 @@ fn firstColumn(output: u32) -> u32 {
 }
 
 fn finish(row: u32, inSlab: u32, at: u32, x: f32, y: f32) {
-  let head = at / shape.halfDim;
+  let head = (shape.resultOffset + at) / shape.halfDim;
   let pair = at % shape.halfDim;
   let place = rows[row];
   let rotation = rotations[place.position * shape.halfDim + pair];

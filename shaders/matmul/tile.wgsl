@@ -34,7 +34,9 @@ fn finishTile(sums: ptr<function, array<f32, ROWS * COLUMNS>>, firstRow: u32, fi
         if (at < shape.outputs) {
           let first = sums[r * COLUMNS + p * WIDTH] * norm;
           let last = sums[r * COLUMNS + p * WIDTH + WIDTH - 1] * norm;
-          finish(range.first + firstRow + ownRow + r, ownRow + r, at, first, last);
+          let column = firstColumn(at);
+          let row = range.first + firstRow + ownRow + r;
+          finish(row, ownRow + r, at, biased(first, column), biased(last, column + shape.partner));
         }
       }
     }

@@ -1,4 +1,4 @@
-// Lays a run of a checkpoint's rows into a matrix of f32 or f16 (formats/README.md).
+// Lays a run of a file's rows into a matrix of f32 or f16 (formats/README.md).
 //
 // weight: [ceil(K / step)][columns] 16-byte steps; the last one is filled up with zeros
 // scales: floats have none
@@ -6,7 +6,7 @@
 // One thread a column and step: neighbouring threads write neighbouring columns. A norm's vector is a matrix of one
 // column. f32 goes through as bits, so that nothing is flushed.
 //
-// Constants: VECTORS (vec4 a step: 1 is f32, 2 is f16), WORKGROUP, and those of source.wgsl.
+// Constants: VECTORS (vec4 a step: 1 is f32, 2 is f16), WORKGROUP. Needs source.wgsl, a piece with `elementBits`, half.wgsl.
 
 @group(0) @binding(2) var<storage, read_write> weight: array<vec4u>;
 
@@ -23,9 +23,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   if (row >= shape.rows) {
     return;
   }
+  let column = columnOf(row);
   let steps = (shape.inputVectors + VECTORS - 1) / VECTORS;
   for (var step = id.y; step < steps; step += groups.y) {
-    let at = step * shape.columns + shape.firstColumn + row;
+    let at = step * shape.columns + column;
     if (VECTORS == 1) {
       weight[at] = elementBits(row, step);
     } else {

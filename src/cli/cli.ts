@@ -75,6 +75,8 @@ export async function run(args: readonly string[]): Promise<number> {
     .addOption(dtype())
     .addOption(kernels())
     .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
+    .option("--chat", "PROMPT is what a user says: the model's chat template goes around it, and the model answers")
+    .option("--system <text>", "what the model is told before, as a system message; implies --chat")
     .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
     .addOption(
       new Option("--drafter <name>", "who guesses ahead (default: the checkpoint's own)").choices([
@@ -95,6 +97,7 @@ Examples:
   layerleap generate "Once upon a time" --dtype q4
   layerleap generate --ids 1,403,407,261,378 --exit-layer 2 --draft-length 4 --json
   echo "Tom and Lily" | layerleap generate -
+  layerleap generate --model ./my-chat-model --system "Answer in one sentence." "What is gravity?"
 
 The drafter changes the speed, never the text. A smaller dtype may change the text too.`,
     )
@@ -102,6 +105,9 @@ The drafter changes the speed, never the text. A smaller dtype may change the te
       if (prompt === undefined && !flags.ids)
         throw new UsageError('give a PROMPT or --ids, as in: layerleap generate "Once"');
       if (prompt !== undefined && flags.ids) throw new UsageError("PROMPT and --ids exclude each other: leave one out");
+      if (flags.ids && (flags.chat || flags.system !== undefined)) {
+        throw new UsageError("--ids are taken as they are: leave out --chat and --system, or give a PROMPT");
+      }
       await compute(flags.model, async () => (await import("./generate.ts")).generate(prompt, flags));
     });
 

@@ -9,6 +9,7 @@ import {
   type KernelOptions,
   load,
   type Model,
+  type Prompt,
 } from "../index.ts";
 import { Interruption } from "./interruption.ts";
 import { modelSource } from "./options.ts";
@@ -19,6 +20,8 @@ export interface GenerateFlags {
   dtype: Dtype;
   kernels?: KernelOptions;
   ids?: number[];
+  chat?: boolean;
+  system?: string;
   maxTokens: number;
   drafter?: DrafterName;
   exitLayer?: number;
@@ -33,7 +36,7 @@ export interface GenerateFlags {
  */
 export async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<number> {
   const source = modelSource(flags.model);
-  const input = flags.ids ?? (prompt === "-" ? await readStdin() : (prompt ?? ""));
+  const input = flags.ids ?? asked(prompt === "-" ? await readStdin() : (prompt ?? ""), flags);
   using interruption = new Interruption();
   let model: Model | undefined;
   try {
@@ -57,6 +60,13 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
 function generateOptions(flags: GenerateFlags, signal: AbortSignal): GenerateOptions {
   const { maxTokens, drafter, exitLayer, draftLength, ignoreEos } = flags;
   return { maxTokens, drafter, exitLayer, draftLength, ignoreEos, signal };
+}
+
+/** The prompt as it is, or as what a user says to the model. */
+function asked(prompt: string, { chat, system }: GenerateFlags): Prompt {
+  if (!chat && system === undefined) return prompt;
+  const user = { role: "user", content: prompt };
+  return system === undefined ? [user] : [{ role: "system", content: system }, user];
 }
 
 async function readStdin(): Promise<string> {

@@ -13,6 +13,9 @@ export interface Activations {
   stream: GPUBuffer;
   /** `[rows][padded hiddenSize]`: what the head reads. */
   normed: GPUBuffer;
+  /** `[rows][heads + 2 * kvHeads][headDim]` before they are normed, and `[rows][padded hiddenSize]` before it is normed and added. */
+  projected: GPUBuffer;
+  unadded: GPUBuffer;
   /** `[rows][heads][headDim]`, rotated. */
   queries: GPUBuffer;
   /** `[rows][padded heads * headDim]` */
@@ -36,7 +39,7 @@ export function createActivations(
   contextLength: number,
   candidatesPerRow: number,
 ): Activations {
-  const { hiddenSize, intermediateSize, heads, headDim } = spec;
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, headNorm, norms } = spec;
   const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
   const allocate = (name: string, rows: number, floats: number) =>
     device.ledger.allocate("activations", name, rows * floats * 4, usage);
@@ -45,6 +48,9 @@ export function createActivations(
   return {
     stream: perRow("stream", streamStride(hiddenSize)),
     normed: perRow("normed", paddedSize(hiddenSize)),
+    // A word stands in for what a family has no use for.
+    projected: perRow("projected", headNorm ? (heads + 2 * kvHeads) * headDim : 1),
+    unadded: perRow("unadded", norms === "before" ? 1 : paddedSize(hiddenSize)),
     queries: perRow("queries", heads * headDim),
     attended: perRow("attended", paddedSize(heads * headDim)),
     gated: perRow("gated", paddedSize(intermediateSize)),

@@ -14,6 +14,7 @@ import { GpuError } from "../errors.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
+import { addNormedShape } from "../kernels/add_normed.ts";
 import { attentionShape } from "../kernels/attention_shape.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
@@ -22,16 +23,26 @@ import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
 import { fewRowGroups } from "../kernels/few_row_matmul.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
-import { type MatmulBinding, type MatmulForm, type MatmulSize, streamStride, widthOf } from "../kernels/matmul_form.ts";
+import {
+  kindName,
+  type MatmulBinding,
+  type MatmulForm,
+  type MatmulKind,
+  type MatmulSize,
+  streamStride,
+  widthOf,
+} from "../kernels/matmul_form.ts";
+import { placeHeadsShape } from "../kernels/place_heads.ts";
 import { rmsNormShape } from "../kernels/rms_norm.ts";
 import { ropeRotations } from "../kernels/rope.ts";
 import { paddedSize } from "../kernels/weight_format.ts";
-import type { ModelSpec } from "../model/spec.ts";
-import type { Matrix, ModelWeights } from "../weights/upload.ts";
+import type { ModelSpec, RopeSpec } from "../model/spec.ts";
+import type { LayerWeights, Matrix, ModelWeights } from "../weights/upload.ts";
 import { type Activations, createActivations } from "./activations.ts";
 import { Constants } from "./constants.ts";
 import type { KvCache } from "./kv_cache.ts";
 import { LayerKernels, type Product, type ProductParts, type Regime } from "./layer_kernels.ts";
+import { type LayerProduct, productKind } from "./product_kinds.ts";
 import type { RowTable } from "./row_table.ts";
 
 /** Rows on their way through the layers. */
@@ -44,11 +55,11 @@ type Products = Record<Regime, Product>;
 
 /** One layer's kernels with their buffers, in the order they are dispatched. */
 interface BoundLayer {
-  qkv: Products;
+  /** From the stream to queries, keys and values. */
+  project: Products[];
   attention: { generated: FewQueryGroups; prompt: GPUBindGroup };
-  output: Products;
-  gated: Products;
-  down: Products;
+  /** From what was attended to the stream, and through the feed-forward block. */
+  rest: Products[];
 }
 
 /** The buffers of a form that are not those of every matmul. */
@@ -65,10 +76,13 @@ export class Forward {
   readonly #device: Device;
   readonly #weights: ModelWeights;
   readonly #table: RowTable;
+  readonly #choice: KernelChoice;
   readonly #kernels: LayerKernels;
   readonly #constants: Constants;
   readonly #activations: Activations;
   readonly #embedding: ((recorder: Recorder, rows: RowSet) => void)[];
+  /** The products of layers, each kind once. */
+  readonly #layerKinds = new Map<string, MatmulKind>();
   readonly #layers: BoundLayer[];
   readonly #finalNorm: GPUBindGroup;
   readonly #headArgmax: Product[];
@@ -87,6 +101,7 @@ export class Forward {
     this.#device = device;
     this.#weights = weights;
     this.#table = table;
+    this.#choice = choice;
     this.#kernels = new LayerKernels(device, spec, choice);
     this.#constants = new Constants(device);
     const partCandidates = weights.head.map((part) => fewRowGroups("headArgmax", part.columns, choice.fewRows));
@@ -101,7 +116,7 @@ export class Forward {
       const size = { resultStride: this.candidatesPerRow, resultOffset, firstId: part.firstColumn };
       resultOffset += partCandidates[i]!;
       const { normed: input, candidates } = this.#activations;
-      return this.#generated("headArgmax", part, size, { input, candidates });
+      return this.#generated({ form: "headArgmax", format: part.format }, part, size, { input, candidates });
     });
   }
 
@@ -117,7 +132,7 @@ export class Forward {
 
   /** Compiles what prompts and passes of these numbers of generated rows need, with `argmax` after them. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
-    await this.#kernels.prepare(rowCounts, ["store"]);
+    await this.#kernels.prepare(rowCounts, [...this.#layerKinds.values(), ...this.#headKinds("headArgmax")]);
   }
 
   /** Compiles what passes of these numbers of rows of a regime need, with `logits` after them, and allocates the logits. */
@@ -126,8 +141,12 @@ export class Forward {
       const bytes = ROW_CAPACITY * this.spec.vocabSize * 4;
       this.#headLogits = await this.#device.allocating("logits", bytes, () => this.#bindLogits());
     }
-    const layers = ["qkv", "add", "gated"] as const;
-    await this.#kernels.prepare(rowCounts, regime === "prompt" ? ["headArgmax", ...layers] : ["headArgmax"]);
+    const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
+    await this.#kernels.prepare(rowCounts, [...layers, ...this.#headKinds("store")]);
+  }
+
+  #headKinds<F extends "headArgmax" | "store">(form: F): MatmulKind<F>[] {
+    return this.#weights.head.map(({ format }) => ({ form, format }));
   }
 
   /** Records `rows` through layers [fromLayer, toLayer), from their tokens where fromLayer is 0. */
@@ -136,12 +155,10 @@ export class Forward {
     const { attention } = this.#kernels;
     if (fromLayer === 0) for (const embed of this.#embedding) embed(recorder, rows);
     for (const layer of this.#layers.slice(fromLayer, toLayer)) {
-      layer.qkv[regime](recorder, rows);
+      for (const step of layer.project) step[regime](recorder, rows);
       if (regime === "generated") attention.generated.dispatch(recorder, layer.attention.generated, rows);
       else attention.prompt.dispatch(recorder, layer.attention.prompt, rows);
-      layer.output[regime](recorder, rows);
-      layer.gated[regime](recorder, rows);
-      layer.down[regime](recorder, rows);
+      for (const step of layer.rest) step[regime](recorder, rows);
     }
   }
 
@@ -164,12 +181,12 @@ export class Forward {
   }
 
   #bindEmbedding(): ((recorder: Recorder, rows: RowSet) => void)[] {
-    const { hiddenSize, vocabSize } = this.spec;
+    const { hiddenSize, vocabSize, embeddingScale: scale } = this.spec;
     const { rows, ranges } = this.#table;
-    const normWeight = this.#weights.layers[0]!.inputNorm;
+    const normWeight = this.#firstNorm(0);
     return this.#weights.embedding.map(({ format, weight, scales, columns, firstColumn: firstId }) => {
       const kernel = this.#kernels.embedding(format);
-      const shape = this.#constants.uniform(embeddingShape({ hiddenSize, columns, firstId, vocabSize }));
+      const shape = this.#constants.uniform(embeddingShape({ hiddenSize, columns, firstId, vocabSize, scale }));
       const { stream } = this.#activations;
       const group = kernel.bind({ range: ranges, shape, rows, weight, scales, normWeight, stream });
       return (recorder, rowSet) => kernel.dispatch(recorder, group, rowSet, hiddenSize);
@@ -190,79 +207,181 @@ export class Forward {
   }
 
   #bindLogits(): { store: Product[]; logits: GPUBuffer } {
-    const { vocabSize } = this.spec;
+    const { vocabSize, logitScale: factor, logitSoftCap: softCap } = this.spec;
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
     const logits = this.#device.ledger.allocate("activations", "logits", ROW_CAPACITY * vocabSize * 4, usage);
     const store = this.#weights.head.map((part) => {
-      const size = { resultStride: vocabSize, resultOffset: part.firstColumn };
-      return this.#generated("store", part, size, { input: this.#activations.normed, output: logits });
+      const size = { resultStride: vocabSize, resultOffset: part.firstColumn, factor, softCap };
+      return this.#generated({ form: "store", format: part.format }, part, size, {
+        input: this.#activations.normed,
+        output: logits,
+      });
     });
     return { store, logits };
   }
 
   #bindLayers(kv: KvCache, contextLength: number): BoundLayer[] {
     const { spec } = this;
-    const { layers, finalNorm } = this.#weights;
-    const { stream, queries, attended, gated, partialSums, partialSoftmax } = this.#activations;
-    const { rows, ranges: range } = this.#table;
-    const { attention } = this.#kernels;
-    const rotations = this.#constants.storage("rotations", ropeRotations(contextLength, spec.headDim, spec.ropeTheta));
-    const shape = this.#constants.uniform(
-      attentionShape(spec, contextLength, {}, paddedSize(spec.heads * spec.headDim)),
-    );
-    const normed = { epsilon: spec.rmsNormEps, headShape: spec };
-    return layers.map((layer, i) => {
+    const rotations = this.#rotations(contextLength);
+    return this.#weights.layers.map((layer, i) => {
+      const { window, rope } = spec.attention[i]!;
       const cache = { keys: kv.keys[i]!, values: kv.values[i]! };
-      const seen = { range, shape, rows, queries, attended, ...cache };
-      // What the next block's matmul begins with is made by the one that ends this block.
-      const nextNorm = layers[i + 1]?.inputNorm ?? finalNorm;
       return {
-        qkv: this.#products("qkv", layer.qkv, normed, { input: stream, rows, rotations, queries, ...cache }),
-        attention: {
-          generated: attention.generated.bind({ ...seen, partialSums, partialSoftmax }),
-          prompt: attention.prompt.bind(seen),
-        },
-        output: this.#products(
-          "add",
-          layer.output,
-          {},
-          {
-            input: attended,
-            normWeight: layer.postAttentionNorm,
-            stream,
-          },
-        ),
-        gated: this.#products(
-          "gated",
-          layer.gateUp,
-          { ...normed, resultStride: paddedSize(spec.intermediateSize) },
-          { input: stream, output: gated },
-        ),
-        down: this.#products("add", layer.down, {}, { input: gated, normWeight: nextNorm, stream }),
+        project: this.#bindProjection(layer, rotations.get(rope)!, cache),
+        attention: this.#bindAttention(contextLength, window, cache),
+        rest: [
+          ...this.#bindBlockEnd("output", layer.output, this.#activations.attended, {
+            postNorm: layer.postAttentionNorm,
+            nextNorm: layer.preFeedforwardNorm ?? this.#weights.finalNorm,
+          }),
+          ...this.#bindGated(layer),
+          ...this.#bindBlockEnd("down", layer.down, this.#activations.gated, {
+            postNorm: layer.postFeedforwardNorm,
+            nextNorm: this.#firstNorm(i + 1),
+          }),
+        ],
       };
     });
   }
 
-  #products<F extends ManyRowForm>(
-    form: F,
-    matrix: Matrix,
-    size: Partial<MatmulSize>,
-    buffers: FormBuffers<F>,
-  ): Products {
-    const parts = this.#parts(form, matrix, size, buffers);
+  /**
+   * The norm that layer `i` begins with. What a block ends with multiplies the stream by the weight of the norm that comes
+   * next; where none does, the product is not read, and any weight will do.
+   */
+  #firstNorm(i: number): GPUBuffer {
+    return this.#weights.layers[i]?.inputNorm ?? this.#weights.finalNorm;
+  }
+
+  /** A table of rotations for each way in which layers rotate. */
+  #rotations(contextLength: number): Map<RopeSpec | undefined, GPUBuffer> {
+    const ropes = new Set(this.spec.attention.map(({ rope }) => rope));
+    return new Map(
+      [...ropes].map((rope, i) => {
+        const table = ropeRotations(contextLength, this.spec.headDim, rope);
+        return [rope, this.#constants.storage(`rotations ${i}`, table)];
+      }),
+    );
+  }
+
+  #bindProjection(
+    layer: LayerWeights,
+    rotations: GPUBuffer,
+    cache: { keys: GPUBuffer; values: GPUBuffer },
+  ): Products[] {
+    const { spec } = this;
+    const { headNorm, heads, kvHeads, headDim, rmsNormEps: epsilon } = spec;
+    const { stream, queries, projected } = this.#activations;
+    const { rows, ranges: range } = this.#table;
+    const normed = { epsilon, headShape: spec, inputStride: streamStride(spec.hiddenSize) };
+    if (!headNorm) {
+      return layer.qkv.map((part) =>
+        this.#products(
+          "qkv",
+          part,
+          { ...normed, resultOffset: part.firstColumn / 2 },
+          {
+            input: stream,
+            ...{ rows, rotations, queries, ...cache },
+          },
+        ),
+      );
+    }
+    const resultStride = (heads + 2 * kvHeads) * headDim;
+    const products = layer.qkv.map((part) =>
+      this.#products(
+        "qkv",
+        part,
+        { ...normed, resultStride, resultOffset: part.firstColumn },
+        {
+          input: stream,
+          output: projected,
+        },
+      ),
+    );
+    const place = this.#kernels.placeHeads!;
+    const group = place.bind({
+      ...{ range, rows, projected, rotations, queries, ...cache },
+      shape: this.#constants.uniform(placeHeadsShape(spec, headNorm, epsilon)),
+      queryNorm: layer.queryNorm!,
+      keyNorm: layer.keyNorm!,
+    });
+    return [...products, inBothRegimes((recorder, set) => place.dispatch(recorder, group, set, spec))];
+  }
+
+  #bindAttention(
+    contextLength: number,
+    window: number | undefined,
+    cache: { keys: GPUBuffer; values: GPUBuffer },
+  ): BoundLayer["attention"] {
+    const { spec } = this;
+    const { queries, attended, partialSums, partialSoftmax } = this.#activations;
+    const rule = { scale: spec.attentionScale, softCap: spec.attentionSoftCap, window };
+    const words = attentionShape(spec, contextLength, rule, paddedSize(spec.heads * spec.headDim));
+    const { rows, ranges: range } = this.#table;
+    const seen = { range, rows, queries, attended, ...cache, shape: this.#constants.uniform(words) };
+    const { attention } = this.#kernels;
     return {
-      generated: this.#kernels.generated(form, matrix.format, parts),
-      prompt: this.#kernels.prompt(form, matrix.format, parts),
+      generated: attention.generated.bind({ ...seen, partialSums, partialSoftmax }),
+      prompt: attention.prompt.bind(seen),
     };
   }
 
+  #bindGated({ gateUp }: LayerWeights): Products[] {
+    const { hiddenSize, intermediateSize, rmsNormEps: epsilon } = this.spec;
+    const { stream, gated } = this.#activations;
+    const sizes = { epsilon, inputStride: streamStride(hiddenSize), resultStride: paddedSize(intermediateSize) };
+    return gateUp.map((part) =>
+      this.#products("gateUp", part, { ...sizes, resultOffset: part.firstColumn }, { input: stream, output: gated }),
+    );
+  }
+
+  /** The product that ends a block: it adds to the stream, or is stored to be normed and added. */
+  #bindBlockEnd(
+    product: "output" | "down",
+    matrix: Matrix,
+    input: GPUBuffer,
+    { postNorm: weight, nextNorm }: { postNorm: GPUBuffer | undefined; nextNorm: GPUBuffer },
+  ): Products[] {
+    const { hiddenSize, rmsNormEps, residualScale: factor } = this.spec;
+    const { stream, unadded } = this.#activations;
+    if (!weight) {
+      return [this.#products(product, matrix, { factor }, { input, normWeight: nextNorm, stream })];
+    }
+    const stored = this.#products(
+      product,
+      matrix,
+      { resultStride: paddedSize(hiddenSize) },
+      { input, output: unadded },
+    );
+    const add = this.#kernels.addNormed!;
+    const group = add.bind({
+      range: this.#table.ranges,
+      shape: this.#constants.uniform(addNormedShape(hiddenSize, rmsNormEps)),
+      ...{ product: unadded, weight, nextWeight: nextNorm, stream },
+    });
+    return [stored, inBothRegimes((recorder, rows) => add.dispatch(recorder, group, rows))];
+  }
+
+  /** A product of a layer; its kind says which of the buffers it takes. */
+  #products(
+    product: LayerProduct,
+    matrix: Matrix,
+    size: Partial<MatmulSize>,
+    buffers: Partial<FormBuffers<ManyRowForm>>,
+  ): Products {
+    const kind = productKind(this.spec, product, matrix, this.#choice.kv);
+    this.#layerKinds.set(kindName(kind), kind);
+    const parts = this.#parts(kind.form, matrix, size, buffers as FormBuffers<ManyRowForm>);
+    return { generated: this.#kernels.generated(kind, parts), prompt: this.#kernels.prompt(kind, parts) };
+  }
+
   #generated<F extends MatmulForm>(
-    form: F,
+    kind: MatmulKind<F>,
     matrix: Matrix,
     size: Partial<MatmulSize>,
     buffers: FormBuffers<F>,
   ): Product {
-    return this.#kernels.generated(form, matrix.format, this.#parts(form, matrix, size, buffers));
+    return this.#kernels.generated(kind, this.#parts(kind.form, matrix, size, buffers));
   }
 
   #parts<F extends MatmulForm>(
@@ -279,4 +398,9 @@ export class Forward {
       uniform: (words) => this.#constants.uniform(words),
     };
   }
+}
+
+/** A kernel that is the same for rows of both regimes. */
+function inBothRegimes(product: Product): Products {
+  return { generated: product, prompt: product };
 }

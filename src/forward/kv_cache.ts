@@ -10,13 +10,16 @@ import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { KV_BYTES, type KvType } from "../kernels/kv_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { requireContext } from "./context_limit.ts";
 
 export class KvCache {
   readonly type: KvType;
   readonly keys: readonly GPUBuffer[];
   readonly values: readonly GPUBuffer[];
 
+  /** @throws InputError for a context that no pass can serve here: what other buffers cannot hold is refused with it */
   constructor(device: Device, spec: ModelSpec, contextLength: number, type: KvType) {
+    requireContext(device, spec, contextLength, type);
     this.type = type;
     const bytes = contextLength * spec.kvHeads * spec.headDim * KV_BYTES[type];
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;

@@ -2,13 +2,21 @@
 
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import { AddNormed } from "../kernels/add_normed.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
 import { Embedding } from "../kernels/embedding.ts";
 import { FewQueryAttention } from "../kernels/few_query_attention.ts";
 import { FewRowMatmul } from "../kernels/few_row_matmul.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import { type ManyRowForm, ManyRowMatmul } from "../kernels/many_row_matmul.ts";
-import type { MatmulBinding, MatmulForm, MatmulSize } from "../kernels/matmul_form.ts";
+import {
+  kindName,
+  type MatmulBinding,
+  type MatmulForm,
+  type MatmulKind,
+  type MatmulSize,
+} from "../kernels/matmul_form.ts";
+import { PlaceHeads } from "../kernels/place_heads.ts";
 import { PromptAttention } from "../kernels/prompt_attention.ts";
 import { RmsNorm } from "../kernels/rms_norm.ts";
 import { formatName, type WeightFormat } from "../kernels/weight_format.ts";
@@ -31,6 +39,9 @@ export interface ProductParts<F extends MatmulForm> {
 
 export class LayerKernels {
   readonly finalNorm: RmsNorm;
+  /** Where a family norms queries and keys, or the output of a block. */
+  readonly placeHeads: PlaceHeads | undefined;
+  readonly addNormed: AddNormed | undefined;
   readonly attention: { generated: FewQueryAttention; prompt: PromptAttention };
   readonly #device: Device;
   readonly #choice: KernelChoice;
@@ -38,10 +49,12 @@ export class LayerKernels {
   readonly #few = new Map<string, FewRowMatmul>();
   readonly #many = new Map<string, ManyRowMatmul>();
 
-  constructor(device: Device, { heads, kvHeads, headDim }: ModelSpec, choice: KernelChoice) {
+  constructor(device: Device, { heads, kvHeads, headDim, headNorm, norms }: ModelSpec, choice: KernelChoice) {
     this.#device = device;
     this.#choice = choice;
     this.finalNorm = new RmsNorm(device);
+    this.placeHeads = headNorm && new PlaceHeads(device, choice.kv);
+    this.addNormed = norms === "before" ? undefined : new AddNormed(device);
     const shape = { heads, kvHeads, headDim, kvType: choice.kv };
     this.attention = {
       generated: new FewQueryAttention(device, { ...shape, variant: choice.attention }),
@@ -54,16 +67,16 @@ export class LayerKernels {
   }
 
   /** A product of generated rows. */
-  generated<F extends MatmulForm>(form: F, format: WeightFormat, parts: ProductParts<F>): Product {
-    const matmul = this.#fewRow(form, format);
+  generated<F extends MatmulForm>(kind: MatmulKind<F>, parts: ProductParts<F>): Product {
+    const matmul = this.#fewRow(kind);
     const shape = parts.uniform(matmul.shape(parts.size));
     const bound = matmul.bind(buffersOf({ ...parts.buffers, shape }), parts.size.outputs);
     return (recorder, rows) => matmul.record(recorder, bound, rows);
   }
 
   /** A product of rows of a prompt. */
-  prompt<F extends ManyRowForm>(form: F, format: WeightFormat, parts: ProductParts<F>): Product {
-    const matmul = this.#manyRow(form, format);
+  prompt<F extends ManyRowForm>(kind: MatmulKind<F>, parts: ProductParts<F>): Product {
+    const matmul = this.#manyRow(kind);
     const shape = parts.uniform(matmul.shape(parts.size));
     const bound = matmul.bind(buffersOf({ ...parts.buffers, shape }), parts.size.outputs);
     return (recorder, rows) => matmul.record(recorder, bound, rows);
@@ -72,9 +85,7 @@ export class LayerKernels {
   /** What was left out because rows beside each other change their bits with it on this device. */
   get warnings(): string[] {
     return [...this.#few.values()].flatMap(({ kind, refused }) =>
-      refused.map(
-        (rows) => `${kind.form} of ${formatName(kind.format)} is not computed ${rows} rows at once on this device`,
-      ),
+      refused.map((rows) => `${kindName(kind)} is not computed ${rows} rows at once on this device`),
     );
   }
 
@@ -84,13 +95,16 @@ export class LayerKernels {
   }
 
   /**
-   * Compiles every kernel asked for so far, but for the forms that are not needed.
+   * Compiles what prompts and passes of generated rows need.
    * @param rowCounts numbers of generated rows a pass may have
+   * @param generated the products of generated rows, of those asked for so far
    */
-  async prepare(rowCounts: readonly number[], without: readonly MatmulForm[]): Promise<void> {
-    const few = [...this.#few.values()].filter(({ kind }) => !without.includes(kind.form));
+  async prepare(rowCounts: readonly number[], generated: readonly MatmulKind[]): Promise<void> {
+    const few = [...new Set(generated.map((kind) => this.#fewRow(kind)))];
     await Promise.all([
       this.finalNorm.prepare(),
+      this.placeHeads?.prepare(),
+      this.addNormed?.prepare(),
       this.attention.generated.prepare(),
       this.attention.prompt.prepare(),
       ...[...this.#embeddings.values()].map((embedding) => embedding.prepare()),
@@ -99,24 +113,18 @@ export class LayerKernels {
     ]);
   }
 
-  #fewRow<F extends MatmulForm>(form: F, format: WeightFormat): FewRowMatmul {
-    const kind = { form, format, kv: this.#choice.kv };
-    return kept(this.#few, key(form, format), () => new FewRowMatmul(this.#device, kind, this.#choice.fewRows));
+  #fewRow(kind: MatmulKind): FewRowMatmul {
+    return kept(this.#few, kindName(kind), () => new FewRowMatmul(this.#device, kind, this.#choice.fewRows));
   }
 
-  #manyRow<F extends ManyRowForm>(form: F, format: WeightFormat): ManyRowMatmul {
-    const kind = { form, format, kv: this.#choice.kv };
-    return kept(this.#many, key(form, format), () => new ManyRowMatmul(this.#device, kind, this.#choice.manyRows));
+  #manyRow<F extends ManyRowForm>(kind: MatmulKind<F>): ManyRowMatmul {
+    return kept(this.#many, kindName(kind), () => new ManyRowMatmul(this.#device, kind, this.#choice.manyRows));
   }
 }
 
 /** The buffers of one form as those of any: a kernel looks its own up by name and throws where one is missing. */
 function buffersOf(buffers: object): Readonly<Record<MatmulBinding, GPUBuffer>> {
   return buffers as Readonly<Record<MatmulBinding, GPUBuffer>>;
-}
-
-function key(form: MatmulForm, format: WeightFormat): string {
-  return `${form} ${formatName(format)}`;
 }
 
 function kept<T>(map: Map<string, T>, name: string, make: () => T): T {

@@ -5,8 +5,9 @@
  */
 
 import { DeviceLostError, DisposedError, GpuError, GpuMemoryError, GpuUnavailableError } from "../errors.ts";
-import type { Recorder } from "./commands.ts";
+import { Recorder } from "./commands.ts";
 import type { DeviceInfo } from "./device_info.ts";
+import { scoped } from "./error_scope.ts";
 import { BufferLedger } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { MAP_MODE_READ } from "./usage.ts";
@@ -15,7 +16,7 @@ import { MAP_MODE_READ } from "./usage.ts";
 const LOSS_TOLD_WITHIN_MS = 2000;
 
 /** Limits we ask for as far as the adapter offers them; the kernels work within WebGPU's defaults. */
-const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize"] as const;
+const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize"] as const;
 
 /** Features we ask for where the adapter offers them; no kernel is without a variant that needs none. */
 const WANTED_FEATURES = ["subgroups"] as const;
@@ -49,13 +50,9 @@ function labelIn(message: string): string | undefined {
   return (kernel ?? buffer)?.[1]?.trim();
 }
 
-/** Calls without throwing, so that error scopes are popped whatever happens. */
-function tryCall<T>(call: () => T): { value: T } | { error: unknown } {
-  try {
-    return { value: call() };
-  } catch (error) {
-    return { error };
-  }
+/** @param label what was asked of the device, for messages that name neither kernel nor buffer */
+function gpuError({ message }: GPUError, label: string): GpuError {
+  return new GpuError(labelIn(message) ?? label, message);
 }
 
 export class Device {
@@ -86,8 +83,7 @@ export class Device {
     this.pipelines = new PipelineCache(handle);
     handle.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      const { message } = event.error;
-      this.#failure ??= new GpuError(labelIn(message) ?? "device", message);
+      this.#failure ??= gpuError(event.error, "device");
     });
     handle.lost.then((lost) => {
       if (!this.#disposed) this.#lost = new DeviceLostError(lost.message || lost.reason);
@@ -141,15 +137,41 @@ export class Device {
    */
   submit(recorder: Recorder): void {
     this.check();
-    this.handle.pushErrorScope("validation");
+    const { value, error } = scoped(this.handle, "validation", () => this.#submit(recorder));
+    this.#submitted = error.then((told) => {
+      if (told) this.#failure ??= gpuError(told, recorder.label);
+    });
+    value();
+  }
+
+  #submit(recorder: Recorder): void {
     this.handle.queue.submit([recorder.finish()]);
     this.submits++;
-    this.#submitted = this.handle.popErrorScope().then(
-      (error) => {
-        if (error) this.#failure ??= new GpuError(labelIn(error.message) ?? recorder.label, error.message);
-      },
-      () => {}, // a lost device rejects; `lost` tells
-    );
+  }
+
+  /**
+   * Records, submits and reads back, for work that stands beside other work: its errors are thrown here and told to nobody
+   * else.
+   * @param record allocates, binds and records, without waiting; returns the buffers that are read, whole
+   * @throws GpuError | DeviceLostError | DisposedError when the work failed
+   */
+  async run(label: string, record: (recorder: Recorder) => readonly GPUBuffer[]): Promise<ArrayBuffer[]> {
+    this.check();
+    const { value, error } = scoped(this.handle, "validation", () => {
+      const recorder = new Recorder(this.handle, label);
+      const buffers = record(recorder);
+      this.#submit(recorder);
+      return buffers;
+    });
+    // To the end, so that no buffer is read any more when the caller releases it.
+    const reads = await Promise.allSettled(value().map((buffer) => this.read(buffer, buffer.size)));
+    const told = await error;
+    this.check();
+    if (told) throw gpuError(told, label);
+    return reads.map((read) => {
+      if (read.status === "rejected") throw read.reason;
+      return read.value;
+    });
   }
 
   /**
@@ -181,14 +203,13 @@ export class Device {
    */
   async allocating<T>(what: string, neededBytes: number, allocate: () => T): Promise<T> {
     this.check();
-    this.handle.pushErrorScope("validation");
-    this.handle.pushErrorScope("out-of-memory");
-    const attempt = tryCall(allocate);
-    const [memory, validation] = await Promise.all([this.handle.popErrorScope(), this.handle.popErrorScope()]);
-    if ("error" in attempt) throw attempt.error;
+    const inner = scoped(this.handle, "validation", () => scoped(this.handle, "out-of-memory", allocate));
+    const attempt = inner.value();
+    const [memory, validation] = await Promise.all([attempt.error, inner.error]);
+    const value = attempt.value();
     if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
     if (validation) throw new GpuError(what, validation.message);
-    return attempt.value;
+    return value;
   }
 
   /** Frees every buffer and the device. Safe to call twice. */

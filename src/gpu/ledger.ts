@@ -21,6 +21,12 @@ export class BufferLedger {
     this.#device = device;
   }
 
+  /** Bytes of a storage buffer, at most: what this device holds in one buffer and binds whole. */
+  get bindableBytes(): number {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
+    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  }
+
   /**
    * Allocates a buffer of at least `bytes` bytes (rounded up to 4), zeroed.
    * @param owner the room it is booked under, such as `weights` or `kv`
@@ -30,8 +36,7 @@ export class BufferLedger {
   allocate(owner: string, name: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
     if (this.#closed) throw new DisposedError();
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
-    const limit = usage & BufferUsage.STORAGE ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
+    const limit = usage & BufferUsage.STORAGE ? this.bindableBytes : this.#device.limits.maxBufferSize;
     if (size > limit) {
       throw new GpuError(`${owner}/${name}`, `the buffer needs ${size} bytes and this device binds at most ${limit}`);
     }

@@ -6,6 +6,7 @@
  */
 
 import { GpuError } from "../errors.ts";
+import { scoped } from "./error_scope.ts";
 import { unroll } from "./unroll.ts";
 import { SHADER_STAGE_COMPUTE } from "./usage.ts";
 
@@ -127,10 +128,11 @@ export class PipelineCache {
     if (this.#compiling++ === 0) this.#compilingSince = performance.now();
     try {
       // What is wrong with the two reaches us with the pipeline; it is not the device's failure, so a scope keeps it from it.
-      this.#device.pushErrorScope("validation");
-      const module = this.#device.createShaderModule({ label, code });
-      const layout = this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] });
-      this.#device.popErrorScope().catch(() => {}); // a lost device rejects; `lost` tells
+      const { value } = scoped(this.#device, "validation", () => ({
+        module: this.#device.createShaderModule({ label, code }),
+        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [this.layout(source)] }),
+      }));
+      const { module, layout } = value();
       try {
         return await this.#device.createComputePipelineAsync({
           label,

@@ -3,15 +3,14 @@
  * self_check.ts, which is for products.
  */
 
-import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { BufferUsage } from "../gpu/usage.ts";
 import { attentionShape, chunkCount, type HeadShape } from "./attention_shape.ts";
 import { FewQueryAttention, type FewQueryVariant } from "./few_query_attention.ts";
 import type { KvType } from "./kv_format.ts";
 import { checkNumbers } from "./matmul_probe.ts";
 import { PromptAttention, type PromptVariant } from "./prompt_attention.ts";
 import { chainOf, encodeRanges, encodeRows } from "./rows.ts";
+import { runTrial } from "./trial_run.ts";
 import { halfBits } from "./weight_codec.ts";
 
 const OWNER = "attention check";
@@ -137,61 +136,39 @@ async function run(
   tried: AttentionUnderTest,
   data: AttentionData,
 ): Promise<Float32Array[]> {
-  const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
   const { heads, headDim } = shape;
-  const held: GPUBuffer[] = [];
-  const allocate = (name: string, bytes: number, usage: number) => {
-    const buffer = device.ledger.allocate(OWNER, name, bytes, usage);
-    held.push(buffer);
-    return buffer;
-  };
-  const filled = (
-    name: string,
-    words: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>,
-    usage: number = STORAGE,
-  ) => {
-    const buffer = allocate(name, words.byteLength, usage | COPY_DST);
-    device.handle.queue.writeBuffer(buffer, 0, words);
-    return buffer;
-  };
-  try {
+  const options = { ...shape, kvType };
+  const kernel =
+    tried.regime === "prompt"
+      ? new PromptAttention(device, { ...options, variant: tried.variant })
+      : new FewQueryAttention(device, { ...options, variant: tried.variant });
+  await kernel.prepare();
+  const results = await runTrial(device, OWNER, ({ recorder, storage, scratch, uniform }) => {
     const linear = tried.regime === "prompt" ? END : START + 2;
     const ids = Array.from({ length: ROWS }, () => 0);
     const ranges = CUTS.flat().map(([first, count]) => ({ first: first!, count: count!, linear }));
-    const given = {
-      range: filled("range", encodeRanges(ranges), UNIFORM),
-      shape: filled("shape", attentionShape(shape, END), UNIFORM),
-      rows: filled("rows", encodeRows(chainOf(ids, START))),
-      queries: filled("queries", data.queries),
-      keys: filled("keys", packed(data.keys, headDim, kvType)),
-      values: filled("values", packed(data.values, headDim, kvType)),
-    };
     const partials = ROWS * heads * chunkCount(END) * 4;
-    const partialSums = allocate("partial sums", partials * headDim, STORAGE);
-    const partialSoftmax = allocate("partial softmax", partials * 2, STORAGE);
-    const options = { ...shape, kvType };
-    const kernel =
-      tried.regime === "prompt"
-        ? new PromptAttention(device, { ...options, variant: tried.variant })
-        : new FewQueryAttention(device, { ...options, variant: tried.variant });
-    await kernel.prepare();
-    const recorder = new Recorder(device.handle, OWNER);
+    const given = {
+      range: uniform("range", encodeRanges(ranges)),
+      shape: uniform("shape", attentionShape(shape, END)),
+      rows: storage("rows", encodeRows(chainOf(ids, START))),
+      queries: storage("queries", data.queries),
+      keys: storage("keys", packed(data.keys, headDim, kvType)),
+      values: storage("values", packed(data.values, headDim, kvType)),
+      partialSums: scratch("partial sums", partials * headDim),
+      partialSoftmax: scratch("partial softmax", partials * 2),
+    };
     let range = 0;
-    const reads = CUTS.map((cut) => {
-      const attended = allocate("attended", ROWS * heads * headDim * 4, STORAGE | COPY_SRC);
-      const buffers = { ...given, attended, partialSums, partialSoftmax };
+    return CUTS.map((cut) => {
+      const attended = scratch("attended", ROWS * heads * headDim * 4);
+      const buffers = { ...given, attended };
       for (const [, count] of cut) {
         const rows = { range: range++, count: count!, end: END };
         if (kernel instanceof PromptAttention) kernel.dispatch(recorder, kernel.bind(buffers), rows);
         else kernel.dispatch(recorder, kernel.bind(buffers), rows);
       }
-      const read = allocate("read", attended.size, MAP_READ | COPY_DST);
-      recorder.copy(attended, 0, read, 0, attended.size);
-      return read;
+      return attended;
     });
-    device.submit(recorder);
-    return await Promise.all(reads.map(async (read) => new Float32Array(await device.read(read, read.size))));
-  } finally {
-    for (const buffer of held) device.ledger.release(buffer);
-  }
+  });
+  return results.map((words) => new Float32Array(words.buffer));
 }

@@ -1,9 +1,9 @@
 /**
  * Chooses the kernels of a model: the best variants for the device that compute right there.
  *
- * Drivers miscompile, and a runtime that does not look ships gibberish. So each matmul and each attention is
- * tried on small numbers before a weight of the model goes through it; one that fails is dropped with a warning, and the
- * next is tried.
+ * Drivers miscompile, and a runtime that does not look ships gibberish. So each kernel that makes numbers is tried on small
+ * ones before a weight of the model goes through it. A matmul or an attention that fails is dropped with a warning, and the
+ * next is tried; the others have no next, and fail the load.
  */
 
 import { GpuError } from "../errors.ts";
@@ -11,18 +11,26 @@ import type { Device } from "../gpu/device.ts";
 import { attentionFault } from "./attention_check.ts";
 import type { HeadShape } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
+import { checkEmbedding } from "./embedding_check.ts";
 import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, fewRowName, THREAD_VARIANT } from "./few_row_matmul.ts";
 import type { KvType } from "./kv_format.ts";
-import { ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
-import type { MatmulForm, MatmulKind } from "./matmul_form.ts";
+import { type ManyRowForm, ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
+import { kindName, type MatmulForm, type MatmulKind } from "./matmul_form.ts";
+import { checkRmsNorm } from "./norm_check.ts";
+import { type Conversion, checkRepack } from "./repack_check.ts";
+import { checkSelection } from "./selection_check.ts";
 import { checkData, computesRight } from "./self_check.ts";
 import { formatName, type WeightFormat } from "./weight_format.ts";
 
-/** What kernels are needed for: the formats of a model's matrices, and the shape of its heads. */
+/** What kernels are needed for: the formats of a model's matrices, where they come from, and the shape of its heads. */
 export interface KernelNeeds {
-  layers: readonly WeightFormat[];
+  /** Products of a layer, of rows of both regimes. */
+  layers: readonly MatmulKind<ManyRowForm>[];
+  /** Formats of embedding and head. */
   head: readonly WeightFormat[];
   headShape: HeadShape;
+  /** What the GPU makes of a checkpoint's numbers; none where the weights come from elsewhere. */
+  conversions: readonly Conversion[];
 }
 
 /** What was chosen, and what had to be dropped on the way. */
@@ -36,7 +44,7 @@ export type FewRowCheck = (device: Device, kind: MatmulKind, variant: FewRowVari
 
 /**
  * @param forced variants that are used whatever the device; one that does not compute right is an error then
- * @throws GpuError when no variant of a kernel computes right here, or a forced one does not
+ * @throws GpuError when no variant of a kernel computes right here, or a forced one does not, or one without variants
  */
 export async function chooseKernels(
   device: Device,
@@ -68,8 +76,10 @@ export async function chooseKernels(
     firstThatWorks("attention of prompts", candidates("promptAttention", "tiles", "threads"), String, (variant) =>
       faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
     ),
+    ...checksOfOthers(device, needs),
   ]);
-  const [fewRows, manyRows, attention, promptAttention] = trials;
+  const [fewRows, manyRows, attention, promptAttention, ...others] = trials;
+  for (const other of others) resultOf(other);
   return {
     kernels: {
       fewRows: resultOf(fewRows).variant,
@@ -78,13 +88,25 @@ export async function chooseKernels(
       promptAttention: resultOf(promptAttention).variant,
       kv,
     },
-    warnings: trials.flatMap((trial) => resultOf<{ warnings: string[] }>(trial).warnings),
+    warnings: [fewRows, manyRows, attention, promptAttention].flatMap(
+      (trial) => resultOf<{ warnings: string[] }>(trial).warnings,
+    ),
   };
 }
 
 function resultOf<T>(trial: PromiseSettledResult<T>): T {
   if (trial.status === "rejected") throw trial.reason;
   return trial.value;
+}
+
+/** The kernels that there is one of each of. Where one computes wrong, nothing takes its place. */
+function checksOfOthers(device: Device, { head, conversions }: KernelNeeds): Promise<void>[] {
+  return [
+    ...conversions.map((conversion) => checkRepack(device, conversion)),
+    ...head.map((format) => checkEmbedding(device, format)),
+    checkRmsNorm(device),
+    checkSelection(device),
+  ];
 }
 
 /** The best variant and what is left when it is dropped, down to the one that asks nothing of the hardware. */
@@ -109,9 +131,9 @@ async function firstThatWorks<T>(
   throw new GpuError(what, warnings.at(-1) ?? "there is no variant");
 }
 
-async function faultOfAny(
-  kinds: readonly MatmulKind[],
-  faultOf: (kind: MatmulKind) => Promise<string | undefined>,
+async function faultOfAny<F extends MatmulForm>(
+  kinds: readonly MatmulKind<F>[],
+  faultOf: (kind: MatmulKind<F>) => Promise<string | undefined>,
 ): Promise<string | undefined> {
   const faults = await Promise.all(kinds.map(faultOf));
   return faults.find(Boolean);
@@ -137,10 +159,13 @@ export async function fewRowFault(
   });
 }
 
-async function manyRowFault(device: Device, kind: MatmulKind, variant: ManyRowVariant): Promise<string | undefined> {
-  if (kind.form === "headArgmax") return undefined; // no prompt row selects an id
+async function manyRowFault(
+  device: Device,
+  kind: MatmulKind<ManyRowForm>,
+  variant: ManyRowVariant,
+): Promise<string | undefined> {
   if (!runsVariant(device, variant, kind.format)) return `it does not take ${formatName(kind.format)} here`;
-  const matmul = new ManyRowMatmul(device, { ...kind, form: kind.form }, variant);
+  const matmul = new ManyRowMatmul(device, kind, variant);
   return faultOf(device, nameOf(kind), async () => {
     await matmul.prepare();
     return undefined;
@@ -164,19 +189,18 @@ async function faultOf(
   }
 }
 
-function nameOf({ form, format }: MatmulKind): string {
-  return `${form} of ${formatName(format)}: `;
+function nameOf(kind: MatmulKind): string {
+  return `${kindName(kind)}: `;
 }
 
-const LAYER_FORMS = ["qkv", "add", "gated"] as const satisfies readonly MatmulForm[];
-
-function manyRowKinds({ layers }: KernelNeeds, kv: KvType): MatmulKind[] {
-  return LAYER_FORMS.flatMap((form) => layers.map((format) => ({ form, format, kv })));
+/** The products of a layer, of a model whose cache is of this type. */
+function manyRowKinds({ layers }: KernelNeeds, kv: KvType): MatmulKind<ManyRowForm>[] {
+  return layers.map((kind) => (kind.form === "qkv" ? { ...kind, kv } : kind));
 }
 
-function fewRowKinds(formats: KernelNeeds, kv: KvType): MatmulKind[] {
+function fewRowKinds(needs: KernelNeeds, kv: KvType): MatmulKind[] {
   const head = (["headArgmax", "store"] as const).flatMap((form) =>
-    formats.head.map((format): MatmulKind => ({ form, format, kv })),
+    needs.head.map((format): MatmulKind => ({ form, format })),
   );
-  return [...manyRowKinds(formats, kv), ...head];
+  return [...manyRowKinds(needs, kv), ...head];
 }

@@ -18,6 +18,7 @@ import type { KernelSource } from "../gpu/pipelines.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import {
+  kindName,
   type MatmulBinding,
   type MatmulForm,
   type MatmulKind,
@@ -29,7 +30,7 @@ import {
   widthOf,
 } from "./matmul_form.ts";
 import { matchesOneRowTwin } from "./twin_check.ts";
-import { formatName, isBlockFormat } from "./weight_format.ts";
+import { isBlockFormat } from "./weight_format.ts";
 
 /** Rows a thread of a pipeline computes. */
 export const BUCKETS = [1, 2, 4, 8, 16] as const;
@@ -111,7 +112,7 @@ export function fewRowKernel<F extends MatmulForm>(
   const dot = isBlockFormat(kind.format) ? dotBlocks : dotFloats;
   const bindings = matmulBindings(kind.form);
   const source: KernelSource & { bindings: typeof bindings } = {
-    name: `matmul/few_rows ${kind.form} ${formatName(kind.format)} ${variant.kind}`,
+    name: `matmul/few_rows ${kindName(kind)} ${variant.kind}`,
     code: [...code, fewRows, dot, FINISH[variant.kind]],
     bindings,
     ...(variant.kind === "subgroup" && { enables: ["subgroups"] as const }),

@@ -47,7 +47,7 @@ export function exactInInt8(data: ProbeData): ProbeData {
   const { inputStride, size, kind, rows } = data;
   const input = Float32Array.from(data.input);
   for (let row = 0; row < rows; row++) {
-    const begin = row * inputStride + (isNormed(kind.form) ? paddedSize(size.inputSize) : 0);
+    const begin = row * inputStride + (isNormed(kind) ? paddedSize(size.inputSize) : 0);
     const x = input.subarray(begin, begin + size.inputSize);
     const original = Float32Array.from(x);
     for (let k = 0; k < x.length; k++) {

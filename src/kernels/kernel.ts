@@ -55,6 +55,11 @@ export class Kernel<B extends string = string> {
     return this.#pipeline !== undefined;
   }
 
+  /** The pipeline, once compiled: the same object for the same code on the same device. */
+  get pipeline(): GPUComputePipeline | undefined {
+    return this.#pipeline;
+  }
+
   /** Binds buffers by the names the shader gives them. A row range is bound one entry at a time. */
   bind(buffers: Readonly<Record<B, GPUBuffer>>): GPUBindGroup {
     const sizes = Object.entries(this.#source.bindings).flatMap(([name, kind]) =>

@@ -28,6 +28,7 @@ import type { BoundMatmul } from "./few_row_matmul.ts";
 import { exactInInt8 } from "./int8_rows.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import {
+  kindName,
   type MatmulBinding,
   type MatmulForm,
   type MatmulKind,
@@ -35,6 +36,7 @@ import {
   matmulBindings,
   matmulCode,
   matmulShape,
+  NORM_SHARES,
   spreadOf,
   widthOf,
 } from "./matmul_form.ts";
@@ -71,6 +73,23 @@ export interface Tile {
 /** 128 threads and 14.1 KiB of workgroup memory: within every device's limits. */
 export const TILE: Tile = { rows: 32, columns: 64, threadRows: 4, threadColumns: 4, chunkVectors: 8 };
 
+/**
+ * 128 threads and 20.1 KiB: twice the products for each weight that is decoded, and 32 for each 12 vec4 that a thread
+ * loads, rather than 16 for each 8.
+ */
+export const LARGE_TILE: Tile = { rows: 64, columns: 64, threadRows: 8, threadColumns: 4, chunkVectors: 8 };
+
+/** Bytes of workgroup memory that the kernels of a tile may use, at most. */
+export function tileBytes({ rows, columns, chunkVectors }: Tile): number {
+  const normShares = rows * NORM_SHARES * 4;
+  return chunkVectors * (rows + 1 + columns) * 16 + normShares;
+}
+
+/** The largest tile that a device's workgroup memory holds. */
+export function tileOf({ handle }: Device): Tile {
+  return tileBytes(LARGE_TILE) <= handle.limits.maxComputeWorkgroupStorageSize ? LARGE_TILE : TILE;
+}
+
 /** Blocks of 32 that the `int8` variant has in workgroup memory at a time. */
 const INT8_CHUNK_BLOCKS = 2;
 
@@ -94,7 +113,7 @@ function threadKernel<F extends ManyRowForm>(device: Device, kind: MatmulKind<F>
   const { code, constants } = matmulCode(kind);
   const bindings = matmulBindings(kind.form);
   const source: KernelSource & { bindings: typeof bindings } = {
-    name: `matmul/many_rows ${kind.form} ${formatName(kind.format)} thread`,
+    name: `matmul/many_rows ${kindName(kind)} thread`,
     code: [...code, fewRows, isBlockFormat(kind.format) ? dotBlocks : dotFloats, finishThread],
     bindings,
   };
@@ -118,7 +137,7 @@ function tileKernel<F extends ManyRowForm>(
   const pieces = variant === "tiles" ? floatPieces(kind.format, tile) : int8Pieces(kind.format);
   const bindings = matmulBindings(kind.form);
   const source: KernelSource & { bindings: typeof bindings } = {
-    name: `matmul/many_rows ${kind.form} ${formatName(kind.format)} ${variant}`,
+    name: `matmul/many_rows ${kindName(kind)} ${variant}`,
     code: [...code, tileCode, ...pieces.code],
     bindings,
     ...(variant === "int8" && { requires: ["packed_4x8_integer_dot_product"] as const }),
@@ -166,6 +185,9 @@ function int8Pieces(format: WeightFormat): { code: string[]; constants: Constant
   };
 }
 
+/** Pipelines that were tried and found right: what is chosen when a model is loaded is not tried again for its layers. */
+const RIGHT = new WeakSet<GPUComputePipeline>();
+
 export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
   readonly kind: MatmulKind<F>;
   readonly variant: ManyRowVariant;
@@ -174,8 +196,8 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
   readonly #kernel: Kernel<MatmulBinding<F>>;
   #prepared: Promise<void> | undefined;
 
-  /** @param tile another tile than the usual one, for `tiles` and `int8` */
-  constructor(device: Device, kind: MatmulKind<F>, variant: ManyRowVariant, tile = TILE) {
+  /** @param tile another tile than the device's, for `tiles` and `int8` */
+  constructor(device: Device, kind: MatmulKind<F>, variant: ManyRowVariant, tile = tileOf(device)) {
     this.kind = kind;
     this.variant = variant;
     this.#device = device;
@@ -199,6 +221,8 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
 
   async #compileAndCheck(): Promise<void> {
     await this.#kernel.prepare();
+    const pipeline = this.#kernel.pipeline!; // it is compiled
+    if (RIGHT.has(pipeline)) return;
     // A whole tile and the beginning of the next one.
     const probe = probeData(this.kind, { ...CHECK_SIZE, rows: this.#slabRows + 5 });
     const data = this.variant === "int8" ? exactInInt8(probe) : probe;
@@ -214,6 +238,7 @@ export class ManyRowMatmul<F extends ManyRowForm = ManyRowForm> {
     if (!(await rowsKeepTheirBits(this.#device, trial))) {
       throw new GpuError(this.#kernel.name, "the bits of a row depend on its place on this device");
     }
+    RIGHT.add(pipeline);
   }
 
   /** Whether it is compiled and may be recorded. */

@@ -5,9 +5,8 @@
  * against plain arithmetic on the host (self_check.ts).
  */
 
-import { Recorder } from "../gpu/commands.ts";
+import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { BufferUsage } from "../gpu/usage.ts";
 import type { HeadShape } from "./attention_shape.ts";
 import {
   isNormed,
@@ -18,6 +17,7 @@ import {
   widthOf,
 } from "./matmul_form.ts";
 import { chainOf, encodeRanges, encodeRows, type RowRange } from "./rows.ts";
+import { runTrial } from "./trial_run.ts";
 import { randomMatrix } from "./weight_codec.ts";
 import { paddedSize } from "./weight_format.ts";
 
@@ -85,7 +85,10 @@ export interface ProbeData {
   /** `[columns][inputSize]` */
   values: Float64Array;
   weight: Words;
+  /** With the biases behind the scales. */
   scales: Words;
+  /** `[columns]`; none where the kind has none. */
+  biases: Float32Array<ArrayBuffer>;
   rows: number;
   /** `[rows][inputStride]` */
   input: Float32Array<ArrayBuffer>;
@@ -104,8 +107,9 @@ export function probeData(kind: MatmulKind, probe = CHECK_SIZE, random = checkNu
   const { heads, kvHeads, headDim } = headShape;
   const outputs = kind.form === "qkv" ? ((heads + 2 * kvHeads) * headDim) / 2 : probe.outputs;
   const size = { inputSize, outputs, headShape, epsilon: EPSILON, resultStride: outputs };
-  const { weight, scales, values } = randomMatrix(kind.format, inputSize, outputs * widthOf(kind.form), random);
-  const inputStride = isNormed(kind.form) ? streamStride(inputSize) : paddedSize(inputSize);
+  const columns = outputs * widthOf(kind.form);
+  const { weight, scales: scaleWords, values } = randomMatrix(kind.format, inputSize, columns, random);
+  const inputStride = isNormed(kind) ? streamStride(inputSize) : paddedSize(inputSize);
   const input = new Float32Array(rows * inputStride);
   const gain = mixed(random, inputSize);
   for (let row = 0; row < rows; row++) {
@@ -113,7 +117,7 @@ export function probeData(kind: MatmulKind, probe = CHECK_SIZE, random = checkNu
     input.set(x, row * inputStride);
     // The stream as add.wgsl leaves it: itself, and itself times the norm's weight.
     const gained = x.map((v, k) => v * gain[k]!);
-    if (isNormed(kind.form)) input.set(gained, row * inputStride + paddedSize(inputSize));
+    if (isNormed(kind)) input.set(gained, row * inputStride + paddedSize(inputSize));
   }
   // Not zeros: what the add form adds to must show where a compiler makes it the first summand.
   const before = Object.fromEntries(
@@ -124,7 +128,9 @@ export function probeData(kind: MatmulKind, probe = CHECK_SIZE, random = checkNu
   );
   const rotations = mixed(random, (START + rows) * headDim);
   const normWeight = mixed(random, outputs);
-  return { kind, size, rows, values, weight, scales, input, inputStride, normWeight, rotations, before };
+  const biases = kind.bias ? mixed(random, columns) : new Float32Array(0);
+  const scales = Uint32Array.from([...scaleWords, ...new Uint32Array(biases.buffer)]);
+  return { kind, size, rows, values, weight, scales, biases, input, inputStride, normWeight, rotations, before };
 }
 
 /** Rows of the probe: a chain at positions START, START + 1, ... */
@@ -147,53 +153,30 @@ export async function runProbe(
     record: (recorder: Recorder, bind: Readonly<Record<MatmulBinding, GPUBuffer>>, firstRange: number) => void;
   }[],
 ): Promise<Record<string, Words>[]> {
-  const { STORAGE, UNIFORM, COPY_DST, COPY_SRC, MAP_READ } = BufferUsage;
-  const { ledger, handle } = device;
-  const held: GPUBuffer[] = [];
-  const filled = (name: string, words: Words | Float32Array<ArrayBuffer>, usage: number) => {
-    const buffer = ledger.allocate(OWNER, name, words.byteLength, usage | COPY_DST);
-    held.push(buffer);
-    handle.queue.writeBuffer(buffer, 0, words);
-    return buffer;
-  };
-  try {
+  const outputs = Object.entries(data.before);
+  const results = await runTrial(device, OWNER, ({ recorder, storage, uniform }) => {
     const ids = Array.from({ length: data.rows }, () => 0);
-    const given: Record<string, GPUBuffer> = {
-      range: filled("ranges", encodeRanges(passes.flatMap((pass) => pass.ranges)), UNIFORM),
-      shape: filled("shape", shape, UNIFORM),
-      weight: filled("weight", data.weight, STORAGE),
-      scales: filled("scales", data.scales, STORAGE),
-      input: filled("input", data.input, STORAGE),
-      rows: filled("rows", encodeRows(chainOf(ids, START)), STORAGE),
-      rotations: filled("rotations", data.rotations, STORAGE),
-      normWeight: filled("norm weight", data.normWeight, STORAGE),
+    const given = {
+      range: uniform("ranges", encodeRanges(passes.flatMap((pass) => pass.ranges))),
+      shape: uniform("shape", shape),
+      weight: storage("weight", data.weight),
+      scales: storage("scales", data.scales),
+      input: storage("input", data.input),
+      rows: storage("rows", encodeRows(chainOf(ids, START))),
+      rotations: storage("rotations", data.rotations),
+      normWeight: storage("norm weight", data.normWeight),
     };
-    const recorder = new Recorder(handle, OWNER);
     let firstRange = 0;
-    const reads = passes.map(({ ranges, record }) => {
-      const outputs = Object.entries(data.before).map(([name, words]) => {
-        const buffer = filled(name, words, STORAGE | COPY_SRC);
-        const read = ledger.allocate(OWNER, `read ${name}`, words.byteLength, MAP_READ | COPY_DST);
-        held.push(read);
-        return { name, buffer, read };
-      });
-      const buffers = { ...given, ...Object.fromEntries(outputs.map(({ name, buffer }) => [name, buffer])) };
+    return passes.flatMap(({ ranges, record }) => {
+      const own = outputs.map(([name, words]) => [name, storage(name, words)] as const);
       // Every binding of the form is there: the inputs above, the outputs by `outputWords`.
-      record(recorder, buffers as Record<MatmulBinding, GPUBuffer>, firstRange);
+      const buffers = { ...given, ...Object.fromEntries(own) } as Record<MatmulBinding, GPUBuffer>;
+      record(recorder, buffers, firstRange);
       firstRange += ranges.length;
-      for (const { buffer, read } of outputs) recorder.copy(buffer, 0, read, 0, buffer.size);
-      return outputs;
+      return own.map(([, buffer]) => buffer);
     });
-    device.submit(recorder);
-    return await Promise.all(
-      reads.map(async (outputs) => {
-        const entries = outputs.map(
-          async ({ name, read }) => [name, new Uint32Array(await device.read(read, read.size))] as const,
-        );
-        return Object.fromEntries(await Promise.all(entries));
-      }),
-    );
-  } finally {
-    for (const buffer of held) ledger.release(buffer);
-  }
+  });
+  return passes.map((_, pass) =>
+    Object.fromEntries(outputs.map(([name], i) => [name, results[pass * outputs.length + i]!])),
+  );
 }

@@ -3,6 +3,7 @@
  * the tests.
  */
 
+import type { Activation } from "../model/spec.ts";
 import { isNormed, streamStride } from "./matmul_form.ts";
 import type { ProbeData } from "./matmul_probe.ts";
 import { probePosition } from "./matmul_probe.ts";
@@ -17,10 +18,10 @@ export interface Expected {
 
 /** The products of a row, before the form does anything with them: `[columns]`. */
 export function plainProducts(data: ProbeData, row: number): Expected[] {
-  const { values, input, inputStride, size, kind } = data;
+  const { values, biases, input, inputStride, size, kind } = data;
   const { inputSize, epsilon } = size;
   const stream = input.subarray(row * inputStride, row * inputStride + inputSize);
-  const normed = isNormed(kind.form);
+  const normed = isNormed(kind);
   const begin = row * inputStride + (normed ? paddedSize(inputSize) : 0);
   const x = input.subarray(begin, begin + inputSize);
   const squares = stream.reduce((sum, v) => sum + v * v, 0);
@@ -33,24 +34,43 @@ export function plainProducts(data: ProbeData, row: number): Expected[] {
       value += term;
       terms += Math.abs(term);
     }
-    return { value: value * norm, size: terms * norm };
+    const bias = biases[column] ?? 0;
+    return { value: value * norm + bias, size: terms * norm + Math.abs(bias) };
   });
+}
+
+/** What `gated` makes of a gate. */
+const ACTIVATIONS: Readonly<Record<Activation, (x: number) => number>> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu_tanh: (x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+/** What `store` makes of a product. */
+function capped({ value, size }: Expected, factor: number, softCap?: number): Expected {
+  const scaled = { value: value * factor, size: size * Math.abs(factor) };
+  if (!softCap) return scaled;
+  return { value: softCap * Math.tanh(scaled.value / softCap), size: scaled.size + softCap };
 }
 
 /** What the outputs of a form must hold for a row, by the name of the buffer and the place in it. */
 export function plainOutputs(data: ProbeData, row: number): { name: string; at: number; expected: Expected }[] {
   const { kind, size, before, normWeight, rotations } = data;
-  const { outputs, resultStride = outputs } = size;
+  const { outputs, resultStride = outputs, resultOffset = 0, factor = 1, softCap } = size;
+  const begin = row * resultStride + resultOffset;
   const products = plainProducts(data, row);
   switch (kind.form) {
     case "store":
-      return products.map((expected, n) => ({ name: "output", at: row * resultStride + n, expected }));
+      return products.map((product, n) => ({
+        name: "output",
+        at: begin + n,
+        expected: capped(product, factor, softCap),
+      }));
     case "add": {
       const stride = streamStride(outputs);
       const held = new Float32Array(before.stream!.buffer);
       return products.flatMap(({ value, size: terms }, n) => {
         const at = row * stride + n;
-        const sum = { value: held[at]! + value, size: Math.abs(held[at]!) + terms };
+        const sum = { value: held[at]! + factor * value, size: Math.abs(held[at]!) + Math.abs(factor) * terms };
         const gain = normWeight[n]!;
         const gained = { value: sum.value * gain, size: sum.size * Math.abs(gain) };
         return [
@@ -62,10 +82,10 @@ export function plainOutputs(data: ProbeData, row: number): { name: string; at: 
     case "gated":
       return Array.from({ length: outputs }, (_, n) => {
         const [gate, up] = [products[n]!, products[n + outputs]!];
-        const silu = gate.value / (1 + Math.exp(-gate.value));
-        // silu changes at most 1.1 times as fast as its argument.
-        const terms = Math.abs(silu) * up.size + 1.1 * gate.size * Math.abs(up.value) + Math.abs(silu * up.value);
-        return { name: "output", at: row * resultStride + n, expected: { value: silu * up.value, size: terms } };
+        const active = ACTIVATIONS[kind.activation ?? "silu"](gate.value);
+        // Neither activation changes more than 1.2 times as fast as its argument.
+        const terms = Math.abs(active) * up.size + 1.2 * gate.size * Math.abs(up.value) + Math.abs(active * up.value);
+        return { name: "output", at: begin + n, expected: { value: active * up.value, size: terms } };
       });
     case "qkv":
       return plainQkv(data, row, products, rotations);

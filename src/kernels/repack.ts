@@ -1,6 +1,14 @@
-/** Lays a checkpoint's rows into a matrix of any format (shaders/weights/repack_floats.wgsl, quantise/quantise.wgsl). */
+/**
+ * Lays a file's rows into a matrix of any format.
+ *
+ * Floats are laid by repack_floats.wgsl, block codes by lay_blocks.wgsl (shaders/weights/): those of GGUF move as they are
+ * into a format of the same codes; everything else is quantised.
+ */
 
+import elements from "../../shaders/weights/gguf/elements.wgsl?raw";
+import moveBlocks from "../../shaders/weights/gguf/move_blocks.wgsl?raw";
 import half from "../../shaders/weights/half.wgsl?raw";
+import layBlocks from "../../shaders/weights/lay_blocks.wgsl?raw";
 import fitExtreme from "../../shaders/weights/quantise/fit_extreme.wgsl?raw";
 import fitMinimum from "../../shaders/weights/quantise/fit_minimum.wgsl?raw";
 import nearestCodebook from "../../shaders/weights/quantise/nearest_codebook.wgsl?raw";
@@ -10,15 +18,17 @@ import storedF16 from "../../shaders/weights/quantise/stored_f16.wgsl?raw";
 import storedF32 from "../../shaders/weights/quantise/stored_f32.wgsl?raw";
 import repackFloats from "../../shaders/weights/repack_floats.wgsl?raw";
 import source from "../../shaders/weights/source.wgsl?raw";
+import sourceFloats from "../../shaders/weights/source_floats.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Constants } from "../gpu/pipelines.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
+import { ggufCode } from "./gguf_code.ts";
 import { groups, Kernel } from "./kernel.ts";
+import { type FloatType, SOURCE_LAYOUTS, type SourceType } from "./source_type.ts";
 import { type BlockFormat, formatCode, isBlockFormat, STEP, type WeightFormat } from "./weight_format.ts";
 
-/** Element types of a checkpoint. */
-export type FloatType = "F32" | "F16" | "BF16";
+export type { FloatType, SourceType };
 
 const BINDINGS = { shape: "uniform", source: "read", weight: "read-write", scales: "read-write" } as const;
 
@@ -48,21 +58,23 @@ export class Repack extends Kernel<keyof typeof BINDINGS> {
   readonly #unit: number;
 
   /**
-   * @param type the source's element type
+   * @param type what the file stores
    * @param format the matrix's
    */
-  constructor(device: Device, type: FloatType, format: WeightFormat) {
-    const { name, code, constants } = isBlockFormat(format) ? quantising(format) : repacking(format.type);
+  constructor(device: Device, type: SourceType, format: WeightFormat) {
+    const pieces = [sourcePieces(type, format), layingPieces(type, format)];
     super(
       device,
-      { name, code, bindings: BINDINGS },
+      {
+        name: nameOf(type, format),
+        code: [source, half, ...pieces.flatMap(({ code }) => code)],
+        bindings: BINDINGS,
+      },
       {
         ...COMMON_CONSTANTS,
-        ELEMENT_F32: Number(type === "F32"),
-        ELEMENT_F16: Number(type === "F16"),
-        ELEMENT_BF16: Number(type === "BF16"),
         VECTORS: STEP[format.type] / 4,
-        ...constants,
+        ...pieces[0]!.constants,
+        ...pieces[1]!.constants,
       },
     );
     this.#unit = unitSize(format);
@@ -75,32 +87,71 @@ export class Repack extends Kernel<keyof typeof BINDINGS> {
 }
 
 interface Pieces {
-  name: string;
   code: readonly string[];
   constants: Constants;
 }
 
-function repacking(type: "f32" | "f16"): Pieces {
-  return { name: `weights/repack ${type}`, code: [source, half, repackFloats], constants: {} };
+function nameOf(type: SourceType, format: WeightFormat): string {
+  if (!isBlockFormat(format)) return `weights/repack ${format.type}`;
+  return movesInto(type, format) ? `weights/move ${type}` : `weights/quantise ${format.type} ${format.codes}`;
 }
 
-function quantising(format: BlockFormat): Pieces {
-  const { type, codes, block, scale } = format;
+function isFloat(type: SourceType): type is FloatType {
+  return SOURCE_LAYOUTS[type].elements === 1;
+}
+
+/**
+ * Whether blocks of a type move into a format as they are: the codes are the same, and the scales' type holds the scales.
+ * What else is needed is more than moving.
+ */
+export function movesInto(type: SourceType, format: WeightFormat): boolean {
+  const { exact } = SOURCE_LAYOUTS[type];
+  return (
+    isBlockFormat(exact) &&
+    isBlockFormat(format) &&
+    exact.type === format.type &&
+    exact.codes === format.codes &&
+    exact.block === format.block &&
+    (exact.scale === "f16" || format.scale === "f32") &&
+    String(exact.codebook) === String(format.codebook)
+  );
+}
+
+/** What reads the source: its numbers, or where they are moved, its codes. */
+function sourcePieces(type: SourceType, format: WeightFormat): Pieces {
+  if (isFloat(type)) {
+    return {
+      code: [sourceFloats],
+      constants: {
+        ELEMENT_F32: Number(type === "F32"),
+        ELEMENT_F16: Number(type === "F16"),
+        ELEMENT_BF16: Number(type === "BF16"),
+      },
+    };
+  }
+  const { code, constants } = ggufCode(type);
+  return { code: [...code, movesInto(type, format) ? moveBlocks : elements], constants };
+}
+
+/** What lays out the matrix. */
+function layingPieces(type: SourceType, format: WeightFormat): Pieces {
+  if (!isBlockFormat(format)) return { code: [repackFloats], constants: {} };
+  const { type: codeType, block, codes, scale } = format;
   const unit = unitSize(format);
+  const constants = {
+    CODE_BITS: codeType === "q8" ? 8 : 4,
+    BLOCK_VECTORS: block / 4,
+    UNIT_BLOCKS: unit / block,
+    UNIT_STEPS: unit / STEP[codeType],
+    MINIMUM: Number(codes === "minimum"),
+    SCALE_F16: Number(scale === "f16"),
+  };
+  if (movesInto(type, format)) return { code: [layBlocks], constants };
   const fit = codes === "minimum" ? fitMinimum : fitExtreme;
   const nearest = codes === "codebook" ? nearestCodebook : nearestLinear;
   return {
-    name: `weights/quantise ${type} ${codes}`,
-    code: [source, half, quantise, fit, nearest, scale === "f32" ? storedF32 : storedF16],
-    constants: {
-      CODE_BITS: type === "q8" ? 8 : 4,
-      BLOCK_VECTORS: block / 4,
-      UNIT_BLOCKS: unit / block,
-      UNIT_STEPS: unit / STEP[type],
-      MINIMUM: Number(codes === "minimum"),
-      SCALE_F16: Number(scale === "f16"),
-      ...codeConstants(format),
-    },
+    code: [layBlocks, quantise, fit, nearest, scale === "f32" ? storedF32 : storedF16],
+    constants: { ...constants, ...codeConstants(format) },
   };
 }
 

@@ -216,7 +216,7 @@ export function singleBits(value: number): number {
   return scratch[0]!;
 }
 
-function single(bits: number): number {
+export function single(bits: number): number {
   scratch[0] = bits;
   return scratchSingle[0]!;
 }

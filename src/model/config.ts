@@ -3,10 +3,17 @@
 import { UnsupportedModelError } from "../errors.ts";
 import { Fields, quote } from "../json.ts";
 import type { Family } from "./families/family.ts";
-import { llama } from "./families/llama.ts";
-import type { LayerSkipSpec, LayerTensors, ModelSpec, ModelTensors, TensorSpec } from "./spec.ts";
+import { FAMILIES } from "./families/index.ts";
+import { readLayerAttention } from "./layer_attention.ts";
+import { isInterpreted } from "./settings.ts";
+import type { Activation, LayerSkipSpec, ModelSpec, ModelTensors } from "./spec.ts";
+import { type Biases, tensorsOf } from "./tensors.ts";
 
-const FAMILIES: readonly Family[] = [llama];
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu_pytorch_tanh: "gelu_tanh",
+};
 
 /** Far above any model there is. Keeps the products of two sizes exact, and a damaged file from asking for the moon. */
 const MAX_SIZE = 2 ** 24;
@@ -23,6 +30,14 @@ export interface ModelConfig {
   tensors: ModelTensors;
 }
 
+/** What a container of weights does differently from a checkpoint in Hugging Face's layout. */
+export interface Container {
+  /** Rows of queries and keys have the elements of a pair side by side. */
+  interleavedRotary?: boolean;
+  /** Norms are stored as they are multiplied with, where Hugging Face stores them less one. */
+  normsIncludeOne?: boolean;
+}
+
 /**
  * Reads a model's architecture.
  * @param config parsed `config.json`
@@ -36,14 +51,23 @@ export function readModelSpec(
   generationConfig: unknown,
   file: string,
   generationFile = "generation_config.json",
+  container: Container = {},
 ): ModelConfig {
-  const fields = new Fields(config, file);
-  const family = readFamily(fields);
+  const family = readFamily(new Fields(config, file));
+  const fields = new Fields({ ...family.defaults, ...(config as object) }, file);
+  requireArithmetic(fields, family);
   const heads = fields.integer("num_attention_heads", { min: 1, max: MAX_SIZE });
   const layers = fields.integer("num_hidden_layers", { min: 1, max: MAX_LAYERS });
   const vocabSize = fields.integer("vocab_size", { min: 1, max: MAX_SIZE });
   const hiddenSize = readVectors(fields, "hidden_size");
+  const headDim = readHeadDim(fields, hiddenSize, heads);
+  const limit = fields.integer("max_position_embeddings", { min: 1, max: MAX_SIZE });
   const generation = generationConfig == null ? undefined : new Fields(generationConfig, generationFile);
+  const { attention, maxPositionEmbeddings } = readLayerAttention(fields, family, {
+    layers,
+    headDim,
+    maxPositionEmbeddings: limit,
+  });
   const spec: ModelSpec = {
     family: family.modelType,
     vocabSize,
@@ -52,32 +76,74 @@ export function readModelSpec(
     layers,
     heads,
     kvHeads: readKvHeads(fields, heads),
-    headDim: readHeadDim(fields, hiddenSize, heads),
-    maxPositionEmbeddings: fields.integer("max_position_embeddings", { min: 1, max: MAX_SIZE }),
+    headDim,
+    maxPositionEmbeddings: Math.min(maxPositionEmbeddings, MAX_SIZE),
     rmsNormEps: fields.positive("rms_norm_eps", 1e-6),
-    ropeTheta: readRopeTheta(fields),
+    activation: readActivation(fields),
+    norms: family.norms,
+    ...(family.headNorm && { headNorm: family.headNorm }),
+    normsAddOne: family.normsAddOne === true && !container.normsIncludeOne,
+    attention,
+    attentionScale: headDim ** -0.5,
+    embeddingScale: 1,
+    residualScale: 1,
+    logitScale: 1,
+    ...family.numbers?.(fields, { hiddenSize }),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", false),
     eosTokenIds: [...new Set([fields, generation].flatMap((from) => (from ? readEosTokenIds(from, vocabSize) : [])))],
   };
   const layerSkip = readLayerSkip(fields, layers);
   if (layerSkip) spec.layerSkip = layerSkip;
-  return { spec, tensors: tensorsOf(family, spec) };
+  return { spec, tensors: tensorsOf(family, spec, readBiases(fields, family), container.interleavedRotary) };
 }
 
-/** The family that `model_type` names, once everything that would change its arithmetic is ruled out. */
+/** The family that `model_type` names. */
 function readFamily(fields: Fields): Family {
   const modelType = fields.string("model_type");
   const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
-  if (!family) throw unsupported(fields, "model_type", FAMILIES.map(({ modelType }) => modelType).join(" or "));
-  for (const [key, only] of Object.entries(family.requires)) {
+  if (family) return family;
+  const known = FAMILIES.map((candidate) => candidate.modelType).join(", ");
+  const strange = fields
+    .entries()
+    .map(([key]) => key)
+    .filter((key) => !isInterpreted(key));
+  const found = `${quote(modelType)}${strange.length > 0 ? ` with settings that no known family has (${quoteList(strange)})` : ""}`;
+  throw new UnsupportedModelError({ file: fields.file, field: "model_type", found, expected: `one of ${known}` });
+}
+
+const STRANGE_SETTINGS = 12;
+
+function quoteList(keys: readonly string[]): string {
+  const shown = keys.slice(0, STRANGE_SETTINGS).map((key) => key.slice(0, 40));
+  return shown.join(", ") + (keys.length > shown.length ? `, and ${keys.length - shown.length} more` : "");
+}
+
+/** Rules out what would change the arithmetic in a way that the engine does not have. */
+function requireArithmetic(fields: Fields, family: Family): void {
+  for (const [key, only] of Object.entries(family.requires ?? {})) {
     const value = fields.get(key) ?? only;
     if (typeof value !== typeof only) throw fields.error(key, `a ${typeof only}`);
     if (value !== only) throw unsupported(fields, key, quote(only));
   }
   if (fields.get("quantization_config") !== undefined) {
-    throw unsupported(fields, "quantization_config", "none: weights in F32, F16 or BF16");
+    throw unsupported(fields, "quantization_config", "none: weights in F32, F16 or BF16, or a GGUF file");
   }
-  return family;
+}
+
+/** `hidden_activation`, as Gemma spells it, or `hidden_act`. */
+function readActivation(fields: Fields): Activation {
+  const key = fields.get("hidden_activation") === undefined ? "hidden_act" : "hidden_activation";
+  const name = fields.get(key) ?? "silu";
+  if (typeof name !== "string") throw fields.error(key, "a string");
+  if (!Object.hasOwn(ACTIVATIONS, name))
+    throw unsupported(fields, key, Object.keys(ACTIVATIONS).map(quote).join(" or "));
+  return ACTIVATIONS[name]!;
+}
+
+function readBiases(fields: Fields, { biases = {} }: Family): Biases {
+  const read = (rule: string | true | undefined) =>
+    typeof rule === "string" ? fields.boolean(rule, false) : rule === true;
+  return { qkv: read(biases.qkv), output: read(biases.output), mlp: read(biases.mlp) };
 }
 
 function unsupported(fields: Fields, key: string, expected: string): UnsupportedModelError {
@@ -110,26 +176,6 @@ function readHeadDim(fields: Fields, hiddenSize: number, heads: number): number 
   return headDim;
 }
 
-/**
- * `rope_theta` stands on top (transformers 4) or in `rope_parameters` (transformers 5, which lets that one win). Scaling
- * stands in `rope_scaling` or `rope_parameters`, its type under `rope_type` or, in older files, `type`.
- */
-function readRopeTheta(fields: Fields): number {
-  const parameters = fields.object("rope_parameters");
-  for (const rope of [parameters, fields.object("rope_scaling")]) {
-    if (!rope) continue;
-    for (const key of ["rope_type", "type"]) {
-      if (rope.get(key) !== undefined && rope.string(key) !== "default") throw unsupported(rope, key, '"default"');
-    }
-    // Scaling by a factor alone, without a type, is what the oldest files mean by "linear".
-    if (rope.get("factor") !== undefined && rope.get("factor") !== 1) throw unsupported(rope, "factor", "no scaling");
-    if ((rope.get("partial_rotary_factor") ?? 1) !== 1) throw unsupported(rope, "partial_rotary_factor", "1");
-  }
-  return parameters?.get("rope_theta") === undefined
-    ? fields.positive("rope_theta", 10000)
-    : parameters.positive("rope_theta");
-}
-
 /** `eos_token_id`: one id, several, or none. */
 function readEosTokenIds(fields: Fields, vocabSize: number): number[] {
   const value = fields.get("eos_token_id");
@@ -149,43 +195,4 @@ function readLayerSkip(fields: Fields, layers: number): LayerSkipSpec | undefine
       draftLength: recipe.integer("num_speculations", { min: 1, max: MAX_SIZE }),
     }
   );
-}
-
-function tensorsOf({ tensors: names }: Family, spec: ModelSpec): ModelTensors {
-  const { vocabSize, hiddenSize, intermediateSize, heads, kvHeads, headDim } = spec;
-  const shapes: Record<keyof LayerTensors, readonly number[]> = {
-    inputNorm: [hiddenSize],
-    query: [heads * headDim, hiddenSize],
-    key: [kvHeads * headDim, hiddenSize],
-    value: [kvHeads * headDim, hiddenSize],
-    output: [hiddenSize, heads * headDim],
-    postAttentionNorm: [hiddenSize],
-    gate: [intermediateSize, hiddenSize],
-    up: [intermediateSize, hiddenSize],
-    down: [hiddenSize, intermediateSize],
-  };
-  const layer = (index: number): LayerTensors => {
-    const tensor = (key: keyof LayerTensors): TensorSpec => ({
-      name: `${names.layers}.${index}.${names.layer[key]}`,
-      shape: shapes[key],
-    });
-    return {
-      inputNorm: tensor("inputNorm"),
-      query: tensor("query"),
-      key: tensor("key"),
-      value: tensor("value"),
-      output: tensor("output"),
-      postAttentionNorm: tensor("postAttentionNorm"),
-      gate: tensor("gate"),
-      up: tensor("up"),
-      down: tensor("down"),
-    };
-  };
-  const tensors: ModelTensors = {
-    embedding: { name: names.embedding, shape: [vocabSize, hiddenSize] },
-    layers: Array.from({ length: spec.layers }, (_, index) => layer(index)),
-    finalNorm: { name: names.finalNorm, shape: [hiddenSize] },
-  };
-  if (!spec.tieWordEmbeddings) tensors.head = { name: names.head, shape: [vocabSize, hiddenSize] };
-  return tensors;
 }

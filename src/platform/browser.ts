@@ -1,18 +1,37 @@
 /** The platform of browsers, pages and workers alike. */
 
+import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
+import { opfsStore } from "../cache/opfs_store.ts";
+import type { Sha256 } from "../cache/sha256.ts";
 import { GpuUnavailableError, SourceError } from "../errors.ts";
-import { httpFolder } from "../weights/http_folder.ts";
+import { httpFolder } from "../sources/http_folder.ts";
 import type { Platform } from "./platform.ts";
 
-export const openFolder: Platform["openFolder"] = (location) => {
+export const locate: Platform["locate"] = (location) => {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  let url: URL;
   try {
-    url = new URL(location, base);
+    return new URL(location, base);
   } catch (cause) {
     throw new SourceError(String(location), "is not a URL: name the URL of a folder that holds a model", { cause });
   }
-  return httpFolder(url);
+};
+
+export const openFolder: Platform["openFolder"] = (location) => httpFolder(locate(location) as URL);
+
+export const hubEndpoint: Platform["hubEndpoint"] = () => undefined;
+
+export const openStore: Platform["openStore"] = () => opfsStore();
+
+export const sha256: Platform["sha256"] = () => {
+  const hash = nobleSha256.create();
+  const sum: Sha256 = {
+    update(bytes) {
+      hash.update(bytes);
+      return sum;
+    },
+    hex: () => Array.from(hash.digest(), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+  };
+  return sum;
 };
 
 export const defaultGpu: Platform["defaultGpu"] = async () => {

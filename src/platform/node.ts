@@ -1,25 +1,49 @@
-/** The platform of Node: directories on disk, and Dawn from the optional peer package `webgpu`. */
+/** The platform of Node: directories and the cache on disk, and Dawn from the optional peer package `webgpu`. */
 
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFolder, NodeStore } from "../cache/node_store.ts";
+import type { Sha256 } from "../cache/sha256.ts";
 import { GpuUnavailableError, SourceError } from "../errors.ts";
-import { fileFolder } from "../weights/file_folder.ts";
-import { httpFolder } from "../weights/http_folder.ts";
+import { fileFolder } from "../sources/file_folder.ts";
+import { httpFolder } from "../sources/http_folder.ts";
 import type { Platform } from "./platform.ts";
 
-export const openFolder: Platform["openFolder"] = (location) => {
+export const locate: Platform["locate"] = (location) => {
   // A drive letter (C:\) is not a scheme.
   const isUrl = location instanceof URL || /^(file:|[a-z][a-z\d+.-]+:\/\/)/i.test(location);
   if (!isUrl) return fileFolder(location);
   try {
     const url = new URL(location);
-    if (url.protocol === "http:" || url.protocol === "https:") return httpFolder(url);
+    if (url.protocol === "http:" || url.protocol === "https:") return url;
     return fileFolder(fileURLToPath(url));
   } catch (cause) {
     if (cause instanceof SourceError) throw cause;
     throw new SourceError(String(location), "name a directory, or a file:, http: or https: URL", { cause });
   }
+};
+
+export const openFolder: Platform["openFolder"] = (location) => {
+  const found = locate(location);
+  return found instanceof URL ? httpFolder(found) : found;
+};
+
+export const hubEndpoint: Platform["hubEndpoint"] = () => process.env.HF_ENDPOINT || undefined;
+
+export const openStore: Platform["openStore"] = async (folder) => new NodeStore(folder ?? cacheFolder());
+
+export const sha256: Platform["sha256"] = () => {
+  const hash = createHash("sha256");
+  const sum: Sha256 = {
+    update(bytes) {
+      hash.update(bytes);
+      return sum;
+    },
+    hex: () => hash.digest("hex"),
+  };
+  return sum;
 };
 
 let gpu: Promise<GPU> | undefined;

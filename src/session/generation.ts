@@ -35,6 +35,8 @@ export interface GenerationContext {
 /** What is asked of it, checked and complete. @internal */
 export interface GenerationRequest {
   promptIds: readonly number[];
+  /** The new text is an answer and begins on its own; else it continues the prompt's. */
+  answers: boolean;
   plan: RoundPlan;
   settings: RoundSettings;
   signal: AbortSignal | undefined;
@@ -143,7 +145,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire } = this.#context;
-    const { promptIds, settings, signal } = this.#request;
+    const { promptIds, answers, settings, signal } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
@@ -151,7 +153,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
     try {
       release = acquire();
       signal?.addEventListener("abort", end, { once: true });
-      const text = new StreamingDecoder(tokenizer, promptIds);
+      const text = new StreamingDecoder(tokenizer, answers ? [] : promptIds);
       const plan = await scheduler.prepare(this.#request.plan);
 
       tally.prefillFrom = this.#counters();

@@ -1,16 +1,21 @@
 /** Loading: from a source to a model that can generate. */
 
-import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice, openFolder } from "#platform";
+import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice } from "#platform";
 import { InputError, UnsupportedModelError } from "../errors.ts";
+import { requireContext } from "../forward/context_limit.ts";
 import { KvCache } from "../forward/kv_cache.ts";
+import { productKinds } from "../forward/product_kinds.ts";
 import { Device } from "../gpu/device.ts";
 import { chooseKernels } from "../kernels/choose.ts";
 import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { takesInt8 } from "../kernels/many_row_matmul.ts";
+import { openSource } from "../sources/open.ts";
 import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
+import { conversionsOf } from "../weights/conversions.ts";
 import { DEFAULT_DTYPE, DTYPES, formatsOf } from "../weights/dtype.ts";
+import { headFormats, planWeights } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { abortable } from "./abortable.ts";
 import { readKernelOptions } from "./kernel_options.ts";
@@ -38,7 +43,7 @@ const DEFAULT_CONTEXT_LENGTH = 4096;
  * @throws FileFormatError when a file is damaged
  * @throws UnsupportedModelError when the architecture or a data type is not supported
  * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
- * @throws GpuError when no variant of a kernel, or a forced one, computes right on this device
+ * @throws GpuError when no variant of a kernel, or a forced one, or one without variants, computes right on this device
  * @throws InputError for a context length, a dtype or a kernel that there is not; the signal's reason when it aborts
  *
  * A load that fails leaves nothing behind.
@@ -49,7 +54,7 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
   const dtype = requireChoice("load", "dtype", options.dtype ?? DEFAULT_DTYPE, DTYPES);
   const forced = readKernelOptions(options.kernels);
   signal?.throwIfAborted();
-  const folder = typeof source === "string" || source instanceof URL ? openFolder(source) : source;
+  const folder = await openSource(source, { cache: false, signal });
   const checkpoint = await openCheckpoint(folder, signal);
   let device: Device | undefined;
   try {
@@ -75,14 +80,20 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       : await Device.open(await defaultGpu(), gpuBackend(), noAdapterAdvice);
     signal?.throwIfAborted();
     const opened = device;
-    const { layers, head } = formatsOf(dtype);
-    if (forced.manyRows === "int8" && !takesInt8(layers)) {
+    if (forced.manyRows === "int8" && !takesInt8(formatsOf(dtype).layers)) {
       const expected = "a dtype of block codes, q8 or q4";
       throw new InputError({ file: "load", field: "kernels.manyRows", found: `"int8" with ${dtype}`, expected });
     }
-    const needs = { layers: [layers], head: [head], headShape: spec };
+    const plan = planWeights(checkpoint, dtype, opened.ledger.bindableBytes);
+    const needs = {
+      layers: productKinds(spec, plan.layers, "f32"),
+      head: headFormats(plan),
+      headShape: spec,
+      conversions: conversionsOf(plan, checkpoint),
+    };
     const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
-    const weights = await uploadWeights(opened, checkpoint, { dtype, onProgress, signal });
+    requireContext(opened, spec, contextLength, kernels.kv);
+    const weights = await uploadWeights(opened, checkpoint, plan, { onProgress, signal });
     const model = await opened.allocating(
       `${name} (context of ${contextLength} tokens)`,
       KvCache.bytes(spec, contextLength, kernels.kv),

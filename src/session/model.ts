@@ -15,13 +15,17 @@ import type { DeviceInfo } from "../gpu/device_info.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
 import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { ChatTemplate } from "../text/chat_template.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
+  ChatMessage,
+  ChatOptions,
   DrafterName,
   Dtype,
   GenerateOptions,
   KernelOptions,
   MemoryUse,
+  Prompt,
   ScoreOptions,
   ScoreResult,
 } from "../types.ts";
@@ -29,6 +33,7 @@ import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import { requireInteger, requireKnown } from "./options.ts";
+import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
 
 /** What `load` has gathered. @internal */
 export interface ModelParts {
@@ -37,6 +42,8 @@ export interface ModelParts {
   spec: ModelSpec;
   weights: ModelWeights;
   tokenizer: TextTokenizer;
+  /** Undefined where the model has none. */
+  chatTemplate?: ChatTemplate | undefined;
   contextLength: number;
   dtype: Dtype;
   kernels: KernelChoice;
@@ -82,6 +89,7 @@ export class Model {
   readonly weightBytes: number;
   readonly #device: Device;
   readonly #tokenizer: TextTokenizer;
+  readonly #prompts: PromptReader;
   readonly #forward: Forward;
   readonly #table: RowTable;
   readonly #scheduler: Scheduler;
@@ -107,6 +115,7 @@ export class Model {
     };
     this.#device = device;
     this.#tokenizer = tokenizer;
+    this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
     this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
@@ -140,6 +149,27 @@ export class Model {
     return this.#tokenizer.decode(ids);
   }
 
+  /** Whether it has a chat template, so that it can be given messages. */
+  get chats(): boolean {
+    return this.#prompts.chatTemplate !== undefined;
+  }
+
+  /**
+   * The text that `generate` makes of messages: the model's chat template filled in.
+   * @throws InputError when the model has no template, or it refuses the messages; FileFormatError when it is damaged
+   */
+  renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    return renderChat(this.#prompts, messages, options);
+  }
+
+  /**
+   * The ids of that text, to be given to `generate` or `score` where the options are not the default ones.
+   * @throws InputError when the model has no template, or it refuses the messages; FileFormatError when it is damaged
+   */
+  chatIds(messages: readonly ChatMessage[], options: ChatOptions = {}): number[] {
+    return chatIds(this.#prompts, messages, options);
+  }
+
   /**
    * Compiles what a generation with these options needs, so that its first token does not wait for it. `load` has done so
    * for the defaults; call it after changing `draftLength` where the first round's delay matters.
@@ -160,27 +190,21 @@ export class Model {
    *
    * The ids are those of plain greedy decoding, whatever the drafter.
    *
-   * @param prompt a text, or ids that are taken as they are (no BOS is added)
-   * @throws InputError when an option or an id is out of range or the prompt has no token
+   * @param prompt a text; ids that are taken as they are (no BOS is added); or messages, `{ role, content }` each, which the
+   *   model answers
+   * @throws InputError when an option or an id is out of range, the prompt has no token, or the messages do not suit the model
+   * @throws FileFormatError when the model's chat template is damaged
    * @throws ContextLengthError when the prompt fills the context
    * @throws DisposedError
    *
    * Iterating it throws BusyError while another generation runs, DisposedError, DeviceLostError, GpuError and
    * NonFiniteLogitsError.
    */
-  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
     requireKnown(where, options, GENERATE_OPTIONS);
-    if (typeof prompt !== "string" && !Array.isArray(prompt)) {
-      throw new InputError({
-        file: where,
-        field: "prompt",
-        found: typeof prompt,
-        expected: "a text or an array of ids",
-      });
-    }
-    const promptIds = typeof prompt === "string" ? this.tokenize(prompt) : [...prompt];
+    const promptIds = readPrompt(this.#prompts, prompt);
     if (promptIds.length === 0) {
       throw new InputError({
         file: where,
@@ -203,6 +227,7 @@ export class Model {
       },
       {
         promptIds,
+        answers: isChat(prompt),
         plan,
         settings: {
           draftLength: plan.draftLength,

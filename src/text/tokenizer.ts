@@ -30,10 +30,12 @@ export class TextTokenizer {
 
   /**
    * The ids of `text`, special tokens added where the tokenizer says so (BOS in front, mostly).
+   * @param addSpecialTokens false for a text that has them already, as a rendered chat does
    * @throws FileFormatError when the tokenizer names a token that it has no id for
    */
-  encode(text: string): number[] {
-    const ids: unknown[] = failing(this.#file, () => this.#tokenizer.encode(text).ids);
+  encode(text: string, { addSpecialTokens = true } = {}): number[] {
+    const options = { add_special_tokens: addSpecialTokens };
+    const ids: unknown[] = failing(this.#file, () => this.#tokenizer.encode(text, options).ids);
     if (ids.every((id): id is number => typeof id === "number")) return ids;
     const found = "a token without an id";
     throw new FileFormatError({ file: this.#file, field: "model.vocab", found, expected: "an id for every token" });

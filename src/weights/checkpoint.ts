@@ -70,7 +70,7 @@ export async function openCheckpoint(folder: Folder, signal?: AbortSignal): Prom
   const weights = await openWeights(folder, signal);
   return closingOnFailure(weights.sources, async () => {
     const tensor = (wanted: TensorSpec) => findTensor(weights, wanted);
-    const needed = allTensors(tensors).map(tensor);
+    const needed = [...new Set(allTensors(tensors).map(tensor))]; // slices of one tensor count once
     signal?.throwIfAborted();
     return {
       name: folder.name,

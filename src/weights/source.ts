@@ -30,4 +30,15 @@ export interface Folder {
    * @returns undefined when there is no such file.
    */
   open(path: string, signal?: AbortSignal): Promise<Source | undefined>;
+  /**
+   * Names of the files directly in it, in any order. Absent where the place cannot tell, as a plain web server.
+   * @throws SourceError when the place should know and does not answer
+   */
+  list?(signal?: AbortSignal): Promise<readonly string[]>;
+  /**
+   * Ends when all files opened so far are known to be what was published. A folder whose bytes need no such check has none.
+   * To be awaited before anything made of those bytes is handed out, and before the files are closed; may read their rest.
+   * @throws IntegrityError when one is not; SourceError when its rest cannot be read; the signal's reason
+   */
+  verified?(signal?: AbortSignal): Promise<void>;
 }

@@ -2,7 +2,8 @@
  * From a checkpoint's files to the GPU, in the formats the kernels read.
  *
  * Tensors are read by ranges of a few MiB, written to one staging buffer, and laid out, rounded or quantised by the GPU.
- * Neither the host nor the GPU ever holds a second copy of a tensor, only of one staging chunk.
+ * Neither the host nor the GPU ever holds a second copy of a tensor, only of one staging chunk. Vectors, norms and biases,
+ * are a few KB each: the host makes f32 of them.
  */
 
 import { Recorder } from "../gpu/commands.ts";
@@ -10,13 +11,15 @@ import type { Device } from "../gpu/device.ts";
 import type { Pace } from "../gpu/pace.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { BufferUsage } from "../gpu/usage.ts";
+import { biasBegin } from "../kernels/matmul_form.ts";
 import { type FloatType, Repack, repackShape } from "../kernels/repack.ts";
-import { formatName, isBlockFormat, scaleBytes, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
+import { half, single } from "../kernels/weight_codec.ts";
+import { formatName, isBlockFormat, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
+import { inHeadOrder } from "../model/head_order.ts";
 import type { TensorSpec } from "../model/spec.ts";
-import type { Dtype, LoadProgress } from "../types.ts";
+import type { LoadProgress } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { formatsOf } from "./dtype.ts";
-import { headParts } from "./head_parts.ts";
+import { type MatrixPlan, matrixShape, plannedBytes, scalesBytes, type WeightPlan } from "./plan.ts";
 
 /** Bytes of a checkpoint on their way to the GPU at one time, at most; a first chunk, that no device takes long for. */
 const STAGING_BYTES = 8 * 2 ** 20;
@@ -27,63 +30,53 @@ const CHUNKS_IN_FLIGHT = 4;
 
 const ELEMENT_BYTES: Record<FloatType, number> = { F32: 4, F16: 2, BF16: 2 };
 
-const F32: WeightFormat = { type: "f32" };
-
 /** A weight matrix on the GPU (shaders/weights/formats/README.md). */
 export interface Matrix {
   format: WeightFormat;
   weight: GPUBuffer;
-  /** A word that stands in for them where the format has none. */
+  /** Scales, and the biases behind them. A word that stands in for them where there are none. */
   scales: GPUBuffer;
   inputSize: number;
   columns: number;
+  /** Whether each column has a bias. */
+  bias: boolean;
 }
 
-/** Weights of one decoder layer. Matrices that are multiplied by the same input are one matrix. */
-export interface LayerWeights {
-  inputNorm: GPUBuffer;
-  /** Queries, keys and values side by side: (heads + 2 * kvHeads) * headDim columns. */
-  qkv: Matrix;
-  output: Matrix;
-  postAttentionNorm: GPUBuffer;
-  /** Gate and up side by side: 2 * intermediateSize columns. */
-  gateUp: Matrix;
-  down: Matrix;
-}
-
-/** A run of the vocabulary's columns (head_parts.ts). */
-export interface HeadPart extends Matrix {
-  /** The vocabulary id of its column 0. */
+/** Neighbouring outputs of a matrix that is cut (column_runs.ts, plan.ts). */
+export interface MatrixPart extends Matrix {
+  /** The output that column 0 makes. */
   firstColumn: number;
+}
+
+/** Weights of one decoder layer. Norms that a family does not have are absent. */
+export interface LayerWeights {
+  inputNorm: GPUBuffer | undefined;
+  /** Queries, keys and values side by side: (heads + 2 * kvHeads) * headDim columns. */
+  qkv: MatrixPart[];
+  queryNorm: GPUBuffer | undefined;
+  keyNorm: GPUBuffer | undefined;
+  output: Matrix;
+  postAttentionNorm: GPUBuffer | undefined;
+  preFeedforwardNorm: GPUBuffer | undefined;
+  /** Gate and up side by side: 2 * intermediateSize columns. */
+  gateUp: MatrixPart[];
+  down: Matrix;
+  postFeedforwardNorm: GPUBuffer | undefined;
 }
 
 /** A model's weights: matrices in their formats, norms as vectors of f32. */
 export interface ModelWeights {
-  embedding: HeadPart[];
+  /** In runs of vocabulary ids, as the head is. */
+  embedding: MatrixPart[];
   layers: LayerWeights[];
   finalNorm: GPUBuffer;
   /** The embedding's own array where the model ties them. */
-  head: HeadPart[];
+  head: MatrixPart[];
 }
 
 export interface UploadOptions {
-  dtype: Dtype;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal | undefined;
-}
-
-/** A run of a tensor's rows and the columns they become. */
-interface Landing {
-  tensor: TensorSpec;
-  firstRow: number;
-  rows: number;
-  matrix: Matrix;
-  firstColumn: number;
-}
-
-/** Rows and row length of a tensor; a vector is one row. */
-function matrixShape({ shape }: TensorSpec): { rows: number; inputSize: number } {
-  return shape.length === 1 ? { rows: 1, inputSize: shape[0]! } : { rows: shape[0]!, inputSize: shape[1]! };
 }
 
 /**
@@ -93,110 +86,130 @@ function matrixShape({ shape }: TensorSpec): { rows: number; inputSize: number }
 export async function uploadWeights(
   device: Device,
   checkpoint: Checkpoint,
-  { dtype, onProgress = () => {}, signal }: UploadOptions,
+  plan: WeightPlan,
+  { onProgress = () => {}, signal }: UploadOptions = {},
 ): Promise<ModelWeights> {
-  const what = `${checkpoint.name} (weights in ${dtype})`;
-  const { weights, landings } = await device.allocating(what, neededBytes(checkpoint, dtype), () =>
-    allocateWeights(device, checkpoint, dtype),
-  );
+  const what = `${checkpoint.name} (weights)`;
+  const held = await device.allocating(what, plannedBytes(plan), () => new HeldWeights(device, plan));
   const uploader = await device.allocating("staging", STAGING_BYTES, () => new Uploader(device));
+  let loadedBytes = 0;
+  /** Units (rows of a matrix, elements of a vector) [first, first + count) of a tensor. */
+  const read = async (tensor: TensorSpec, unitSize: number, first: number, count: number) => {
+    signal?.throwIfAborted();
+    const { source, dtype: type, offset } = checkpoint.tensor(tensor);
+    const unitBytes = unitSize * ELEMENT_BYTES[type];
+    const begin = first + (tensor.slice?.firstRow ?? 0);
+    const bytes = await source.read(offset + begin * unitBytes, count * unitBytes, signal);
+    loadedBytes += bytes.byteLength;
+    onProgress({ phase: "read", loadedBytes, totalBytes: checkpoint.weightBytes });
+    return { bytes, type };
+  };
+  /** Elements of a vector as the kernels take them. */
+  const readVector = async (tensor: TensorSpec, first: number, count: number) => {
+    const { bytes, type } = await read(tensor, 1, first, count);
+    const vector = toFloats(bytes, type);
+    return tensor.headOrder ? inHeadOrder(vector, tensor.headOrder) : vector;
+  };
   try {
-    let loadedBytes = 0;
-    for (const landing of landings) {
-      const { source, dtype, offset } = checkpoint.tensor(landing.tensor);
-      const { rows, firstRow, matrix } = landing;
-      const rowBytes = matrix.inputSize * ELEMENT_BYTES[dtype];
-      for (let row = 0; row < rows; ) {
-        signal?.throwIfAborted();
-        const count = Math.min(uploader.rowsAtOnce(dtype, matrix), rows - row);
-        const bytes = await source.read(offset + (firstRow + row) * rowBytes, count * rowBytes, signal);
-        await uploader.lay(bytes, dtype, count, landing.firstColumn + row, matrix);
-        row += count;
-        loadedBytes += bytes.byteLength;
-        onProgress({ phase: "read", loadedBytes, totalBytes: checkpoint.weightBytes });
+    const { queue } = device.handle;
+    for (const [matrixPlan, matrix] of held.matrices) {
+      for (const { tensor, firstRow, rows, firstColumn } of matrixPlan.landings) {
+        for (let row = 0; row < rows; ) {
+          const count = Math.min(uploader.rowsAtOnce(checkpoint.tensor(tensor).dtype, matrix), rows - row);
+          const { bytes, type } = await read(tensor, matrix.inputSize, firstRow + row, count);
+          await uploader.lay(bytes, type, count, firstColumn + row, matrix);
+          row += count;
+        }
       }
+      const begin = biasBegin(matrix.format, matrix.inputSize, matrix.columns);
+      for (const { tensor, firstRow, rows, firstColumn } of matrixPlan.biases) {
+        const biases = await readVector(tensor, firstRow, rows);
+        queue.writeBuffer(matrix.scales, (begin + firstColumn) * 4, biases);
+      }
+    }
+    const added = checkpoint.spec.normsAddOne ? 1 : 0;
+    for (const [tensor, buffer] of held.norms) {
+      const norm = await readVector(tensor, 0, matrixShape(tensor).inputSize);
+      queue.writeBuffer(
+        buffer,
+        0,
+        norm.map((weight) => weight + added),
+      );
     }
     await uploader.finished();
   } finally {
     uploader.dispose();
   }
-  return weights;
+  return held.weights;
 }
 
-/** Bytes of all weights on the GPU. */
-function neededBytes({ tensors }: Checkpoint, dtype: Dtype): number {
-  const formats = formatsOf(dtype);
-  const bytes = (format: WeightFormat) => (tensor: TensorSpec) => {
-    const { rows, inputSize } = matrixShape(tensor);
-    const own = tensor.shape.length === 1 ? F32 : format;
-    return weightBytes(own, inputSize, rows) + (isBlockFormat(own) ? scaleBytes(own, inputSize, rows) : 0);
+/** The elements of a vector. */
+function toFloats(bytes: Uint8Array<ArrayBuffer>, type: FloatType): Float32Array<ArrayBuffer> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = bytes.byteLength / ELEMENT_BYTES[type];
+  const element: Record<FloatType, (i: number) => number> = {
+    F32: (i) => view.getFloat32(4 * i, true),
+    F16: (i) => half(view.getUint16(2 * i, true)),
+    BF16: (i) => single(view.getUint16(2 * i, true) << 16),
   };
-  const { embedding, layers, finalNorm, head } = tensors;
-  return [
-    ...[embedding, finalNorm, ...(head ? [head] : [])].map(bytes(formats.head)),
-    ...layers.flatMap((layer) => Object.values(layer) as TensorSpec[]).map(bytes(formats.layers)),
-  ].reduce((sum, size) => sum + size, 0);
+  return Float32Array.from({ length: count }, (_, i) => element[type](i));
 }
 
-/** Allocates all weights and says what lands where, in the order of the model. */
-function allocateWeights(
-  device: Device,
-  { tensors }: Checkpoint,
-  dtype: Dtype,
-): { weights: ModelWeights; landings: Landing[] } {
-  const formats = formatsOf(dtype);
-  const landings: Landing[] = [];
-  const allocate = (name: string, bytes: number) =>
-    device.ledger.allocate("weights", name, bytes, BufferUsage.STORAGE | BufferUsage.COPY_SRC);
-  const noScales = allocate("no scales", 4);
+/** A plan's buffers, empty. */
+class HeldWeights {
+  readonly weights: ModelWeights;
+  readonly matrices: [MatrixPlan, Matrix][] = [];
+  readonly norms: [TensorSpec, GPUBuffer][] = [];
+  readonly #device: Device;
+  readonly #noScales: GPUBuffer;
 
-  const allocateMatrix = (name: string, format: WeightFormat, inputSize: number, columns: number): Matrix => ({
-    format,
-    weight: allocate(name, weightBytes(format, inputSize, columns)),
-    scales: isBlockFormat(format) ? allocate(`${name} scales`, scaleBytes(format, inputSize, columns)) : noScales,
-    inputSize,
-    columns,
-  });
-  /** Tensors of one input size, side by side. */
-  const matrix = (format: WeightFormat, ...parts: TensorSpec[]): Matrix => {
-    const { inputSize } = matrixShape(parts[0]!);
-    const columns = parts.reduce((sum, part) => sum + matrixShape(part).rows, 0);
-    const whole = allocateMatrix(parts.map((part) => part.name).join(" + "), format, inputSize, columns);
-    let firstColumn = 0;
-    for (const tensor of parts) {
-      const { rows } = matrixShape(tensor);
-      landings.push({ tensor, firstRow: 0, rows, matrix: whole, firstColumn });
-      firstColumn += rows;
-    }
-    return whole;
-  };
-  const vector = (tensor: TensorSpec): GPUBuffer => matrix(F32, tensor).weight;
-  const head = (tensor: TensorSpec): HeadPart[] => {
-    const { rows, inputSize } = matrixShape(tensor);
-    const { maxStorageBufferBindingSize, maxBufferSize } = device.handle.limits;
-    const runs = headParts(formats.head, inputSize, rows, Math.min(maxStorageBufferBindingSize, maxBufferSize));
-    return runs.map(({ first, count }) => {
-      const name = runs.length === 1 ? tensor.name : `${tensor.name}, ids from ${first}`;
-      const part = allocateMatrix(name, formats.head, inputSize, count);
-      landings.push({ tensor, firstRow: first, rows: count, matrix: part, firstColumn: 0 });
-      return { ...part, firstColumn: first };
-    });
-  };
+  constructor(device: Device, plan: WeightPlan) {
+    this.#device = device;
+    this.#noScales = this.#allocate("no scales", 4);
+    const matrix = (each: MatrixPlan) => this.#matrix(each);
+    const norm = (tensor: TensorSpec | undefined) => tensor && this.#norm(tensor);
+    const embedding = plan.embedding.map(matrix);
+    this.weights = {
+      embedding,
+      layers: plan.layers.map((layer) => ({
+        inputNorm: norm(layer.inputNorm),
+        qkv: layer.qkv.map(matrix),
+        queryNorm: norm(layer.queryNorm),
+        keyNorm: norm(layer.keyNorm),
+        output: matrix(layer.output[0]),
+        postAttentionNorm: norm(layer.postAttentionNorm),
+        preFeedforwardNorm: norm(layer.preFeedforwardNorm),
+        gateUp: layer.gateUp.map(matrix),
+        down: matrix(layer.down[0]),
+        postFeedforwardNorm: norm(layer.postFeedforwardNorm),
+      })),
+      finalNorm: this.#norm(plan.finalNorm),
+      head: plan.head?.map(matrix) ?? embedding,
+    };
+  }
 
-  const embedding = head(tensors.embedding);
-  const layers = tensors.layers.map((layer) => ({
-    inputNorm: vector(layer.inputNorm),
-    qkv: matrix(formats.layers, layer.query, layer.key, layer.value),
-    output: matrix(formats.layers, layer.output),
-    postAttentionNorm: vector(layer.postAttentionNorm),
-    gateUp: matrix(formats.layers, layer.gate, layer.up),
-    down: matrix(formats.layers, layer.down),
-  }));
-  const finalNorm = vector(tensors.finalNorm);
-  return {
-    weights: { embedding, layers, finalNorm, head: tensors.head ? head(tensors.head) : embedding },
-    landings,
-  };
+  #matrix(plan: MatrixPlan): MatrixPart {
+    const { name, format, inputSize, columns, firstColumn, bias } = plan;
+    const matrix = {
+      format,
+      weight: this.#allocate(name, weightBytes(format, inputSize, columns)),
+      scales: isBlockFormat(format) || bias ? this.#allocate(`${name} scales`, scalesBytes(plan)) : this.#noScales,
+      ...{ inputSize, columns, firstColumn, bias },
+    };
+    this.matrices.push([plan, matrix]);
+    return matrix;
+  }
+
+  #norm(tensor: TensorSpec): GPUBuffer {
+    const buffer = this.#allocate(tensor.name, matrixShape(tensor).inputSize * 4);
+    this.norms.push([tensor, buffer]);
+    return buffer;
+  }
+
+  #allocate(name: string, bytes: number): GPUBuffer {
+    const { STORAGE, COPY_SRC, COPY_DST } = BufferUsage;
+    return this.#device.ledger.allocate("weights", name, bytes, STORAGE | COPY_SRC | COPY_DST);
+  }
 }
 
 /** A kernel and how fast it is here, in bytes of the checkpoint. */

@@ -167,7 +167,7 @@ describe("the promises of the counts", () => {
       recorder.finish();
       return recorder.streamedBytes;
     };
-    const matrices = weights.layers.flatMap(({ qkv, output, gateUp, down }) => [qkv, output, gateUp, down]);
+    const matrices = weights.layers.flatMap(({ qkv, output, gateUp, down }) => [...qkv, output, ...gateUp, down]);
     const all = [...matrices, ...weights.head].reduce((sum, { weight }) => sum + weight.size, 0);
     expect(Array.from({ length: 8 }, (_, i) => read(i + 1))).toEqual(Array.from({ length: 8 }, () => all));
   });

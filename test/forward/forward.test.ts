@@ -75,9 +75,9 @@ async function roundedTensors(engine: Engine, tensors: ReadonlyMap<string, Tenso
   if (!spec.tieWordEmbeddings) await put(weights.head[0]!, ["lm_head.weight"]);
   for (const [i, { qkv, output, gateUp, down }] of weights.layers.entries()) {
     const of = (...names: string[]) => names.map((name) => `model.layers.${i}.${name}_proj.weight`);
-    await put(qkv, of("self_attn.q", "self_attn.k", "self_attn.v"));
+    await put(qkv[0]!, of("self_attn.q", "self_attn.k", "self_attn.v"));
     await put(output, of("self_attn.o"));
-    await put(gateUp, of("mlp.gate", "mlp.up"));
+    await put(gateUp[0]!, of("mlp.gate", "mlp.up"));
     await put(down, of("mlp.down"));
   }
   return rounded;

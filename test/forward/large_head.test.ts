@@ -10,32 +10,13 @@ import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice } from "../../src/kernels/choice.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
+import { bindingAtMost, DEFAULT_BINDING } from "../bound_gpu.ts";
 import { Random, randomSeed } from "../reference/random.ts";
 
-const MIB = 2 ** 20;
-
-/** The entry point of an adapter that offers the default limits only. */
-function withDefaultLimits(gpu: GPU): GPU {
-  return new Proxy(gpu, {
-    get(target, key) {
-      if (key !== "requestAdapter") return Reflect.get(target, key) as unknown;
-      return async () => {
-        const adapter = (await target.requestAdapter())!;
-        return {
-          info: adapter.info,
-          features: adapter.features,
-          limits: { maxBufferSize: 256 * MIB, maxStorageBufferBindingSize: 128 * MIB },
-          requestDevice: (descriptor: GPUDeviceDescriptor) => adapter.requestDevice(descriptor),
-        };
-      };
-    },
-  });
-}
-
 test("a head of 160 MiB in two parts, 262,144 ids", async () => {
-  const device = await Device.open(withDefaultLimits(await defaultGpu()));
+  const device = await Device.open(bindingAtMost(await defaultGpu(), DEFAULT_BINDING));
   try {
-    expect(device.handle.limits.maxStorageBufferBindingSize).toBe(128 * MIB);
+    expect(device.handle.limits.maxStorageBufferBindingSize).toBe(DEFAULT_BINDING);
     const spec = { ...SHAPES["SmolLM2-135M"], layers: 1, hiddenSize: 160, intermediateSize: 64, heads: 2, kvHeads: 1 };
     const large = { ...spec, vocabSize: 262_144 };
     const kernels = bestChoice(device);

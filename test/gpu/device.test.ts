@@ -190,6 +190,52 @@ describe("an error in a submission surfaces at the read, by name", () => {
   });
 });
 
+describe("runs side by side", () => {
+  /** A run that increments a buffer of its own. */
+  async function incremented(device: Device, shapeBytes: number): Promise<number[]> {
+    const kernel = await increment(device);
+    const [data, read] = [storage(device, "data"), readback(device)];
+    const [result] = await device.run("a run", (recorder) => {
+      const group = kernel.bind({ shape: uniform(device, shapeBytes), data });
+      kernel.record(recorder, group, undefined, [1]);
+      recorder.copy(data, 0, read, 0, 16);
+      return [read];
+    });
+    return [...new Uint32Array(result!)];
+  }
+
+  test("each has its own results and its own error, which nobody else is told", async () => {
+    const device = await open();
+    const sizes = [64, 16, 64, 64, 16, 64];
+    const outcomes = await Promise.allSettled(sizes.map((bytes) => incremented(device, bytes)));
+    for (const [i, outcome] of outcomes.entries()) {
+      if (sizes[i] === 64) expect(outcome).toEqual({ status: "fulfilled", value: [1, 1, 1, 1] });
+      else expect(outcome).toMatchObject({ status: "rejected", reason: { code: "gpu", kernel: "test/increment" } });
+    }
+    device.check();
+    expect(device.submits).toBe(sizes.length);
+  });
+
+  test("one whose recording throws leaves no error scope open", async () => {
+    const device = await open();
+    const broken = device.run("a run", () => {
+      throw new RangeError("a mistake");
+    });
+    expect(await refusal(broken)).toBeInstanceOf(RangeError);
+    expect(await refusal(incremented(device, 16))).toMatchObject({ kernel: "test/increment" });
+    expect(await incremented(device, 64)).toEqual([1, 1, 1, 1]);
+    await expect(device.handle.popErrorScope()).rejects.toThrow();
+  });
+
+  test("a lost device is reported as such", async () => {
+    const device = await open();
+    const running = refusal(incremented(device, 64));
+    device.handle.destroy();
+    expect(await running).toBeInstanceOf(DeviceLostError);
+    expect(await refusal(device.run("late", () => []))).toBeInstanceOf(DeviceLostError);
+  });
+});
+
 describe("allocating", () => {
   test("what the device refuses is an error that names what was wanted", async () => {
     const device = await open();

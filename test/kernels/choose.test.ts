@@ -10,13 +10,13 @@ import { KERNEL_NAMES, kernelNames, readKernelOptions } from "../../src/session/
 import type { KernelOptions } from "../../src/types.ts";
 import { fullMatrix } from "../slow.ts";
 import { openBench } from "./harness.ts";
-import { formatOf, runsHere, VARIANTS } from "./matmul_inputs.ts";
+import { formatOf, layerKinds, runsHere, VARIANTS } from "./matmul_inputs.ts";
 import { altered, type Change, miscompiling } from "./miscompile.ts";
 
 const bench = openBench();
 
 const HEAD_SHAPE = { heads: 2, kvHeads: 1, headDim: 8 };
-const NEEDS = { layers: [formatOf("f32")], head: [formatOf("f16")], headShape: HEAD_SHAPE };
+const NEEDS = { layers: layerKinds(formatOf("f32")), head: [formatOf("f16")], headShape: HEAD_SHAPE, conversions: [] };
 /** What asks nothing of the hardware, and what is quick to compile: for tests of the few-row matmul. */
 const PLAIN = { manyRows: "thread", attention: "threads", promptAttention: "threads" } as const;
 
@@ -154,7 +154,7 @@ describe("chooseKernels", () => {
   });
 
   test("one kernel of one format is enough to drop a variant", async () => {
-    const needs = { ...NEEDS, layers: [formatOf("f32"), formatOf("f16")] };
+    const needs = { ...NEEDS, layers: [...layerKinds(formatOf("f32")), ...layerKinds(formatOf("f16"))] };
     const check: FewRowCheck = async (_, { form, format }, { kind }) =>
       form === "add" && format.type === "f16" && kind === "workgroup" ? "add is off" : undefined;
     const device = altered(bench.device, { info: { ...bench.device.info, software: false, features: [] } });
@@ -242,9 +242,10 @@ describe("chooseKernels", () => {
 
   test("checks every form of the layers in every format of theirs, and the head in its own, with the cache's type", async () => {
     const needs = {
-      layers: [formatOf("f32"), formatOf("f16")],
+      layers: [...layerKinds(formatOf("f32")), ...layerKinds(formatOf("f16"))],
       head: [formatOf("q8 symmetric"), formatOf("f32")],
       headShape: HEAD_SHAPE,
+      conversions: [],
     };
     const asked: string[] = [];
     await chooseKernels(bench.device, needs, { ...PLAIN, kv: "f16" }, async (device, kind, variant) => {

@@ -4,7 +4,7 @@ import { Embedding, embeddingShape } from "../../src/kernels/embedding.ts";
 import { streamStride } from "../../src/kernels/matmul_form.ts";
 import { randomMatrix } from "../../src/kernels/weight_codec.ts";
 import { formatName, isBlockFormat, paddedSize, type WeightFormat } from "../../src/kernels/weight_format.ts";
-import type { IdRun } from "../../src/weights/head_parts.ts";
+import type { ColumnRun } from "../../src/weights/column_runs.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import {
   expectSameBits,
@@ -26,7 +26,7 @@ interface Case {
   format: WeightFormat;
   hiddenSize: number;
   /** The matrices, each of a run of ids. */
-  runs: readonly IdRun[];
+  runs: readonly ColumnRun[];
   vocabSize: number;
   scale?: number;
   range: Range;

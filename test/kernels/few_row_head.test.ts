@@ -5,11 +5,10 @@ import { NONE } from "../../src/kernels/constants.ts";
 import { fewRowGroupOf, fewRowGroups } from "../../src/kernels/few_row_matmul.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, runProbe } from "../../src/kernels/matmul_probe.ts";
-import { type PackedMatrix, packMatrix, unpackMatrix } from "../../src/kernels/weight_codec.ts";
-import { formatName, isBlockFormat } from "../../src/kernels/weight_format.ts";
-import type { IdRun } from "../../src/weights/head_parts.ts";
+import { formatName } from "../../src/kernels/weight_format.ts";
 import { floats, openBench, poisoned, rowSet } from "./harness.ts";
 import {
+  columnsOf,
   expectProducts,
   formatOf,
   KINDS,
@@ -95,20 +94,6 @@ describe.each(KINDS)("few-row matmul, headArgmax, %s", (name) => {
   );
 });
 
-/** Some columns of a product's matrix, laid out as a matrix of their own. */
-function part({ kind, size, weight, scales, values }: ProbeData, { first, count }: IdRun): PackedMatrix {
-  const { inputSize } = size;
-  const { format } = kind;
-  const contents = unpackMatrix(format, weight, scales, inputSize, values.length / inputSize);
-  const blocks = isBlockFormat(format) ? Math.ceil(inputSize / format.block) : 0;
-  const of = (numbers: Float64Array, width: number) => numbers.slice(first * width, (first + count) * width);
-  return packMatrix(format, inputSize, count, {
-    elements: of(contents.elements, inputSize),
-    scales: of(contents.scales, blocks),
-    minima: of(contents.minima, blocks),
-  });
-}
-
 const PART_FORMATS = [
   formatOf("f32"),
   formatOf("f16"),
@@ -142,7 +127,7 @@ describe.each(KINDS)("few-row matmul, a head of several matrices, %s", (name) =>
           ranges: [{ ...pass, linear: 0 }],
           record: (recorder, buffers, range) => {
             for (const [i, run] of runs.entries()) {
-              const { weight, scales } = part(data, run);
+              const { weight, scales } = columnsOf(data, [run]);
               const size = { outputs: run.count, firstId: firstId + run.first, resultOffset: begins[i]! };
               const own = {
                 shape: bench.uniform("shape", matmul.shape({ ...data.size, ...size })),

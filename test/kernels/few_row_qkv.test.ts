@@ -6,6 +6,7 @@ import type { ProbeData } from "../../src/kernels/matmul_probe.ts";
 import { outputNumbers, plainProducts } from "../../src/kernels/plain_matmul.ts";
 import { ropeRotations } from "../../src/kernels/rope.ts";
 import { errorBound } from "../../src/kernels/self_check.ts";
+import type { RopeSpec } from "../../src/model/spec.ts";
 import { rope } from "../reference/ops.ts";
 import { seeded } from "../reference/random.ts";
 import { expectSameBits, expectWithin, openBench, poisoned, type Words } from "./harness.ts";
@@ -50,7 +51,10 @@ describe.each(["qkv f32", "qkv f16"] as const)("few-row matmul, %s", (form) => {
         for (const cache of ["keys", "values"]) data.before[cache] = poisoned(POSITIONS * slotWords);
         const [outputs] = await multiply(bench.device, matmul, data, [pass], {
           rows: bench.rows(rows),
-          rotations: bench.upload("rotations", ropeRotations(POSITIONS, headShape.headDim, theta)),
+          rotations: bench.upload(
+            "rotations",
+            ropeRotations(POSITIONS, headShape.headDim, plainRope(headShape.headDim, theta)),
+          ),
         });
 
         const expected = { ...data.before };
@@ -93,4 +97,9 @@ function expectRotated(
     };
     expectWithin(actual, expected, bound, `${name}: row ${row}, head ${head}, position ${position}, slot ${slot}`);
   }
+}
+
+/** RoPE of all elements of a head, without scaling. */
+function plainRope(headDim: number, ropeTheta: number): RopeSpec {
+  return { ropeTheta, rotaryDim: headDim, scaling: { type: "default" } };
 }

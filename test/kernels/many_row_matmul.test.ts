@@ -1,14 +1,18 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
+import type { Device } from "../../src/gpu/device.ts";
 import { bestChoice } from "../../src/kernels/choice.ts";
 import { exactInInt8, INT8_BLOCK, type QuantisedElement, quantiseRow } from "../../src/kernels/int8_rows.ts";
 import {
+  LARGE_TILE,
   ManyRowMatmul,
   type ManyRowVariant,
   runsVariant,
   TILE,
   type Tile,
   takesInt8,
+  tileBytes,
+  tileOf,
 } from "../../src/kernels/many_row_matmul.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { CHECK_SIZE, type ProbeData, type ProbeSize, probeData, runProbe } from "../../src/kernels/matmul_probe.ts";
@@ -204,7 +208,12 @@ describe("many-row matmul", () => {
 
   test("the size of a tile changes no bit", async () => {
     const kind = kindOf("gated", Q4);
-    const tiles = [SMALL_TILE, { rows: 8, columns: 32, threadRows: 4, threadColumns: 2, chunkVectors: 4 }];
+    const tiles = [
+      SMALL_TILE,
+      TILE,
+      LARGE_TILE,
+      { rows: 8, columns: 32, threadRows: 4, threadColumns: 2, chunkVectors: 4 },
+    ];
     const data = probeData(kind);
     const range = { first: 1, count: 14 };
     const results: Words[] = [];
@@ -214,15 +223,18 @@ describe("many-row matmul", () => {
       const [outputs] = await run(matmul, data, [[range]]);
       results.push(outputs!.output!);
     }
-    expectSameBits(results[1]!, results[0]!, "another tile");
+    for (const [i, result] of results.entries()) expectSameBits(result, results[0]!, JSON.stringify(tiles[i]));
   });
 
-  test("the usual tile asks for no more than every device has", () => {
-    const { rows, columns, threadRows, threadColumns, chunkVectors } = TILE;
-    expect((rows / threadRows) * (columns / threadColumns)).toBeLessThanOrEqual(256);
-    const tileBytes = chunkVectors * (rows + 1 + columns) * 16;
-    const normBytes = rows * 16 * 4;
-    expect(tileBytes + normBytes).toBeLessThanOrEqual(16384);
+  test("the tile is the largest that the workgroup memory holds", () => {
+    const withLimit = (maxComputeWorkgroupStorageSize: number) =>
+      tileOf({ handle: { limits: { maxComputeWorkgroupStorageSize } } } as Device);
+    expect(withLimit(16384)).toBe(TILE); // WebGPU's default: every device has it
+    expect(withLimit(32768)).toBe(LARGE_TILE);
+    expect(tileBytes(TILE)).toBeLessThanOrEqual(16384);
+    for (const { rows, columns, threadRows, threadColumns } of [TILE, LARGE_TILE]) {
+      expect((rows / threadRows) * (columns / threadColumns)).toBeLessThanOrEqual(256);
+    }
   });
 
   test("a kernel that computes wrong is refused", async () => {

@@ -10,6 +10,7 @@ import {
   type FewRowVariant,
   fewRowGroupOf,
 } from "../../src/kernels/few_row_matmul.ts";
+import type { ManyRowForm } from "../../src/kernels/many_row_matmul.ts";
 import {
   isNormed,
   type MatmulBinding,
@@ -20,8 +21,15 @@ import {
 } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, type ProbeSize, probeData, probePosition, runProbe } from "../../src/kernels/matmul_probe.ts";
 import { judge } from "../../src/kernels/self_check.ts";
-import { packMatrix } from "../../src/kernels/weight_codec.ts";
-import { type BlockFormat, type FloatFormat, paddedSize, type WeightFormat } from "../../src/kernels/weight_format.ts";
+import { type PackedMatrix, packMatrix, unpackMatrix } from "../../src/kernels/weight_codec.ts";
+import {
+  type BlockFormat,
+  type FloatFormat,
+  isBlockFormat,
+  paddedSize,
+  type WeightFormat,
+} from "../../src/kernels/weight_format.ts";
+import type { ColumnRun } from "../../src/weights/column_runs.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { type Bench, type Range, rowSet, type Words } from "./harness.ts";
 
@@ -103,7 +111,7 @@ export function randomProduct(random: Random, kind: MatmulKind, given: Partial<P
     ...given,
   };
   const data = probeData(kind, size, () => random.uniform());
-  if (isNormed(kind.form)) {
+  if (isNormed(kind)) {
     // Rows of unlike sizes, some so small that the norm's epsilon counts.
     for (let row = 0; row < data.rows; row++) {
       const factor = random.pick([1, 2 ** -10, 2 ** -12]);
@@ -134,11 +142,29 @@ export function productOf<F extends MatmulForm>(
   const data = probeData(kind, size);
   data.input.fill(0);
   for (const [r, row] of rows.entries()) {
-    data.input.set(row, r * data.inputStride + (isNormed(form) ? paddedSize(inputSize) : 0));
+    data.input.set(row, r * data.inputStride + (isNormed(kind) ? paddedSize(inputSize) : 0));
   }
   const elements = matrix.flat();
   const packed = packMatrix(kind.format, inputSize, matrix.length, { elements });
   return { ...data, ...packed, kind, values: Float64Array.from(elements) };
+}
+
+/** Some columns of a product's matrix, laid out side by side as a matrix of their own. */
+export function columnsOf({ kind, size, weight, scales, values }: ProbeData, runs: readonly ColumnRun[]): PackedMatrix {
+  const { inputSize } = size;
+  const { format } = kind;
+  const contents = unpackMatrix(format, weight, scales, inputSize, values.length / inputSize);
+  const blocks = isBlockFormat(format) ? Math.ceil(inputSize / format.block) : 0;
+  const of = (numbers: Float64Array, width: number) =>
+    Float64Array.from(
+      runs.flatMap(({ first, count }) => [...numbers.subarray(first * width, (first + count) * width)]),
+    );
+  const columns = runs.reduce((sum, { count }) => sum + count, 0);
+  return packMatrix(format, inputSize, columns, {
+    elements: of(contents.elements, inputSize),
+    scales: of(contents.scales, blocks),
+    minima: of(contents.minima, blocks),
+  });
 }
 
 /** Where in the outputs the numbers of a row are: words [begin, end), by name. */
@@ -242,4 +268,9 @@ export async function ofBucket<F extends MatmulForm>(
   const matmul = new FewRowMatmul(device, kind, variant);
   await matmul.kernel(bucket).prepare();
   return matmul;
+}
+
+/** The products of a Llama's layer in a format. */
+export function layerKinds(format: WeightFormat): MatmulKind<ManyRowForm>[] {
+  return (["qkv", "add", "gated"] as const).map((form) => ({ form, format }));
 }

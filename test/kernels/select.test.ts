@@ -21,7 +21,7 @@ import {
 } from "../../src/kernels/layer_skip.ts";
 import { spreadOf } from "../../src/kernels/matmul_form.ts";
 import { paddedSize } from "../../src/kernels/weight_format.ts";
-import { headParts, type IdRun } from "../../src/weights/head_parts.ts";
+import { type ColumnRun, columnRuns } from "../../src/weights/column_runs.ts";
 import { argmax } from "../reference/ops.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { bits, interleaved, openBench, POISON, poisoned, rowSet } from "./harness.ts";
@@ -37,8 +37,8 @@ const VOCABULARIES = [1, 64, 65, 512, 49152, 262_144];
 const BUCKET = 8;
 
 /** The matrices of a head over the vocabulary. */
-function partsOf(vocabSize: number): IdRun[] {
-  return headParts(F32, 32, vocabSize, 8 << 20); // what binds 65,536 ids of 32 numbers
+function partsOf(vocabSize: number): ColumnRun[] {
+  return columnRuns(F32, 32, vocabSize, 8 << 20); // what binds 65,536 ids of 32 numbers
 }
 
 /** The numbers that a kernel chooses from, and the two that are none. */

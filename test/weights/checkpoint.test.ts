@@ -2,8 +2,8 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { FileFormatError, LayerLeapError, SourceError, UnsupportedModelError } from "../../src/errors.ts";
+import { fileFolder } from "../../src/sources/file_folder.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/weights/checkpoint.ts";
-import { fileFolder } from "../../src/weights/file_folder.ts";
 import {
   copyOf,
   counting,

@@ -11,8 +11,9 @@ export interface Answer {
   status?: number;
   headers?: Record<string, string | number>;
   body?: Uint8Array | string;
-  /** Sends half of the body and cuts the connection. */
+  /** Sends half of the body, or as much as `sent` says, and cuts the connection. */
   cut?: boolean;
+  sent?: number;
 }
 
 /** What a server does with a request for a file of the folder; `undefined` for one that is not there. */
@@ -39,11 +40,12 @@ export async function serve(folder: string, behaviour: Behaviour): Promise<Serve
       headers = {},
       body = "",
       cut,
+      sent,
     } = behaviour(file, match ? [+match[1]!, +match[2]!] : undefined, url);
     const bytes = Buffer.from(body);
     response.writeHead(status, { "content-length": bytes.length, ...headers });
     if (!cut) response.end(bytes);
-    else response.write(bytes.subarray(0, bytes.length / 2), () => setTimeout(() => response.destroy(), 20));
+    else cutOff(response, bytes.subarray(0, sent ?? bytes.length / 2));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
@@ -51,6 +53,11 @@ export async function serve(folder: string, behaviour: Behaviour): Promise<Serve
     server.close();
   });
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, requests };
+}
+
+function cutOff(response: ServerResponse, bytes: Uint8Array): void {
+  response.flushHeaders();
+  response.write(bytes, () => setTimeout(() => response.destroy(), 20));
 }
 
 const NOT_FOUND: Answer = { status: 404, body: "no such file" };

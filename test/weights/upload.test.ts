@@ -9,10 +9,17 @@ import { formatName, type WeightFormat, weightBytes } from "../../src/kernels/we
 import { defaultGpu, openFolder } from "../../src/platform/node.ts";
 import type { Dtype, LoadProgress } from "../../src/types.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { columnRuns } from "../../src/weights/column_runs.ts";
 import { DTYPES } from "../../src/weights/dtype.ts";
-import { headParts } from "../../src/weights/head_parts.ts";
+import { planWeights } from "../../src/weights/plan.ts";
 import type { Folder } from "../../src/weights/source.ts";
-import { type HeadPart, type Matrix, type ModelWeights, uploadWeights } from "../../src/weights/upload.ts";
+import {
+  type Matrix,
+  type MatrixPart,
+  type ModelWeights,
+  type UploadOptions,
+  uploadWeights,
+} from "../../src/weights/upload.ts";
 import { firstDifference } from "../kernels/harness.ts";
 import { randomModelFolder } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";
@@ -25,6 +32,11 @@ beforeAll(async () => {
 });
 afterEach(() => device.ledger.releaseAll());
 afterAll(() => device.dispose());
+
+/** Loads a checkpoint's weights as `load` does. */
+async function upload(checkpoint: Checkpoint, { dtype, ...options }: UploadOptions & { dtype: Dtype }) {
+  return uploadWeights(device, checkpoint, planWeights(checkpoint, dtype, device.ledger.bindableBytes), options);
+}
 
 /** The bits of a buffer. */
 async function words(buffer: GPUBuffer): Promise<Uint32Array<ArrayBuffer>> {
@@ -47,21 +59,21 @@ async function values({ format, weight, scales, inputSize, columns }: Matrix): P
   return decodeMatrix(format, await words(weight), await words(scales), inputSize, columns);
 }
 
-/** Parts side by side. */
-async function allValues(parts: readonly HeadPart[]): Promise<number[]> {
-  const all: number[] = [];
+/** Parts side by side; of `width` matrices that were cut alike, one after the other. */
+async function allValues(parts: readonly MatrixPart[], width = 1): Promise<number[]> {
+  const wholes = Array.from({ length: width }, (): number[] => []);
   for (const part of parts) {
-    expect(part.firstColumn).toBe(all.length / part.inputSize);
-    for (const value of await values(part)) all.push(value);
+    expect(part.firstColumn).toBe(wholes[0]!.length / part.inputSize);
+    const all = await values(part);
+    for (const [i, value] of all.entries()) wholes[Math.floor((i * width) / all.length)]!.push(value);
   }
-  return all;
+  return wholes.flat();
 }
 
 /** The names of a layer's tensors that a matrix holds side by side. */
 const LAYER = {
   qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
   output: ["self_attn.o_proj"],
-  gateUp: ["mlp.gate_proj", "mlp.up_proj"],
   down: ["mlp.down_proj"],
 } as const;
 
@@ -103,11 +115,14 @@ async function expectWeights(
   }
   for (const [i, layer] of weights.layers.entries()) {
     for (const [name, parts] of Object.entries(LAYER)) {
-      const matrix = layer[name as keyof typeof LAYER];
+      const matrix = [layer[name as keyof typeof LAYER]].flat()[0]!;
       expect(formatName(matrix.format)).toBe(formats.layers);
       await compare(matrix, await values(matrix), ...parts.map((part) => `model.layers.${i}.${part}`));
     }
-    const norms = [layer.inputNorm, layer.postAttentionNorm];
+    const mlp = `model.layers.${i}.mlp`;
+    for (const part of layer.gateUp) expect(formatName(part.format)).toBe(formats.layers);
+    await compare(layer.gateUp[0]!, await allValues(layer.gateUp, 2), `${mlp}.gate_proj`, `${mlp}.up_proj`);
+    const norms = [layer.inputNorm, layer.preFeedforwardNorm];
     for (const [n, name] of ["input_layernorm", "post_attention_layernorm"].entries()) {
       expect([...(await floats(norms[n]!))]).toEqual([...tensor(`model.layers.${i}.${name}`).values]);
     }
@@ -132,7 +147,7 @@ describe.each(DTYPES)("%s", (dtype) => {
           headDim: 8 * random.int(1, 3),
           hiddenSize: 4 * random.int(2, 20),
         });
-        const weights = await uploadWeights(device, await openCheckpoint(folder), { dtype });
+        const weights = await upload(await openCheckpoint(folder), { dtype });
         expect(weights.head === weights.embedding).toBe(tieWordEmbeddings);
         await expectWeights(weights, tensors, FORMATS[dtype]);
         expect(Object.keys(device.ledger.report().byOwner)).toEqual(["weights"]);
@@ -144,7 +159,7 @@ describe.each(DTYPES)("%s", (dtype) => {
   test("a sharded checkpoint in bf16", async () => {
     const checkpoint = await openCheckpoint(openFolder(SHARDED));
     onTestFinished(() => checkpoint.close());
-    const weights = await uploadWeights(device, checkpoint, { dtype });
+    const weights = await upload(checkpoint, { dtype });
     await expectWeights(weights, readTensors(SHARDED), FORMATS[dtype]);
   });
 });
@@ -226,7 +241,7 @@ describe("chunks", () => {
       const { folder } = wideModel(random, 6001, 172);
       const load = async (msPerMiB: number) => {
         const { checkpoint, reads } = await openPaced(folder, msPerMiB);
-        const [part] = (await uploadWeights(device, checkpoint, { dtype })).embedding;
+        const [part] = (await upload(checkpoint, { dtype })).embedding;
         const laid = [await words(part!.weight), await words(part!.scales)];
         device.ledger.releaseAll();
         return { reads, laid };
@@ -247,7 +262,7 @@ describe("chunks", () => {
         progress.push(step);
         staging = Math.max(staging, device.ledger.report().byOwner.staging ?? 0);
       };
-      await uploadWeights(device, checkpoint, { dtype: "q8", onProgress });
+      await upload(checkpoint, { dtype: "q8", onProgress });
       expect(reads[0]).toBe(MIB / 4);
       expect(reads.indexOf(8 * MIB)).toBeGreaterThan(0);
       expect(Math.max(...reads)).toBe(8 * MIB);
@@ -264,7 +279,7 @@ describe("chunks", () => {
     "take about 100 ms on a device that is slow, no more than four ahead of it",
     seeded(async (random) => {
       const { checkpoint, reads, ahead } = await openPaced(wideModel(random, 6000, 256).folder, 500);
-      await uploadWeights(device, checkpoint, { dtype: "f16" });
+      await upload(checkpoint, { dtype: "f16" });
       expect(reads.slice(0, 4)).toEqual(Array(4).fill(MIB / 4)); // nothing is known yet
       expect(ahead()).toBeLessThanOrEqual(4);
       for (const bytes of reads.slice(4)) expect((500 * bytes) / MIB).toBeLessThanOrEqual(100);
@@ -279,7 +294,7 @@ describe("chunks", () => {
       const controller = new AbortController();
       const reason = new Error("enough");
       const onProgress = () => controller.abort(reason);
-      const loading = uploadWeights(device, checkpoint, { dtype: "q4", onProgress, signal: controller.signal });
+      const loading = upload(checkpoint, { dtype: "q4", onProgress, signal: controller.signal });
       await expect(loading).rejects.toBe(reason);
       expect(reads).toHaveLength(1);
       expect(Object.keys(device.ledger.report().byOwner)).toEqual(["weights"]);
@@ -287,7 +302,7 @@ describe("chunks", () => {
   );
 });
 
-describe("parts of the vocabulary", () => {
+describe("parts", () => {
   const LIMIT = 128 * 2 ** 20; // WebGPU's default
   const q8: WeightFormat = { type: "q8", codes: "symmetric", block: 32, scale: "f16" };
 
@@ -295,7 +310,7 @@ describe("parts of the vocabulary", () => {
     "$type: 262,144 ids in 128 MiB a binding",
     (format) => {
       for (const hiddenSize of [64, 576, 640, 1152, 2304, 4096]) {
-        const parts = headParts(format, hiddenSize, 262_144, LIMIT);
+        const parts = columnRuns(format, hiddenSize, 262_144, LIMIT);
         let next = 0;
         for (const { first, count } of parts) {
           expect([first, first % 1024]).toEqual([next, 0]);
@@ -312,9 +327,9 @@ describe("parts of the vocabulary", () => {
   );
 
   test("one part where it fits, of any size", () => {
-    expect(headParts(q8, 64, 512, LIMIT)).toEqual([{ first: 0, count: 512 }]);
-    expect(headParts({ type: "f32" }, 128, 2 ** 18, LIMIT)).toEqual([{ first: 0, count: 2 ** 18 }]);
-    expect(headParts({ type: "f32" }, 128, 2 ** 18 + 1, LIMIT)).toHaveLength(2);
+    expect(columnRuns(q8, 64, 512, LIMIT)).toEqual([{ first: 0, count: 512 }]);
+    expect(columnRuns({ type: "f32" }, 128, 2 ** 18, LIMIT)).toEqual([{ first: 0, count: 2 ** 18 }]);
+    expect(columnRuns({ type: "f32" }, 128, 2 ** 18 + 1, LIMIT)).toHaveLength(2);
   });
 
   test.each([
@@ -327,7 +342,7 @@ describe("parts of the vocabulary", () => {
       const { folder, tensors } = wideModel(random, vocabSize, hiddenSize);
       const { maxBufferSize } = device.handle.limits;
       override(device.handle, "limits", { maxBufferSize, maxStorageBufferBindingSize: 8 * 2 ** 20 });
-      const weights = await uploadWeights(device, await openCheckpoint(folder), { dtype });
+      const weights = await upload(await openCheckpoint(folder), { dtype });
       expect(weights.embedding.map((part) => part.firstColumn)).toEqual([0, idsPerBinding / 2 + 1024]);
       expect(weights.embedding.map((part) => part.columns)).toEqual([
         idsPerBinding / 2 + 1024,
@@ -336,6 +351,38 @@ describe("parts of the vocabulary", () => {
       await expectWeights(weights, tensors, FORMATS[dtype]);
     })(),
   );
+
+  test(
+    "gate and up beyond the device's binding lie in several parts, each a run of both",
+    seeded(async (random) => {
+      const intermediateSize = 4096 + 4 * random.int(1, 100);
+      const shape = { layers: 1, heads: 1, kvHeads: 1, headDim: 8, hiddenSize: 256, intermediateSize };
+      const { folder, tensors } = randomModelFolder(random, shape);
+      const { maxBufferSize } = device.handle.limits;
+      override(device.handle, "limits", { maxBufferSize, maxStorageBufferBindingSize: 8 * 2 ** 20 });
+      const weights = await upload(await openCheckpoint(folder), { dtype: "f32" });
+      const places = weights.layers[0]!.gateUp.map((part) => [part.firstColumn, part.columns]);
+      expect(places).toEqual([
+        [0, 2 * 3072],
+        [3072, 2 * (intermediateSize - 3072)],
+      ]);
+      await expectWeights(weights, tensors, FORMATS.f32);
+    }),
+  );
+
+  test("the parts of two matrices that are cut alike hold both runs", () => {
+    // Gate and up of Qwen3-4B in f32, of Llama-3-8B in f16.
+    expect(columnRuns({ type: "f32" }, 2560, 9728, LIMIT, 2)).toEqual([
+      { first: 0, count: 5120 },
+      { first: 5120, count: 4608 },
+    ]);
+    expect(columnRuns({ type: "f16" }, 4096, 14_336, LIMIT, 2)).toEqual([
+      { first: 0, count: 7168 },
+      { first: 7168, count: 7168 },
+    ]);
+    expect(columnRuns({ type: "f16" }, 4096, 8192, LIMIT, 2)).toEqual([{ first: 0, count: 8192 }]);
+    expect(columnRuns({ type: "f16" }, 4096, 8193, LIMIT, 2)).toHaveLength(2);
+  });
 });
 
 test.each(["f32", "q4"] as const)("%s: a device without the memory is told of by dtype and bytes", (dtype) =>
@@ -348,9 +395,7 @@ test.each(["f32", "q4"] as const)("%s: a device without the memory is told of by
       const error = await popErrorScope();
       return popped++ === 0 ? { message: "full" } : error; // the innermost scope is that of memory
     });
-    const failure = await uploadWeights(device, await openCheckpoint(folder), { dtype }).catch(
-      (error: unknown) => error,
-    );
+    const failure = await upload(await openCheckpoint(folder), { dtype }).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(GpuMemoryError);
     expect((failure as GpuMemoryError).message).toContain(`random-model (weights in ${dtype}) needs ${expected} bytes`);
   })(),
@@ -358,7 +403,7 @@ test.each(["f32", "q4"] as const)("%s: a device without the memory is told of by
 
 /** Bytes of weights that a load books, less the word that stands in for scales. */
 async function heldBytes(folder: Folder, dtype: Dtype): Promise<number> {
-  await uploadWeights(device, await openCheckpoint(folder), { dtype });
+  await upload(await openCheckpoint(folder), { dtype });
   const bytes = device.ledger.report().byOwner.weights! - 4;
   device.ledger.releaseAll();
   return bytes;

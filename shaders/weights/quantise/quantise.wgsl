@@ -1,25 +1,16 @@
-// Quantises a run of a checkpoint's rows into a matrix of block codes (../formats/README.md).
-//
-// weight: [ceil(K / step)][columns] 16-byte steps; codes behind the end of a column are 0
-// scales: as the format's scale_*.wgsl reads them; those of blocks behind the end of a column are 0
+// Blocks of numbers as block codes, for ../lay_blocks.wgsl.
 //
 // Scale and minimum are fitted to a block's least and greatest number, rounded to the type they are stored in, and read
 // back as kernels will read them; the codes are the nearest to what these stand for. A block with an infinity or a NaN
 // gets a scale that is NaN: damage shows in the logits, as it does with floats.
 //
-// One thread a column and unit: the least run of elements that is whole steps, whole blocks and whole words of scales, so
-// that no two threads write one word. It reads its elements twice, rather than hold 64 of them in registers.
+// A block's elements are read twice, rather than hold 32 of them in registers.
 //
-// Put together from fit_*.wgsl (`fitted`), nearest_*.wgsl (`nearestCodes`) and stored_*.wgsl (`storedValue`, ...).
-//
-// Constants: VECTORS (vec4 a step), CODE_BITS, BLOCK_VECTORS (vec4 a block), UNIT_BLOCKS, UNIT_STEPS, MINIMUM (1: blocks
-// have one), SCALE_F16 (1: scales and minima are f16), WORKGROUP, and those of ../source.wgsl.
-
-@group(0) @binding(2) var<storage, read_write> weight: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> scales: array<u32>;
+// Put together from fit_*.wgsl (`fitted`), nearest_*.wgsl (`nearestCodes`) and stored_*.wgsl (`storedValue`, ...). Needs a
+// piece with `elementBits` (../source.wgsl) and ../half.wgsl.
 
 // Scale and minimum as stored, of the block of vec4 [first, end) of a row.
-fn fittedBlock(row: u32, first: u32, end: u32) -> vec2u {
+fn storedBlock(row: u32, first: u32, end: u32) -> vec2u {
   var low = bitcast<vec4f>(elementBits(row, first));
   var high = low;
   var largest = vec4u(0);
@@ -35,56 +26,11 @@ fn fittedBlock(row: u32, first: u32, end: u32) -> vec2u {
   return fitted(min(min(low.x, low.y), min(low.z, low.w)), max(max(high.x, high.y), max(high.z, high.w)));
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = id.x;
-  if (row >= shape.rows) {
-    return;
+// The codes of vec4 `vector` of a row, whose block has scale and minimum `stored`.
+fn storedCodes(row: u32, vector: u32, stored: vec2u) -> vec4u {
+  if (stored.x == STORED_NAN) {
+    return vec4u(0);
   }
-  let column = shape.firstColumn + row;
-  let steps = (shape.inputVectors + VECTORS - 1) / VECTORS;
-  let units = (steps + UNIT_STEPS - 1) / UNIT_STEPS;
-  for (var unit = id.y; unit < units; unit += groups.y) {
-    // Spelt out: without an initialiser SwiftShader keeps what the walk before left there.
-    var codes = array<vec4u, UNIT_STEPS>();
-    var pair = 0u;
-    for (var i = 0u; i < UNIT_BLOCKS; i++) {
-      let block = unit * UNIT_BLOCKS + i;
-      let first = block * BLOCK_VECTORS;
-      let end = min(first + BLOCK_VECTORS, shape.inputVectors);
-      var stored = vec2u(0);
-      if (first < end) {
-        stored = fittedBlock(row, first, end);
-      }
-      if (stored.x != STORED_NAN) {
-        let scale = storedValue(stored.x);
-        let minimum = storedValue(stored.y);
-        for (var vector = first; vector < end; vector++) {
-          let place = i * BLOCK_VECTORS + vector - first;
-          let nearest = nearestCodes(bitcast<vec4f>(elementBits(row, vector)), scale, minimum);
-          codes[place / VECTORS] |= nearest << vec4u(CODE_BITS * (place % VECTORS));
-        }
-      }
-      let at = block * shape.columns + column;
-      if (MINIMUM == 1 && SCALE_F16 == 1) {
-        scales[at] = stored.x | (stored.y << 16);
-      } else if (MINIMUM == 1) {
-        scales[2 * at] = stored.x;
-        scales[2 * at + 1] = stored.y;
-      } else if (SCALE_F16 == 1) {
-        pair |= stored.x << (16 * i);
-      } else {
-        scales[at] = stored.x;
-      }
-    }
-    if (MINIMUM == 0 && SCALE_F16 == 1) {
-      scales[unit * shape.columns + column] = pair;
-    }
-    for (var i = 0u; i < UNIT_STEPS; i++) {
-      let step = unit * UNIT_STEPS + i;
-      if (step < steps) {
-        weight[step * shape.columns + column] = codes[i];
-      }
-    }
-  }
+  let values = bitcast<vec4f>(elementBits(row, vector));
+  return nearestCodes(values, storedValue(stored.x), storedValue(stored.y));
 }

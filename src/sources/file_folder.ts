@@ -1,33 +1,59 @@
-/** A directory on disk (Node only), read by ranges through file handles. */
+/** A directory on disk, or one file that is a whole model (Node only), read by ranges through file handles. */
 
 import { statSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
-import { join } from "node:path";
+import { type FileHandle, open, readdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { SourceError } from "../errors.ts";
-import type { Folder, Source } from "./source.ts";
+import type { Folder, Source } from "../weights/source.ts";
+import { isModelFile } from "./model_file.ts";
 
 /** One system call reads at most this much, so that an abort is heard in between. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * The files of a directory.
- * @throws SourceError when it is not there or not a directory
+ * The files of a directory, or the one `.gguf` file that `location` names.
+ * @throws SourceError when it is not there or neither of them
  */
-export function fileFolder(directory: string): Folder {
-  try {
-    if (!statSync(directory).isDirectory()) throw new SourceError(directory, "is a file, not the folder of a model");
-  } catch (cause) {
-    if (cause instanceof SourceError) throw cause;
-    const reason = isAbsent(cause) ? "no such folder: name the folder that holds the model" : reasonOf(cause);
-    throw new SourceError(directory, reason, { cause });
+export function fileFolder(location: string): Folder {
+  if (isDirectory(location)) {
+    return {
+      name: location,
+      async list(signal) {
+        signal?.throwIfAborted();
+        const entries = await readdir(location, { withFileTypes: true }).catch((cause) => {
+          throw new SourceError(location, reasonOf(cause), { cause });
+        });
+        // Caches of other tools hold links to the files.
+        return entries.filter((entry) => entry.isFile() || entry.isSymbolicLink()).map(({ name }) => name);
+      },
+      async open(path, signal) {
+        signal?.throwIfAborted();
+        return openFile(join(location, path));
+      },
+    };
   }
+  const file = basename(location);
   return {
-    name: directory,
+    name: location,
+    list: async () => [file],
     async open(path, signal) {
       signal?.throwIfAborted();
-      return openFile(join(directory, path));
+      return path === file ? openFile(join(dirname(location), file)) : undefined;
     },
   };
+}
+
+/** @throws SourceError when there is neither a directory nor a file that is a whole model */
+function isDirectory(location: string): boolean {
+  try {
+    const status = statSync(location);
+    if (status.isDirectory()) return true;
+    if (status.isFile() && isModelFile(location)) return false;
+  } catch (cause) {
+    const reason = isAbsent(cause) ? "no such folder: name the folder that holds the model" : reasonOf(cause);
+    throw new SourceError(location, reason, { cause });
+  }
+  throw new SourceError(location, "is a file, not the folder of a model or a .gguf file");
 }
 
 async function openFile(path: string): Promise<Source | undefined> {

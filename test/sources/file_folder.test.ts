@@ -2,8 +2,8 @@ import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } fro
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { SourceError } from "../../src/errors.ts";
-import { fileFolder } from "../../src/weights/file_folder.ts";
-import { failure, STORIES, temporaryFolder } from "./model_folder.ts";
+import { fileFolder } from "../../src/sources/file_folder.ts";
+import { failure, STORIES, temporaryFolder } from "../weights/model_folder.ts";
 
 const WEIGHTS = join(STORIES, "model.safetensors");
 

@@ -1,0 +1,9 @@
+// Q4_0, 18 bytes for 32 elements: f16 scale, 16 bytes of nibbles. element = scale * (code - 8).
+
+fn codesAt(block: u32, vector: u32) -> vec4u {
+  return nibblesAt(block + 2, vector);
+}
+
+fn scalesAt(block: u32, group: u32) -> vec2f {
+  return vec2f(halfAt(block), 0.0);
+}

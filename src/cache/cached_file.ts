@@ -1,0 +1,456 @@
+/**
+ * One file that is downloaded in chunks, each kept when it is whole, and read from there.
+ *
+ * A chunk is stored with its SHA-256 behind it and counts only while that is right, so neither a kill in the middle nor a
+ * damaged disk makes a wrong byte. While a reader goes through the file, the chunks ahead of it come in over one connection.
+ * Two who load one file (tabs, processes) lock each chunk while they fetch it, and so share the work.
+ */
+
+import { sha256 } from "#platform";
+import { CacheFullError, IntegrityError, SourceError } from "../errors.ts";
+import { abortable } from "../session/abortable.ts";
+import { requireRange } from "../sources/blob_source.ts";
+import type { Piece, RemoteFile } from "../sources/remote.ts";
+import type { Source } from "../weights/source.ts";
+import type { CacheEntry, Manifest } from "./entry.ts";
+import type { Sha256 } from "./sha256.ts";
+import { StoreFullError } from "./store.ts";
+
+/** Bytes of a chunk: what a broken download may lose, and what the smallest read takes. */
+export const CHUNK_BYTES = 4 * 2 ** 20;
+
+/** SHA-256 behind each chunk. */
+const SUM_BYTES = 32;
+
+/** So many chunks are fetched ahead of the reader. */
+const AHEAD = 8;
+
+/** So many chunks are kept in memory for the next read. */
+const HELD = 3;
+
+/** Where a file's bytes have come from so far. */
+export interface FileProgress {
+  /** Over the network. */
+  fetched: number;
+  /** From the cache. */
+  cached: number;
+}
+
+export interface CachedFileOptions {
+  /** Where its chunks are. */
+  directory: string;
+  manifest: Manifest;
+  /** Undefined where the server cannot be reached. */
+  remote: RemoteFile | undefined;
+  /** Whether other versions of the file may be wanted too: it is of one commit of several. */
+  pinned: boolean;
+  /** Goes on without storing when there is no room, instead of failing. */
+  uncachedWhenFull: boolean;
+  onProgress: (progress: FileProgress) => void;
+}
+
+/** Somebody waits for a chunk. */
+interface Wanted {
+  readers: number;
+  bytes: Promise<Uint8Array<ArrayBuffer>>;
+  resolve(bytes: Uint8Array<ArrayBuffer>): void;
+  reject(reason: unknown): void;
+}
+
+export class CachedFile implements Source {
+  readonly name: string;
+  readonly size: number;
+  readonly #entry: CacheEntry;
+  readonly #options: CachedFileOptions;
+  readonly #chunks: number;
+  readonly #progress: FileProgress = { fetched: 0, cached: 0 };
+  #manifest: Manifest;
+  /** Chunks that the store has, as far as is known. */
+  readonly #stored: Set<number>;
+  /** Chunks that were read from the store once. */
+  readonly #counted = new Set<number>();
+  /** The chunks that were read last, checked. */
+  readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
+  readonly #wanted = new Map<number, Wanted>();
+  /** The chunk that was asked for last. */
+  #last = -1;
+  #closed = false;
+  /** There was no room: what comes now is not stored. */
+  #full = false;
+  #filling: { controller: AbortController; done: Promise<void> } | undefined;
+  /** Ends the download's rest. */
+  #wake: () => void = () => {};
+  readonly #sum: Sha256 = sha256();
+  /** So many chunks, from the first one on, are in `#sum`. */
+  #summed = 0;
+  #digest: string | undefined;
+  #broken: IntegrityError | undefined;
+
+  private constructor(entry: CacheEntry, options: CachedFileOptions, stored: Set<number>) {
+    const { manifest, remote } = options;
+    this.#entry = entry;
+    this.#options = options;
+    this.#manifest = manifest;
+    this.#stored = stored;
+    this.size = manifest.size;
+    this.#chunks = Math.ceil(this.size / CHUNK_BYTES);
+    this.name = remote?.name ?? `${entry.source}/${manifest.path}`;
+    // A chunk that went missing makes the whole doubtful.
+    this.#manifest = { ...manifest, whole: manifest.whole && stored.size === this.#chunks };
+  }
+
+  /** Opens a file whose manifest is written. */
+  static async open(entry: CacheEntry, options: CachedFileOptions): Promise<CachedFile> {
+    const { size } = options.manifest;
+    const stored = new Set<number>();
+    for (const { name, size: bytes } of await entry.store.list(options.directory)) {
+      const k = /^\d+$/.test(name) ? Number(name) : -1;
+      if (k >= 0 && k * CHUNK_BYTES < size && bytes === chunkLength(size, k) + SUM_BYTES) stored.add(k);
+    }
+    const file = new CachedFile(entry, options, stored);
+    // An answer that nobody needs shall not wait to be read.
+    if (file.whole) await options.remote?.close();
+    return file;
+  }
+
+  /** Whether all of it is there and known to be right. */
+  get whole(): boolean {
+    return this.#manifest.whole;
+  }
+
+  /** Bytes still to be fetched. */
+  get missing(): number {
+    let missing = this.size;
+    for (const k of this.#stored) missing -= chunkLength(this.size, k);
+    return missing;
+  }
+
+  async read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    signal?.throwIfAborted();
+    requireRange(this.name, this.size, offset, length);
+    // Nothing of a small file goes out unchecked. Of a large one, the load waits for `verified` at its end.
+    if (this.#chunks <= 1) await this.verified(signal);
+    const bytes = new Uint8Array(length);
+    const end = offset + length;
+    for (let k = Math.floor(offset / CHUNK_BYTES); k * CHUNK_BYTES < end; k++) {
+      const chunk = await this.#chunk(k, signal);
+      const begin = k * CHUNK_BYTES;
+      bytes.set(chunk.subarray(Math.max(0, offset - begin), end - begin), Math.max(0, begin - offset));
+    }
+    return bytes;
+  }
+
+  /**
+   * Fetches what is missing, and checks the whole where its SHA-256 is known.
+   * @throws IntegrityError when it is wrong: what was stored is removed then
+   */
+  async verified(signal?: AbortSignal): Promise<void> {
+    const { sha256: expected, path } = this.#manifest;
+    const { directory } = this.#options;
+    while (!this.whole && this.#summed < this.#chunks && !this.#full) {
+      const k = this.#summed;
+      // Without a SHA-256 to compare with, being there is enough.
+      if (expected || !this.#stored.has(k)) this.#add(k, await this.#chunk(k, signal));
+      else this.#summed++;
+    }
+    if (this.#broken) throw this.#broken;
+    // Without room there is nothing to read again, for chunks that came in another order.
+    if (this.whole || this.#summed < this.#chunks) return;
+    this.#digest ??= this.#sum.hex();
+    if (expected && this.#digest !== expected) {
+      this.#broken = new IntegrityError(this.name, this.#digest, expected);
+      this.#stored.clear();
+      this.#held.clear();
+      await this.#entry.store.remove(directory);
+      throw this.#broken;
+    }
+    if (this.#full) return;
+    this.#manifest = { ...this.#manifest, whole: true };
+    await this.#storing(() => this.#entry.writeManifest(directory, this.#manifest));
+    if (!this.#options.pinned) await this.#entry.keepOnly(path, directory);
+  }
+
+  /** Ends the download, unless somebody waits for it. What is there stays; a later read takes it up again. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#held.clear();
+    if (this.#wanted.size === 0) this.#filling?.controller.abort();
+    await this.#filling?.done;
+    await this.#options.remote?.close();
+  }
+
+  /** A chunk from memory, from the store or from the server. */
+  async #chunk(k: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#broken) throw this.#broken;
+    this.#last = k;
+    this.#wake();
+    const held = this.#held.get(k) ?? (this.#stored.has(k) ? await this.#load(k) : undefined);
+    signal?.throwIfAborted();
+    return held ?? this.#fetched(k, signal);
+  }
+
+  /** A chunk as the store has it; undefined where it has none that is right. */
+  async #load(k: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const path = this.#path(k);
+    const stored = await this.#entry.store.read(path);
+    const length = chunkLength(this.size, k);
+    const bytes = stored?.length === length + SUM_BYTES ? stored.subarray(0, length) : undefined;
+    if (!stored || !bytes || !same(await sumOf(bytes), stored.subarray(length))) {
+      this.#stored.delete(k);
+      if (stored) await this.#entry.store.remove(path);
+      return undefined;
+    }
+    this.#stored.add(k);
+    if (!this.#counted.has(k)) {
+      this.#counted.add(k);
+      this.#progress.cached += length;
+      this.#options.onProgress({ ...this.#progress });
+    }
+    this.#hold(k, bytes);
+    return bytes;
+  }
+
+  /** Waits until a chunk has been fetched. */
+  async #fetched(k: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const wanted = this.#wanted.get(k) ?? newWanted();
+    this.#wanted.set(k, wanted);
+    wanted.readers++;
+    this.#fill();
+    this.#wake();
+    try {
+      return await abortable(wanted.bytes, signal);
+    } finally {
+      wanted.readers--;
+      if (wanted.readers === 0 && this.#wanted.get(k) === wanted) this.#wanted.delete(k);
+      // Nobody waits any more because all have been aborted.
+      if (signal?.aborted && this.#wanted.size === 0) this.#filling?.controller.abort();
+    }
+  }
+
+  /** Starts the download, unless it runs. */
+  #fill(): void {
+    if (this.#filling) return;
+    const controller = new AbortController();
+    const filling = { controller, done: this.#download(controller.signal) };
+    this.#filling = filling;
+    filling.done = filling.done
+      .catch((error: unknown) => {
+        if (controller.signal.aborted) return;
+        for (const wanted of this.#wanted.values()) wanted.reject(error);
+        this.#wanted.clear();
+      })
+      .then(() => {
+        this.#filling = undefined;
+        // Asked for while it was ending.
+        if (this.#wanted.size > 0) this.#fill();
+      });
+  }
+
+  /** Fetches chunks: those that are waited for, then those ahead of the reader. */
+  async #download(signal: AbortSignal): Promise<void> {
+    const { remote } = this.#options;
+    if (!remote)
+      throw new SourceError(this.name, "a part of the cached copy is gone, and its server cannot be reached");
+    let stream: ChunkStream | undefined;
+    try {
+      for (let previous = -1; !signal.aborted; ) {
+        const k = this.#next(previous);
+        if (k === undefined && this.#closed) return;
+        if (k === undefined) {
+          await this.#woken(signal);
+          continue;
+        }
+        await this.#entry.store.locked(
+          this.#path(k),
+          async () => {
+            const stored = this.#full ? undefined : await this.#load(k);
+            if (stored) return this.#give(k, stored);
+            if (stream?.position !== k) {
+              // A server without ranges goes through the chunks before it.
+              const onTheWay = stream && !remote.ranges && stream.position < k;
+              if (!onTheWay) {
+                await stream?.end();
+                stream = new ChunkStream(remote, k, this.size, signal, (bytes) => this.#came(bytes));
+              }
+            }
+            for (let index = -1; index !== k; ) {
+              const chunk = await stream!.next();
+              index = chunk.index;
+              await this.#keep(index, chunk.bytes);
+            }
+          },
+          signal,
+        );
+        previous = k;
+      }
+    } finally {
+      await stream?.end();
+    }
+  }
+
+  /** The chunk to fetch; undefined while there is none. */
+  #next(previous: number): number | undefined {
+    const following = previous + 1;
+    if (this.#wanted.has(following)) return following;
+    const [waited] = this.#wanted.keys();
+    if (waited !== undefined || this.#full || this.#closed) return waited;
+    let ahead = Math.max(previous, this.#last) + 1;
+    while (this.#stored.has(ahead)) ahead++;
+    return ahead < this.#chunks && ahead <= this.#last + AHEAD ? ahead : undefined;
+  }
+
+  async #woken(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#wake = () => {};
+  }
+
+  #came(bytes: number): void {
+    this.#progress.fetched += bytes;
+    this.#options.onProgress({ ...this.#progress });
+  }
+
+  /** Stores a chunk that came, and hands it to those who wait. */
+  async #keep(k: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (!this.#full && !this.#stored.has(k)) {
+      const sum = await sumOf(bytes);
+      await this.#storing(() => this.#entry.store.write(this.#path(k), [bytes, sum]));
+      if (!this.#full) this.#stored.add(k);
+      // It is no gain of the cache when it is read again.
+      this.#counted.add(k);
+    }
+    this.#give(k, bytes);
+  }
+
+  #give(k: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.#hold(k, bytes);
+    this.#add(k, bytes);
+    const wanted = this.#wanted.get(k);
+    this.#wanted.delete(k);
+    wanted?.resolve(bytes);
+  }
+
+  /** Adds a chunk to the whole's SHA-256, if it is its turn. */
+  #add(k: number, bytes: Uint8Array<ArrayBuffer>): void {
+    if (k !== this.#summed) return;
+    if (this.#manifest.sha256) this.#sum.update(bytes);
+    this.#summed++;
+  }
+
+  #hold(k: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.#held.delete(k);
+    this.#held.set(k, bytes);
+    for (const oldest of this.#held.keys()) {
+      if (this.#held.size <= HELD) break;
+      this.#held.delete(oldest);
+    }
+  }
+
+  /** @throws CacheFullError when there is no room, unless that is allowed */
+  async #storing(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (cause) {
+      if (!(cause instanceof StoreFullError)) throw cause;
+      this.#full = true;
+      if (this.#options.uncachedWhenFull) return;
+      const room = await this.#entry.store.room().catch(() => undefined);
+      throw new CacheFullError(this.name, this.missing, room, { cause });
+    }
+  }
+
+  #path(k: number): string {
+    return `${this.#options.directory}/${k}`;
+  }
+}
+
+/** A download cut into chunks. */
+class ChunkStream {
+  /** The chunk that `next` gives, as far as is known before it comes. */
+  position: number;
+  readonly #chunks: AsyncGenerator<Chunk>;
+  readonly #remote: RemoteFile;
+
+  constructor(remote: RemoteFile, from: number, size: number, signal: AbortSignal, onBytes: (bytes: number) => void) {
+    this.position = from;
+    this.#remote = remote;
+    this.#chunks = chunksOf(remote.pieces(from * CHUNK_BYTES, size, signal), size, onBytes);
+  }
+
+  async next(): Promise<Chunk> {
+    const { done, value } = await this.#chunks.next();
+    if (done) throw new SourceError(this.#remote.name, `ended before chunk ${this.position}`);
+    this.position = value.index + 1;
+    return value;
+  }
+
+  async end(): Promise<void> {
+    await this.#chunks.return(undefined);
+  }
+}
+
+interface Chunk {
+  index: number;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Pieces that begin at a chunk, as chunks.
+ * @param size of the file; infinite where it shows only at its end, whose chunk may be short
+ */
+export async function* chunksOf(
+  pieces: AsyncGenerator<Piece>,
+  size: number,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Chunk> {
+  let chunk: Chunk | undefined;
+  let filled = 0;
+  for await (const { offset, bytes } of pieces) {
+    onBytes(bytes.length);
+    for (let taken = 0; taken < bytes.length; ) {
+      if (!chunk) {
+        const index = (offset + taken) / CHUNK_BYTES;
+        chunk = { index, bytes: new Uint8Array(chunkLength(size, index)) };
+        filled = 0;
+      }
+      const part = bytes.subarray(taken, taken + chunk.bytes.length - filled);
+      chunk.bytes.set(part, filled);
+      taken += part.length;
+      filled += part.length;
+      if (filled < chunk.bytes.length) continue;
+      yield chunk;
+      chunk = undefined;
+    }
+  }
+  if (chunk && size === Number.POSITIVE_INFINITY) yield { index: chunk.index, bytes: chunk.bytes.slice(0, filled) };
+}
+
+/** A chunk as it is stored: with its SHA-256 behind it. */
+export async function storedChunk(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]> {
+  return [bytes, await sumOf(bytes)];
+}
+
+function chunkLength(size: number, k: number): number {
+  return Math.min(CHUNK_BYTES, size - k * CHUNK_BYTES);
+}
+
+async function sumOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+function newWanted(): Wanted {
+  const wanted = { readers: 0 } as Wanted;
+  wanted.bytes = new Promise((resolve, reject) => {
+    wanted.resolve = resolve;
+    wanted.reject = reject;
+  });
+  // All readers may have left before it fails.
+  wanted.bytes.catch(() => {});
+  return wanted;
+}

@@ -1,0 +1,57 @@
+/** The models in the cache: which there are, and away with them. */
+
+import { cacheEntry, storeOf } from "../sources/open.ts";
+import type { CachedModel, ModelSource, SourceOptions } from "../types.ts";
+import { manifestsOf, sourceOf } from "./entry.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * All models in the cache, by name.
+ * @throws SourceError when the cache cannot be read
+ */
+export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Promise<CachedModel[]> {
+  const store = await storeOf(options);
+  if (!store) return [];
+  const models: CachedModel[] = [];
+  for (const { name: id } of await store.list("")) {
+    const source = await sourceOf(store, id);
+    if (source === undefined) continue;
+    const manifests = await manifestsOf(store, id);
+    models.push({
+      source,
+      files: manifests.length,
+      bytes: await sizeOf(store, id),
+      complete: manifests.length > 0 && manifests.every(({ manifest }) => manifest.whole),
+    });
+  }
+  return models.sort((a, b) => (a.source < b.source ? -1 : 1));
+}
+
+/**
+ * Removes all that is cached of a model, all its revisions.
+ * @param source as it was loaded, or as `listCached` names it
+ * @throws SourceError when the cache cannot be written; InputError for an endpoint that is no URL
+ * @returns whether there was anything
+ */
+export async function removeCached(
+  source: ModelSource,
+  options: Pick<SourceOptions, "cache" | "endpoint"> = {},
+): Promise<boolean> {
+  const store = await storeOf(options);
+  if (!store) return false;
+  const entry = await cacheEntry(source, options);
+  const name = String(source).replace(/\/$/, "");
+  let removed = false;
+  for (const { name: id } of await store.list("")) {
+    if (id !== entry?.id && (await sourceOf(store, id)) !== name) continue;
+    await store.remove(id);
+    removed = true;
+  }
+  return removed;
+}
+
+async function sizeOf(store: Store, path: string): Promise<number> {
+  let bytes = 0;
+  for (const { name, size } of await store.list(path)) bytes += size ?? (await sizeOf(store, `${path}/${name}`));
+  return bytes;
+}

@@ -1,0 +1,221 @@
+/**
+ * What a checkpoint becomes on the GPU: which tensors lie in which matrix, in which format. Nothing is allocated or read
+ * here, so it also tells what a model would take.
+ *
+ * Matrices that are multiplied by the same input are one matrix, where their formats agree and the device binds it whole.
+ */
+
+import { GpuError } from "../errors.ts";
+import { formatName, isBlockFormat, scaleBytes, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
+import type { LayerTensors, TensorSpec } from "../model/spec.ts";
+import type { Dtype } from "../types.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { columnRuns } from "./column_runs.ts";
+import { DTYPES, formatsOf } from "./dtype.ts";
+
+/** A run of a tensor's rows (counted within its slice) and the columns they become. */
+export interface Landing {
+  tensor: TensorSpec;
+  firstRow: number;
+  rows: number;
+  firstColumn: number;
+}
+
+export interface MatrixPlan {
+  name: string;
+  format: WeightFormat;
+  inputSize: number;
+  columns: number;
+  /** Of one part of several that make the outputs: the first output. */
+  firstColumn: number;
+  landings: Landing[];
+  /** Biases of runs of columns. */
+  biases: Landing[];
+  /** Whether there are any. */
+  bias: boolean;
+}
+
+export interface LayerPlan {
+  inputNorm: TensorSpec | undefined;
+  /** Queries, keys and values side by side: (heads + 2 * kvHeads) * headDim columns. */
+  qkv: MatrixPlan[];
+  queryNorm: TensorSpec | undefined;
+  keyNorm: TensorSpec | undefined;
+  output: [MatrixPlan];
+  postAttentionNorm: TensorSpec | undefined;
+  preFeedforwardNorm: TensorSpec | undefined;
+  /** Gate and up side by side, in as many parts as bindings need. */
+  gateUp: MatrixPlan[];
+  down: [MatrixPlan];
+  postFeedforwardNorm: TensorSpec | undefined;
+}
+
+export interface WeightPlan {
+  embedding: MatrixPlan[];
+  layers: LayerPlan[];
+  finalNorm: TensorSpec;
+  /** Absent where the embedding serves as head. */
+  head: MatrixPlan[] | undefined;
+}
+
+/** Rows and row length of the part of a tensor that is meant; a vector is one row. */
+export function matrixShape({ shape, slice }: TensorSpec): { rows: number; inputSize: number } {
+  if (shape.length === 1) return { rows: 1, inputSize: shape[0]! };
+  return { rows: slice?.rows ?? shape[0]!, inputSize: shape[1]! };
+}
+
+/**
+ * @param bindableBytes what the device binds as one buffer
+ * @throws GpuError for a layer's matrix that is never cut and that the device does not bind whole
+ */
+export function planWeights(
+  { tensors }: Pick<Checkpoint, "tensors" | "tensor">,
+  dtype: Dtype,
+  bindableBytes: number,
+): WeightPlan {
+  const formats = formatsOf(dtype);
+  const whole = (tensor: TensorSpec, bias?: TensorSpec) => {
+    const plan = sideBySide([{ tensor, bias }], formats.layers);
+    requireBindable(plan, dtype, bindableBytes);
+    return plan;
+  };
+  const parts = (format: WeightFormat, ...members: Member[]) => cutAlike(members, format, bindableBytes);
+  const layer = (tensors: LayerTensors): LayerPlan => ({
+    inputNorm: tensors.inputNorm,
+    qkv: [
+      sideBySide(
+        [
+          { tensor: tensors.query, bias: tensors.queryBias },
+          { tensor: tensors.key, bias: tensors.keyBias },
+          { tensor: tensors.value, bias: tensors.valueBias },
+        ],
+        formats.layers,
+      ),
+    ],
+    queryNorm: tensors.queryNorm,
+    keyNorm: tensors.keyNorm,
+    output: [whole(tensors.output, tensors.outputBias)],
+    postAttentionNorm: tensors.postAttentionNorm,
+    preFeedforwardNorm: tensors.preFeedforwardNorm,
+    gateUp: parts(
+      formats.layers,
+      { tensor: tensors.gate, bias: tensors.gateBias },
+      { tensor: tensors.up, bias: tensors.upBias },
+    ),
+    down: [whole(tensors.down, tensors.downBias)],
+    postFeedforwardNorm: tensors.postFeedforwardNorm,
+  });
+  const plan: WeightPlan = {
+    embedding: parts(formats.head, { tensor: tensors.embedding }),
+    layers: tensors.layers.map(layer),
+    finalNorm: tensors.finalNorm,
+    head: tensors.head && parts(formats.head, { tensor: tensors.head }),
+  };
+  for (const { qkv } of plan.layers) for (const matrix of qkv) requireBindable(matrix, dtype, bindableBytes);
+  return plan;
+}
+
+/** All matrices of a plan. */
+export function matricesOf({ embedding, layers, head }: WeightPlan): MatrixPlan[] {
+  return [
+    ...embedding,
+    ...layers.flatMap(({ qkv, output, gateUp, down }) => [...qkv, ...output, ...gateUp, ...down]),
+    ...(head ?? []),
+  ];
+}
+
+/** Formats of embedding and head, each once. */
+export function headFormats({ embedding, head = [] }: WeightPlan): WeightFormat[] {
+  const formats = [...embedding, ...head].map(({ format }) => format);
+  return [...new Map(formats.map((format) => [formatName(format), format])).values()];
+}
+
+/** All vectors of a plan that are no biases. */
+export function normsOf({ layers, finalNorm }: WeightPlan): TensorSpec[] {
+  const inLayers = layers.flatMap((layer) => [
+    layer.inputNorm,
+    layer.queryNorm,
+    layer.keyNorm,
+    layer.postAttentionNorm,
+    layer.preFeedforwardNorm,
+    layer.postFeedforwardNorm,
+  ]);
+  return [...inLayers, finalNorm].filter((norm) => norm !== undefined);
+}
+
+/** Bytes of the `scales` buffer of a matrix, with the biases behind the scales. */
+export function scalesBytes({ format, inputSize, columns, bias }: MatrixPlan): number {
+  return Math.ceil(scaleBytes(format, inputSize, columns) / 4) * 4 + (bias ? columns * 4 : 0);
+}
+
+/** Bytes of all weights on the GPU. */
+export function plannedBytes(plan: WeightPlan): number {
+  const matrices = matricesOf(plan).reduce((sum, matrix) => {
+    const hasScales = isBlockFormat(matrix.format) || matrix.bias;
+    return sum + weightBytes(matrix.format, matrix.inputSize, matrix.columns) + (hasScales ? scalesBytes(matrix) : 0);
+  }, 0);
+  return normsOf(plan).reduce((sum, norm) => sum + matrixShape(norm).inputSize * 4, matrices);
+}
+
+/** A tensor of a matrix, and the biases of its products. */
+interface Member {
+  tensor: TensorSpec;
+  bias?: TensorSpec | undefined;
+}
+
+/** Tensors of one input size, side by side. */
+function sideBySide(members: readonly Member[], format: WeightFormat): MatrixPlan {
+  const plan = emptyPlan(members, format);
+  for (const { tensor, bias } of members) {
+    const { rows } = matrixShape(tensor);
+    const landing = { firstRow: 0, rows, firstColumn: plan.columns };
+    plan.landings.push({ tensor, ...landing });
+    if (bias) plan.biases.push({ tensor: bias, ...landing });
+    plan.columns += rows;
+  }
+  return plan;
+}
+
+/** Tensors of one shape, side by side, cut where they must be. */
+function cutAlike(members: readonly Member[], format: WeightFormat, bindableBytes: number): MatrixPlan[] {
+  const { rows, inputSize } = matrixShape(members[0]!.tensor);
+  const runs = columnRuns(format, inputSize, rows, bindableBytes, members.length);
+  return runs.map(({ first, count }) => {
+    const plan = emptyPlan(members, format);
+    plan.firstColumn = first;
+    plan.columns = members.length * count;
+    if (runs.length > 1) plan.name += `, from ${first} on`;
+    for (const [i, { tensor, bias }] of members.entries()) {
+      const landing = { firstRow: first, rows: count, firstColumn: i * count };
+      plan.landings.push({ tensor, ...landing });
+      if (bias) plan.biases.push({ tensor: bias, ...landing });
+    }
+    return plan;
+  });
+}
+
+function emptyPlan(members: readonly Member[], format: WeightFormat): MatrixPlan {
+  const { inputSize } = matrixShape(members[0]!.tensor);
+  const name = members.map(({ tensor }) => tensor.name).join(" + ");
+  return {
+    name,
+    format,
+    inputSize,
+    columns: 0,
+    firstColumn: 0,
+    landings: [],
+    biases: [],
+    bias: members.some(({ bias }) => bias),
+  };
+}
+
+function requireBindable({ name, inputSize, columns }: MatrixPlan, dtype: Dtype, bindableBytes: number): void {
+  const bytesIn = (type: Dtype) => weightBytes(formatsOf(type).layers, inputSize, columns);
+  if (bytesIn(dtype) <= bindableBytes) return;
+  const other = DTYPES.find((type) => bytesIn(type) <= bindableBytes);
+  throw new GpuError(
+    `weights/${name}`,
+    `it needs ${bytesIn(dtype)} bytes in ${dtype} and this device binds at most ${bindableBytes}` +
+      (other ? `: in ${other} it fits` : ""),
+  );
+}
