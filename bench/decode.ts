@@ -54,12 +54,14 @@ const ELEMENT_BYTES: Record<Dtype, { layer: number; head: number }> = {
 };
 
 /** Bytes of the weights of one decoder layer, and of the head, what pads them left out. Norms are f32. */
-function weightBytes({ spec, dtype }: Model): { layer: number; head: number } {
+function weightBytes({ spec, dtype, weightBytes, parameters }: Model): { layer: number; head: number } {
+  const stored = { layer: weightBytes / parameters, head: weightBytes / parameters };
+  const bytes = dtype === "stored" ? stored : ELEMENT_BYTES[dtype];
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
   const attention = hiddenSize * (heads + 2 * kvHeads) * headDim + heads * headDim * hiddenSize;
   return {
-    layer: ELEMENT_BYTES[dtype].layer * (attention + 3 * hiddenSize * intermediateSize) + 4 * 2 * hiddenSize,
-    head: ELEMENT_BYTES[dtype].head * vocabSize * hiddenSize,
+    layer: bytes.layer * (attention + 3 * hiddenSize * intermediateSize) + 4 * 2 * hiddenSize,
+    head: bytes.head * vocabSize * hiddenSize,
   };
 }
 

@@ -2,11 +2,14 @@
  * The public surface of LayerLeap. Apps, the command line and the demo page use nothing else.
  */
 
+export { listCached, removeCached } from "./cache/cached_models.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";
 export type { GenerationDefaults, Model } from "./session/model.ts";
+export { pull } from "./session/pull.ts";
+export type { DirectoryHandle } from "./sources/directory_handle.ts";
 export type * from "./types.ts";
 export type { Folder, Source } from "./weights/source.ts";

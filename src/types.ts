@@ -146,11 +146,35 @@ export interface ScoreResult {
   logits: Float32Array[];
 }
 
+/**
+ * What a load is at. Files that come over the network are downloaded while their weights are uploaded, so these two alternate.
+ * - `download`: files are fetched, or found in the cache.
+ * - `read`: settings, tokenizer and the headers of the weight files are read.
+ * - `upload`: weights go to the GPU, which lays out, rounds or quantises them.
+ * - `compile`: kernels are compiled and tried.
+ */
+export type LoadPhase = "download" | "read" | "upload" | "compile";
+
 export interface LoadProgress {
-  phase: "read" | "compile";
-  /** Bytes of weights on the GPU so far, of `totalBytes`. */
+  phase: LoadPhase;
+  /** Bytes of this phase so far, of `totalBytes`; 0 of 0 where it has none. */
   loadedBytes: number;
   totalBytes: number;
+  /** Of the last seconds; absent until it can be told. */
+  bytesPerSecond?: number;
+  secondsLeft?: number;
+}
+
+/** What a load has cost. */
+export interface LoadStats {
+  seconds: number;
+  /** Of them, by phase. */
+  phaseSeconds: Readonly<Record<LoadPhase, number>>;
+  /** Bytes that came over the network, and from the cache. */
+  fetchedBytes: number;
+  cachedBytes: number;
+  /** The most memory that the process held meanwhile (Node: resident; Chrome: the heap); absent where that is not told. */
+  hostPeakBytes?: number;
 }
 
 /** A `GPU` of the WebGPU API, told without its types: not every TypeScript project has them. */
@@ -166,6 +190,9 @@ export interface GpuProvider {
  * - `q4`: 4-bit codes, a scale for each 32, in the layers; embedding and head as in `q8`, for their quality. 0.56 bytes.
  */
 export type Dtype = "f32" | "f16" | "q8" | "q4";
+
+/** What a loaded model is held in: one of these, or as stored: block codes exactly as a GGUF file has them. */
+export type ModelDtype = Dtype | "stored";
 
 /**
  * Variants of kernels, to force one where the device's own choice is not wanted: for tests, measurements, and devices that
@@ -237,11 +264,14 @@ export interface SourceOptions {
   onDownload?: (progress: DownloadProgress) => void;
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends SourceOptions {
   /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
   contextLength?: number;
-  /** What the weights are held in on the GPU. Default: `f32`. */
-  dtype?: Dtype;
+  /**
+   * What the weights are held in on the GPU. Default: `auto`, which keeps the block codes of a GGUF file and holds floats in
+   * the largest type that this device seems to have memory for; `model.dtype` tells which.
+   */
+  dtype?: Dtype | "auto";
   /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
   gpu?: GpuProvider;
   /** Forces variants of kernels; default: the best that this device computes right with. */

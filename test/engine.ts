@@ -41,7 +41,11 @@ export async function openEngine(
   const checkpoint = await openCheckpoint(typeof folder === "string" ? openFolder(folder) : folder);
   const { spec } = checkpoint;
   const device = await Device.open(gpu ?? (await defaultGpu()));
-  const weights = await uploadWeights(device, checkpoint, planWeights(checkpoint, dtype, device.ledger.bindableBytes));
+  const weights = await uploadWeights(
+    device,
+    checkpoint,
+    planWeights(checkpoint, { dtype, keepsBlocks: false }, device.ledger.bindableBytes),
+  );
   await checkpoint.close();
   const choice = { ...bestChoice(device), ...kernels };
   const kv = new KvCache(device, spec, contextLength, choice.kv);

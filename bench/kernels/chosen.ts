@@ -24,7 +24,9 @@ export async function chosenKernels(
   const { layers, head } = formatsOf(dtype);
   const traits = [{ format: layers, bias: false }];
   const products = productKinds(spec, [{ qkv: traits, output: traits, gateUp: traits, down: traits }], "f32");
-  return chooseKernels(device, { layers: products, head: [head], headShape: spec, conversions: [] }, settings);
+  const { headNorm, norms } = spec;
+  const needs = { layers: products, head: [head], headShape: spec, headNorm, norms, conversions: [] };
+  return chooseKernels(device, needs, settings);
 }
 
 /** It must be known how small subgroups can get, not tried: lanes of two subgroups cannot add up one output. */

@@ -14,7 +14,7 @@ import type { Piece, RemoteFile } from "../sources/remote.ts";
 import type { Source } from "../weights/source.ts";
 import type { CacheEntry, Manifest } from "./entry.ts";
 import type { Sha256 } from "./sha256.ts";
-import { StoreFullError } from "./store.ts";
+import { type Release, StoreFullError } from "./store.ts";
 
 /** Bytes of a chunk: what a broken download may lose, and what the smallest read takes. */
 export const CHUNK_BYTES = 4 * 2 ** 20;
@@ -78,8 +78,10 @@ export class CachedFile implements Source {
   /** There was no room: what comes now is not stored. */
   #full = false;
   #filling: { controller: AbortController; done: Promise<void> } | undefined;
+  /** Whether there may be something new to fetch since the download last looked. */
+  #news = false;
   /** Ends the download's rest. */
-  #wake: () => void = () => {};
+  #rouse: () => void = () => {};
   readonly #sum: Sha256 = sha256();
   /** So many chunks, from the first one on, are in `#sum`. */
   #summed = 0;
@@ -252,39 +254,40 @@ export class CachedFile implements Source {
     if (!remote)
       throw new SourceError(this.name, "a part of the cached copy is gone, and its server cannot be reached");
     let stream: ChunkStream | undefined;
+    let release: Release | undefined;
     try {
       for (let previous = -1; !signal.aborted; ) {
+        this.#news = false;
         const k = this.#next(previous);
+        // The next chunk is locked before this one's lock goes, so that the download stays with whose stream is there already.
+        if (k !== previous + 1) await release?.();
         if (k === undefined && this.#closed) return;
         if (k === undefined) {
           await this.#woken(signal);
           continue;
         }
-        await this.#entry.store.locked(
-          this.#path(k),
-          async () => {
-            const stored = this.#full ? undefined : await this.#load(k);
-            if (stored) return this.#give(k, stored);
-            if (stream?.position !== k) {
-              // A server without ranges goes through the chunks before it.
-              const onTheWay = stream && !remote.ranges && stream.position < k;
-              if (!onTheWay) {
-                await stream?.end();
-                stream = new ChunkStream(remote, k, this.size, signal, (bytes) => this.#came(bytes));
-              }
-            }
-            for (let index = -1; index !== k; ) {
-              const chunk = await stream!.next();
-              index = chunk.index;
-              await this.#keep(index, chunk.bytes);
-            }
-          },
-          signal,
-        );
+        const locked = await this.#entry.store.lock(this.#path(k), signal);
+        await release?.();
+        release = locked;
         previous = k;
+        const stored = this.#full ? undefined : await this.#load(k);
+        if (stored) {
+          this.#give(k, stored);
+          continue;
+        }
+        if (!stream?.leadsTo(k)) {
+          await stream?.end();
+          stream = new ChunkStream(remote, k, this.#missingUntil(k), this.size, signal, (bytes) => this.#came(bytes));
+        }
+        for (let index = -1; index !== k; ) {
+          const chunk = await stream.next();
+          index = chunk.index;
+          await this.#keep(index, chunk.bytes);
+        }
       }
     } finally {
       await stream?.end();
+      await release?.();
     }
   }
 
@@ -299,12 +302,24 @@ export class CachedFile implements Source {
     return ahead < this.#chunks && ahead <= this.#last + AHEAD ? ahead : undefined;
   }
 
+  /** The end of the chunks from `k` on that are not stored. */
+  #missingUntil(k: number): number {
+    let end = k + 1;
+    while (end < this.#chunks && !this.#stored.has(end)) end++;
+    return end;
+  }
+
+  #wake(): void {
+    this.#news = true;
+    this.#rouse();
+  }
+
   async #woken(signal: AbortSignal): Promise<void> {
+    if (this.#news || signal.aborted) return;
     await new Promise<void>((resolve) => {
-      this.#wake = resolve;
+      this.#rouse = resolve;
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
-    this.#wake = () => {};
   }
 
   #came(bytes: number): void {
@@ -366,23 +381,38 @@ export class CachedFile implements Source {
   }
 }
 
-/** A download cut into chunks. */
+/** A download of the chunks `[from, to)`. */
 class ChunkStream {
-  /** The chunk that `next` gives, as far as is known before it comes. */
-  position: number;
   readonly #chunks: AsyncGenerator<Chunk>;
   readonly #remote: RemoteFile;
+  readonly #to: number;
+  /** The chunk that comes next, as far as is known before it comes. */
+  #position: number;
 
-  constructor(remote: RemoteFile, from: number, size: number, signal: AbortSignal, onBytes: (bytes: number) => void) {
-    this.position = from;
+  constructor(
+    remote: RemoteFile,
+    from: number,
+    to: number,
+    size: number,
+    signal: AbortSignal,
+    onBytes: (bytes: number) => void,
+  ) {
     this.#remote = remote;
-    this.#chunks = chunksOf(remote.pieces(from * CHUNK_BYTES, size, signal), size, onBytes);
+    this.#to = to;
+    this.#position = from;
+    const pieces = remote.pieces(from * CHUNK_BYTES, Math.min(to * CHUNK_BYTES, size), signal);
+    this.#chunks = chunksOf(pieces, size, onBytes);
+  }
+
+  /** Whether `k` comes next; of a server without ranges, also later. */
+  leadsTo(k: number): boolean {
+    return this.#remote.ranges ? k === this.#position && k < this.#to : k >= this.#position;
   }
 
   async next(): Promise<Chunk> {
     const { done, value } = await this.#chunks.next();
-    if (done) throw new SourceError(this.#remote.name, `ended before chunk ${this.position}`);
-    this.position = value.index + 1;
+    if (done) throw new SourceError(this.#remote.name, `ended before chunk ${this.#position}`);
+    this.#position = value.index + 1;
     return value;
   }
 

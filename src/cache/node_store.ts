@@ -6,7 +6,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { SourceError } from "../errors.ts";
 import { FileLock } from "./file_lock.ts";
-import { type Store, StoreFullError } from "./store.ts";
+import { type Release, type Store, StoreFullError } from "./store.ts";
 
 /** Holds files while they are written, and locks. Their names begin with a dot, which no cached model's does. */
 const WRITING = ".writing";
@@ -109,17 +109,13 @@ export class NodeStore implements Store {
 
   async persist(): Promise<void> {}
 
-  async locked<T>(name: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async lock(name: string, signal?: AbortSignal): Promise<Release> {
     const folder = this.#at(LOCKS);
     await mkdir(folder, { recursive: true }).catch((error) => {
       throw this.#failure(error);
     });
     const lock = await FileLock.take(join(folder, `${name.replaceAll("/", "+")}.lock`), signal);
-    try {
-      return await work();
-    } finally {
-      await lock.release();
-    }
+    return () => lock.release();
   }
 
   #at(path: string): string {

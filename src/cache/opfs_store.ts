@@ -1,7 +1,7 @@
 /** The origin private file system of a browser, in pages and workers alike. */
 
 import { SourceError } from "../errors.ts";
-import { type Store, type StoreEntry, StoreFullError } from "./store.ts";
+import { type Release, type Store, type StoreEntry, StoreFullError } from "./store.ts";
 
 /** Everything lies below this folder of the origin. */
 const FOLDER = "layerleap";
@@ -95,12 +95,15 @@ class OpfsStore implements Store {
     await persisted;
   }
 
-  async locked<T>(name: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    let result: { value: T } | undefined;
-    await navigator.locks.request(`layerleap/${name}`, signal ? { signal } : {}, async () => {
-      result = { value: await work() };
+  lock(name: string, signal?: AbortSignal): Promise<Release> {
+    return new Promise((resolve, reject) => {
+      // The lock is held until the callback's promise ends.
+      const hold = () =>
+        new Promise<void>((free) => {
+          resolve(async () => free());
+        });
+      navigator.locks.request(`layerleap/${name}`, signal ? { signal } : {}, hold).catch(reject);
     });
-    return result!.value;
   }
 
   async #locate(

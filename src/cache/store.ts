@@ -30,12 +30,16 @@ export interface Store {
   /** Asks that the files be kept when disk space runs low; called before something large is stored. */
   persist(): Promise<void>;
   /**
-   * Does `work` while nobody else, in this process or tab or another one, holds the lock of this name. A lock whose holder
+   * Waits until nobody, in this process or tab or another one, holds the lock of this name, and takes it. A lock whose holder
    * has died is free.
-   * @throws what `work` throws; the signal's reason when it aborts while waiting
+   * @throws the signal's reason when it aborts while waiting
+   * @returns what gives it back
    */
-  locked<T>(name: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+  lock(name: string, signal?: AbortSignal): Promise<Release>;
 }
+
+/** Gives a lock back. */
+export type Release = () => Promise<void>;
 
 /** A store has no room for a file. */
 export class StoreFullError extends Error {

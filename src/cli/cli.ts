@@ -9,14 +9,15 @@ import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "
 import type { GenerateFlags } from "./generate.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
+import type { ListFlags, ModelFlags } from "./models.ts";
 import { integers, kernelOptions, modelSource, positiveInteger } from "./options.ts";
 import { EXIT } from "./output.ts";
 import { report, UsageError } from "./report.ts";
 import type { ScoreFlags } from "./score.ts";
 
 const MODEL = [
-  "--model <dir>",
-  "folder or URL of a model in Hugging Face's layout (default: the embedded one)",
+  "--model <model>",
+  "hf:owner/name, or a folder, .gguf file or URL of a model (default: the embedded one)",
 ] as const;
 
 const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
@@ -33,6 +34,10 @@ const dtype = () =>
   new Option("--dtype <type>", "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each")
     .choices(DTYPES)
     .default("f32");
+
+/** The hub that names are looked up at. */
+const endpoint = () =>
+  new Option("--endpoint <url>", "the hub or its mirror (default: HF_ENDPOINT, else huggingface.co)");
 
 /** Whose layers' shape is measured. */
 const shape = () =>
@@ -142,6 +147,46 @@ Examples:
     .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
     .action(async (flags: InspectFlags) => {
       await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags));
+    });
+
+  const models = program.command("models").description("Shows, fetches and removes downloaded models.");
+
+  models
+    .command("list")
+    .description("Shows the models in the cache, and what they take.")
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  layerleap models list\n  LAYERLEAP_CACHE=/data/models layerleap models list --json",
+    )
+    .action(async (flags: ListFlags) => {
+      exitCode = await (await import("./models.ts")).list(flags);
+    });
+
+  models
+    .command("pull")
+    .description("Downloads a model into the cache. A download that was broken off goes on where it stopped.")
+    .argument("<MODEL>", "hf:owner/name[@revision][/file.gguf], or a URL")
+    .addOption(endpoint())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap models pull hf:HuggingFaceTB/SmolLM2-135M
+  HF_TOKEN=hf_... layerleap models pull hf:meta-llama/Llama-3.2-1B`,
+    )
+    .action(async (model: string, flags: ModelFlags) => {
+      exitCode = await (await import("./models.ts")).fetchModel(model, flags);
+    });
+
+  models
+    .command("remove")
+    .description("Removes a model from the cache, all its revisions.")
+    .argument("<MODEL>", "the model as `models list` names it")
+    .addOption(endpoint())
+    .addHelpText("after", "\nExample:\n  layerleap models remove hf:HuggingFaceTB/SmolLM2-135M")
+    .action(async (model: string, flags: ModelFlags) => {
+      exitCode = await (await import("./models.ts")).remove(model, flags);
     });
 
   const bench = program.command("bench").description("Measures on this device.");

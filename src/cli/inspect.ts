@@ -3,6 +3,7 @@
 import { type Dtype, type KernelOptions, load, type Model } from "../index.ts";
 import { modelSource } from "./options.ts";
 import { EXIT, write } from "./output.ts";
+import { bytes } from "./size.ts";
 
 export interface InspectFlags {
   model?: string;
@@ -88,18 +89,6 @@ function table(title: string, rows: readonly Row[]): string {
 
 function count(value: number): string {
   return value.toLocaleString("en-US");
-}
-
-/** A size for people; exact below one KiB. */
-function bytes(value: number): string {
-  const units = ["bytes", "KiB", "MiB", "GiB"];
-  let unit = 0;
-  let scaled = value;
-  while (scaled >= 1024 && unit < units.length - 1) {
-    scaled /= 1024;
-    unit++;
-  }
-  return `${Number(scaled.toFixed(unit ? 1 : 0)).toLocaleString("en-US")} ${units[unit]}`;
 }
 
 /** The JSON object of `--json`. */

@@ -3,7 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
-import type { KernelOptions } from "../index.ts";
+import type { KernelOptions, SourceOptions } from "../index.ts";
 import { FailureError } from "./report.ts";
 
 /** `1,2,3` as token ids or positions. */
@@ -40,16 +40,22 @@ function isInteger(text: string): boolean {
 }
 
 /**
- * What to load for `--model`: a folder, or a URL of one. Undefined stands for the embedded model.
- * @throws FailureError when there is no such folder
+ * What to load for `--model`: a name on the hub, a folder or a .gguf file, or a URL of one. Undefined stands for the embedded
+ * model.
+ * @throws FailureError when there is nothing of that path, or a file that is no model by itself
  */
 export function modelSource(model: string | undefined): string | URL | undefined {
-  if (model === undefined) return undefined;
+  if (model === undefined || /^hf:/i.test(model)) return model;
   if (/^https?:\/\//.test(model) && URL.canParse(model)) return new URL(model);
   if (!existsSync(model))
     throw new FailureError(`--model ${model}: there is no folder ${resolve(model)}: check the path`);
-  if (!statSync(model).isDirectory()) {
-    throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json`);
+  if (!statSync(model).isDirectory() && !/\.gguf$/i.test(model)) {
+    throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json, or a .gguf file`);
   }
   return model;
+}
+
+/** How models on servers are reached: the hub's access token comes from the environment, where no other user sees it. */
+export function sourceOptions(): SourceOptions {
+  return { token: process.env.HF_TOKEN || undefined };
 }

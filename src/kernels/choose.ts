@@ -8,6 +8,7 @@
 
 import { GpuError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { attentionFault } from "./attention_check.ts";
 import type { HeadShape } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
@@ -16,7 +17,8 @@ import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, fewRowName, THREAD_VAR
 import type { KvType } from "./kv_format.ts";
 import { type ManyRowForm, ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
 import { kindName, type MatmulForm, type MatmulKind } from "./matmul_form.ts";
-import { checkRmsNorm } from "./norm_check.ts";
+import { checkAddNormed, checkRmsNorm } from "./norm_check.ts";
+import { checkPlaceHeads } from "./place_heads_check.ts";
 import { type Conversion, checkRepack } from "./repack_check.ts";
 import { checkSelection } from "./selection_check.ts";
 import { checkData, computesRight } from "./self_check.ts";
@@ -29,6 +31,10 @@ export interface KernelNeeds {
   /** Formats of embedding and head. */
   head: readonly WeightFormat[];
   headShape: HeadShape;
+  /** How queries and keys are normed, if they are. */
+  headNorm?: ModelSpec["headNorm"];
+  /** Where blocks are normed; default: before. */
+  norms?: ModelSpec["norms"];
   /** What the GPU makes of a checkpoint's numbers; none where the weights come from elsewhere. */
   conversions: readonly Conversion[];
 }
@@ -76,7 +82,7 @@ export async function chooseKernels(
     firstThatWorks("attention of prompts", candidates("promptAttention", "tiles", "threads"), String, (variant) =>
       faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
     ),
-    ...checksOfOthers(device, needs),
+    ...checksOfOthers(device, needs, kv),
   ]);
   const [fewRows, manyRows, attention, promptAttention, ...others] = trials;
   for (const other of others) resultOf(other);
@@ -100,11 +106,14 @@ function resultOf<T>(trial: PromiseSettledResult<T>): T {
 }
 
 /** The kernels that there is one of each of. Where one computes wrong, nothing takes its place. */
-function checksOfOthers(device: Device, { head, conversions }: KernelNeeds): Promise<void>[] {
+function checksOfOthers(device: Device, needs: KernelNeeds, kv: KvType): Promise<void>[] {
+  const { head, headShape, headNorm, norms = "before", conversions } = needs;
   return [
     ...conversions.map((conversion) => checkRepack(device, conversion)),
     ...head.map((format) => checkEmbedding(device, format)),
     checkRmsNorm(device),
+    ...(headNorm ? [checkPlaceHeads(device, headShape, kv, headNorm)] : []),
+    ...(norms === "before" ? [] : [checkAddNormed(device)]),
     checkSelection(device),
   ];
 }

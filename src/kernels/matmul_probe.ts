@@ -111,9 +111,11 @@ export function probeData(kind: MatmulKind, probe = CHECK_SIZE, random = checkNu
   const { weight, scales: scaleWords, values } = randomMatrix(kind.format, inputSize, columns, random);
   const inputStride = isNormed(kind) ? streamStride(inputSize) : paddedSize(inputSize);
   const input = new Float32Array(rows * inputStride);
-  const gain = mixed(random, inputSize);
+  // Gates about zero, where an activation is more than its asymptotes.
+  const scale = kind.form === "gated" ? 2 ** -5 : 1;
+  const gain = mixed(random, inputSize).map((g) => scale * g);
   for (let row = 0; row < rows; row++) {
-    const x = mixed(random, inputSize);
+    const x = mixed(random, inputSize).map((v) => (isNormed(kind) ? v : scale * v));
     input.set(x, row * inputStride);
     // The stream as add.wgsl leaves it: itself, and itself times the norm's weight.
     const gained = x.map((v, k) => v * gain[k]!);
@@ -128,7 +130,7 @@ export function probeData(kind: MatmulKind, probe = CHECK_SIZE, random = checkNu
   );
   const rotations = mixed(random, (START + rows) * headDim);
   const normWeight = mixed(random, outputs);
-  const biases = kind.bias ? mixed(random, columns) : new Float32Array(0);
+  const biases = kind.bias ? mixed(random, columns).map((b) => scale * b) : new Float32Array(0);
   const scales = Uint32Array.from([...scaleWords, ...new Uint32Array(biases.buffer)]);
   return { kind, size, rows, values, weight, scales, biases, input, inputStride, normWeight, rotations, before };
 }

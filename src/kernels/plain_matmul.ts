@@ -4,10 +4,10 @@
  */
 
 import type { Activation } from "../model/spec.ts";
+import { cacheNumbers } from "./kv_format.ts";
 import { isNormed, streamStride } from "./matmul_form.ts";
 import type { ProbeData } from "./matmul_probe.ts";
 import { probePosition } from "./matmul_probe.ts";
-import { half as fromHalf } from "./weight_codec.ts";
 import { paddedSize } from "./weight_format.ts";
 
 /** A number that an output must hold, and the size of the terms it was summed from: what its error is a fraction of. */
@@ -120,16 +120,8 @@ function plainQkv(data: ProbeData, row: number, products: readonly Expected[], r
   );
 }
 
-/** An output buffer as numbers, in the order of `plainOutputs`: a cache in f16 holds pairs (p, p + headDim / 2) in a word. */
+/** An output buffer as numbers, in the order of `plainOutputs`. */
 export function outputNumbers(data: ProbeData, name: string, words: Uint32Array<ArrayBuffer>): Float32Array {
   const isCache = name === "keys" || name === "values";
-  if (!isCache || data.kind.kv !== "f16") return new Float32Array(words.buffer);
-  const half = data.size.headShape.headDim / 2;
-  const numbers = new Float32Array(words.length * 2);
-  for (const [i, word] of words.entries()) {
-    const begin = Math.floor(i / half) * half * 2 + (i % half);
-    numbers[begin] = fromHalf(word & 0xffff);
-    numbers[begin + half] = fromHalf(word >>> 16);
-  }
-  return numbers;
+  return cacheNumbers((isCache && data.kind.kv) || "f32", data.size.headShape.headDim, words);
 }

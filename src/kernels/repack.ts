@@ -22,27 +22,40 @@ import sourceFloats from "../../shaders/weights/source_floats.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Constants } from "../gpu/pipelines.ts";
+import type { HeadOrder } from "../model/spec.ts";
 import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
 import { ggufCode } from "./gguf_code.ts";
 import { groups, Kernel } from "./kernel.ts";
-import { type FloatType, SOURCE_LAYOUTS, type SourceType } from "./source_type.ts";
+import { isFloat, SOURCE_LAYOUTS, type SourceType } from "./source_type.ts";
 import { type BlockFormat, formatCode, isBlockFormat, STEP, type WeightFormat } from "./weight_format.ts";
-
-export type { FloatType, SourceType };
 
 const BINDINGS = { shape: "uniform", source: "read", weight: "read-write", scales: "read-write" } as const;
 
 /** WebGPU's limit of workgroups in a dimension; the kernels walk on where there are more units. */
 const MAX_WORKGROUPS = 65535;
 
-/** Contents of the `Shape` uniform: `rows` rows of `inputSize` elements become columns `firstColumn` and on of `columns`. */
+/** Bytes of the `Shape` uniform. */
+export const REPACK_SHAPE_BYTES = 32;
+
+/**
+ * Contents of the `Shape` uniform: `rows` rows of `inputSize` elements, from row `firstRow` of a tensor on, become columns of
+ * a matrix of `columns`.
+ * @param firstColumn the column that row 0 of the tensor becomes
+ * @param headOrder how the tensor orders the rows of its heads, where it is not the engine's order
+ */
 export function repackShape(
   rows: number,
   inputSize: number,
   firstColumn: number,
   columns: number,
+  firstRow = 0,
+  headOrder?: HeadOrder,
 ): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([rows, inputSize / 4, firstColumn, columns]);
+  const { headDim = 0, rotaryDim = 0, interleaved = false } = headOrder ?? {};
+  return new Uint32Array([
+    ...[rows, inputSize / 4, firstColumn, columns, firstRow],
+    ...[headDim, rotaryDim, Number(interleaved)],
+  ]);
 }
 
 /** Elements of a column that one thread handles. */
@@ -94,10 +107,6 @@ interface Pieces {
 function nameOf(type: SourceType, format: WeightFormat): string {
   if (!isBlockFormat(format)) return `weights/repack ${format.type}`;
   return movesInto(type, format) ? `weights/move ${type}` : `weights/quantise ${format.type} ${format.codes}`;
-}
-
-function isFloat(type: SourceType): type is FloatType {
-  return SOURCE_LAYOUTS[type].elements === 1;
 }
 
 /**

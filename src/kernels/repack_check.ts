@@ -7,7 +7,8 @@
 
 import type { Device } from "../gpu/device.ts";
 import { checkNumbers } from "./matmul_probe.ts";
-import { type FloatType, Repack, repackShape } from "./repack.ts";
+import { Repack, repackShape } from "./repack.ts";
+import type { FloatType } from "./source_type.ts";
 import { firstDifference, requireRight, runTrial } from "./trial_run.ts";
 import {
   codeRange,

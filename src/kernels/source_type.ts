@@ -62,6 +62,11 @@ export const SOURCE_LAYOUTS: Record<SourceType, SourceLayout> = {
   IQ4_XS: { elements: 256, bytes: 136, exact: { ...Q4, codes: "codebook", scale: "f32", codebook: IQ4_LEVELS } },
 };
 
+/** Whether elements are stored one by one. */
+export function isFloat(type: SourceType): type is FloatType {
+  return SOURCE_LAYOUTS[type].elements === 1;
+}
+
 /** Bytes of a row of `inputSize` elements, a multiple of the block's. */
 export function rowBytes(type: SourceType, inputSize: number): number {
   const { elements, bytes } = SOURCE_LAYOUTS[type];

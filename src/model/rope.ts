@@ -36,20 +36,15 @@ export function readRope(
 ): RopeSpec {
   const parameters = config.object("rope_parameters");
   const own = parameters?.object(layerType);
-  const isLocal = layerType === "sliding_attention" && family.localRopeTheta !== undefined;
-  if (isLocal && !own) {
-    const { key, fallback } = family.localRopeTheta!;
-    return { ropeTheta: config.positive(key, fallback), rotaryDim: headDim, scaling: { type: "default" } };
-  }
-  const rope = own ?? parameters;
-  const scalingFields = rope ?? config.object("rope_scaling");
+  const local = layerType === "sliding_attention" ? family.localRopeTheta : undefined;
+  const rope = own ?? (local ? undefined : parameters);
+  const scalingFields = rope ?? (local ? undefined : config.object("rope_scaling"));
+  const base = local ?? { key: "rope_theta", fallback: DEFAULT_THETA };
   const rotaryDim = readRotaryDim(rope, config, headDim);
   return {
     // transformers 5 lets its own spelling win.
     ropeTheta:
-      rope?.get("rope_theta") === undefined
-        ? config.positive("rope_theta", DEFAULT_THETA)
-        : rope.positive("rope_theta"),
+      rope?.get("rope_theta") === undefined ? config.positive(base.key, base.fallback) : rope.positive("rope_theta"),
     rotaryDim,
     scaling: scalingFields
       ? readScaling(scalingFields, { config, maxPositionEmbeddings, pairs: rotaryDim / 2 })
@@ -81,7 +76,8 @@ function readScaling(rope: Fields, context: Context): RopeScaling {
     rope.get(key) === undefined ? (rope.get("factor") === undefined ? "default" : "linear") : rope.string(key);
   const factor = () => rope.positive("factor");
   const original = () => {
-    const holder = rope.get("original_max_position_embeddings") === undefined ? config : rope;
+    // transformers 5 lets that of the config win.
+    const holder = config.get("original_max_position_embeddings") === undefined ? rope : config;
     return holder.positive("original_max_position_embeddings", maxPositionEmbeddings);
   };
   switch (type) {
@@ -90,7 +86,7 @@ function readScaling(rope: Fields, context: Context): RopeScaling {
     case "linear":
       return { type, factor: factor() };
     case "dynamic":
-      return { type, factor: factor(), originalMaxPositionEmbeddings: original() };
+      return { type, factor: factor(), originalMaxPositionEmbeddings: maxPositionEmbeddings };
     case "llama3":
       return {
         type,

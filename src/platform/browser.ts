@@ -52,3 +52,16 @@ export const noAdapterAdvice = "check that the browser's hardware acceleration i
 // include; Vite is told not to.
 export const defaultModel: Platform["defaultModel"] = () =>
   new URL(/* @vite-ignore */ "../../models/stories260k-layerskip/", import.meta.url).href;
+
+/** Browsers tell gigabytes, 8 at most, to whom they trust; phones and old laptops have 4. */
+const ASSUMED_GIGABYTES = 4;
+
+export const machineBytes: Platform["machineBytes"] = () => {
+  const navigator = globalThis.navigator as { deviceMemory?: number } | undefined;
+  return (navigator?.deviceMemory ?? ASSUMED_GIGABYTES) * 2 ** 30;
+};
+
+export const hostBytes: Platform["hostBytes"] = () => {
+  const performance = globalThis.performance as { memory?: { usedJSHeapSize: number } };
+  return performance.memory?.usedJSHeapSize;
+};

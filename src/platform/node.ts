@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
+import { totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFolder, NodeStore } from "../cache/node_store.ts";
@@ -101,3 +102,7 @@ export const defaultModel: Platform["defaultModel"] = () => {
     }
   }
 };
+
+export const machineBytes: Platform["machineBytes"] = () => totalmem();
+
+export const hostBytes: Platform["hostBytes"] = () => process.memoryUsage.rss();

@@ -24,6 +24,10 @@ export interface Platform {
    */
   openStore(folder?: string): Promise<Store | undefined>;
   sha256(): Sha256;
+  /** Bytes of memory that the machine has, as far as it tells. */
+  machineBytes(): number;
+  /** Bytes that this process holds now (browsers: its heap); undefined where that is not told. */
+  hostBytes(): number | undefined;
   /**
    * The WebGPU entry point.
    * @throws GpuUnavailableError when there is none; says what to do

@@ -1,64 +1,83 @@
 /** Loading: from a source to a model that can generate. */
 
-import { defaultGpu, defaultModel, gpuBackend, noAdapterAdvice } from "#platform";
+import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
 import { InputError, UnsupportedModelError } from "../errors.ts";
 import { requireContext } from "../forward/context_limit.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { productKinds } from "../forward/product_kinds.ts";
 import { Device } from "../gpu/device.ts";
-import { chooseKernels } from "../kernels/choose.ts";
+import { chooseKernels, type KernelNeeds } from "../kernels/choose.ts";
 import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { takesInt8 } from "../kernels/many_row_matmul.ts";
+import { formatName } from "../kernels/weight_format.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
-import { TextTokenizer } from "../text/tokenizer.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
-import { openCheckpoint } from "../weights/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { conversionsOf } from "../weights/conversions.ts";
-import { DEFAULT_DTYPE, DTYPES, formatsOf } from "../weights/dtype.ts";
-import { headFormats, planWeights } from "../weights/plan.ts";
+import { DTYPES } from "../weights/dtype.ts";
+import { chooseHolding } from "../weights/holding.ts";
+import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { abortable } from "./abortable.ts";
 import { readKernelOptions } from "./kernel_options.ts";
+import { LoadMeter } from "./load_progress.ts";
+import { memoryFor } from "./memory_estimate.ts";
 import { Model } from "./model.ts";
 import { requireChoice, requireInteger, requireKnown } from "./options.ts";
+import { sourceOptions } from "./source_options.ts";
+import { readText } from "./text.ts";
 
 const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
+  "cache",
   "contextLength",
   "dtype",
+  "endpoint",
   "gpu",
   "kernels",
+  "onDownload",
   "onProgress",
   "signal",
+  "token",
 ];
 
 /** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
 const DEFAULT_CONTEXT_LENGTH = 4096;
 
 /**
- * Loads a model onto the GPU.
+ * Loads a model onto the GPU: downloads, reads, quantises and compiles what it needs.
  *
- * @param source a folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json): a path in Node, a URL
- *   in a browser, or a `Folder` of your own. Default: the model that comes with the package.
- * @throws SourceError when a file is missing or cannot be read
+ * @param source a name on the Hugging Face hub (`hf:owner/name`), a URL, a path (Node), files, or a `Folder` of your own: a
+ *   folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json) or one GGUF file. Default: the model
+ *   that comes with the package.
+ * @throws SourceError when a file is missing or cannot be read; IntegrityError when it is not what was published;
+ * CacheFullError when there is no room to keep it
  * @throws FileFormatError when a file is damaged
  * @throws UnsupportedModelError when the architecture or a data type is not supported
  * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
  * @throws GpuError when no variant of a kernel, or a forced one, or one without variants, computes right on this device
  * @throws InputError for a context length, a dtype or a kernel that there is not; the signal's reason when it aborts
  *
- * A load that fails leaves nothing behind.
+ * A load that fails leaves nothing behind but whole chunks of files in the cache.
  */
-export async function load(source: ModelSource = defaultModel(), options: LoadOptions = {}): Promise<Model> {
-  const { signal, onProgress = () => {} } = options;
+export async function load(source?: ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const { signal } = options;
   requireKnown("load", options, LOAD_OPTIONS);
-  const dtype = requireChoice("load", "dtype", options.dtype ?? DEFAULT_DTYPE, DTYPES);
+  const asked = requireChoice("load", "dtype", options.dtype ?? "auto", [...DTYPES, "auto" as const]);
   const forced = readKernelOptions(options.kernels);
   signal?.throwIfAborted();
-  const folder = await openSource(source, { cache: false, signal });
+  const meter = new LoadMeter(options.onProgress);
+  const folder = await openSource(source, {
+    ...sourceOptions(options),
+    onDownload: bothOf(meter.download, options.onDownload),
+  });
+  meter.report("read", 0, 0);
   const checkpoint = await openCheckpoint(folder, signal);
   let device: Device | undefined;
   try {
-    const { spec, name, parameters, weightBytes } = checkpoint;
+    const { name, parameters, weightBytes } = checkpoint;
+    const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
+    const spec = { ...checkpoint.spec, eosTokenIds: [...new Set([...checkpoint.spec.eosTokenIds, ...eosTokenIds])] };
     const contextLength = requireInteger(
       "load",
       "contextLength",
@@ -66,46 +85,35 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
       2,
       spec.maxPositionEmbeddings,
     );
-    if (spec.eosTokenIds.length > EOS_CAPACITY) {
-      throw new UnsupportedModelError({
-        file: name,
-        field: "eos_token_id",
-        found: `${spec.eosTokenIds.length} ids`,
-        expected: `at most ${EOS_CAPACITY}`,
-      });
-    }
-    const tokenizer = new TextTokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig, checkpoint.tokenizerFile);
+    requireEosCapacity(spec, name);
     device = options.gpu
       ? await Device.open(options.gpu as GPU)
       : await Device.open(await defaultGpu(), gpuBackend(), noAdapterAdvice);
     signal?.throwIfAborted();
     const opened = device;
-    if (forced.manyRows === "int8" && !takesInt8(formatsOf(dtype).layers)) {
-      const expected = "a dtype of block codes, q8 or q4";
-      throw new InputError({ file: "load", field: "kernels.manyRows", found: `"int8" with ${dtype}`, expected });
-    }
-    const plan = planWeights(checkpoint, dtype, opened.ledger.bindableBytes);
-    const needs = {
-      layers: productKinds(spec, plan.layers, "f32"),
-      head: headFormats(plan),
-      headShape: spec,
-      conversions: conversionsOf(plan, checkpoint),
-    };
+    const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
+    const needs = kernelNeeds(checkpoint, plan);
+    if (forced.manyRows === "int8") requireInt8(needs);
     const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
     requireContext(opened, spec, contextLength, kernels.kv);
-    const weights = await uploadWeights(opened, checkpoint, plan, { onProgress, signal });
+    const weights = await uploadWeights(opened, checkpoint, plan, {
+      signal,
+      onProgress: (loadedBytes) => meter.report("upload", loadedBytes, weightBytes),
+    });
     const model = await opened.allocating(
       `${name} (context of ${contextLength} tokens)`,
       KvCache.bytes(spec, contextLength, kernels.kv),
       () =>
         new Model({
-          ...{ name, device: opened, spec, weights, tokenizer, contextLength, dtype },
-          ...{ kernels, warnings, parameters, weightBytes },
+          ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, dtype },
+          ...{ kernels, warnings, parameters, weightBytes, meter },
         }),
     );
     signal?.throwIfAborted();
-    onProgress({ phase: "compile", loadedBytes: weightBytes, totalBytes: weightBytes });
-    await abortable(model.prepare(), signal);
+    meter.report("compile", weightBytes, weightBytes);
+    // Nothing that was made of bytes that are not those published is handed out.
+    await Promise.all([abortable(model.prepare(), signal), folder.verified?.(signal)]);
+    meter.finish();
     return model;
   } catch (error) {
     device?.dispose();
@@ -113,4 +121,41 @@ export async function load(source: ModelSource = defaultModel(), options: LoadOp
   } finally {
     await checkpoint.close();
   }
+}
+
+function bothOf<T>(first: (value: T) => void, second: ((value: T) => void) | undefined): (value: T) => void {
+  return (value) => {
+    first(value);
+    second?.(value);
+  };
+}
+
+function requireEosCapacity({ eosTokenIds }: ModelSpec, name: string): void {
+  if (eosTokenIds.length <= EOS_CAPACITY) return;
+  throw new UnsupportedModelError({
+    file: name,
+    field: "eos_token_id",
+    found: `${eosTokenIds.length} ids`,
+    expected: `at most ${EOS_CAPACITY}`,
+  });
+}
+
+/** What the kernels of a model are tried for. */
+function kernelNeeds(checkpoint: Checkpoint, plan: WeightPlan): KernelNeeds {
+  const { spec } = checkpoint;
+  return {
+    layers: productKinds(spec, plan.layers, "f32"),
+    head: headFormats(plan),
+    headShape: spec,
+    ...{ headNorm: spec.headNorm, norms: spec.norms },
+    conversions: conversionsOf(plan, checkpoint),
+  };
+}
+
+function requireInt8({ layers }: KernelNeeds): void {
+  const floats = layers.find(({ format }) => !takesInt8(format));
+  if (!floats) return;
+  const found = `"int8" with ${formatName(floats.format)}`;
+  const expected = "a dtype of symmetric block codes, q8 or q4";
+  throw new InputError({ file: "load", field: "kernels.manyRows", found, expected });
 }

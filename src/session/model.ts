@@ -21,10 +21,11 @@ import type {
   ChatMessage,
   ChatOptions,
   DrafterName,
-  Dtype,
   GenerateOptions,
   KernelOptions,
+  LoadStats,
   MemoryUse,
+  ModelDtype,
   Prompt,
   ScoreOptions,
   ScoreResult,
@@ -32,6 +33,7 @@ import type {
 import type { ModelWeights } from "../weights/upload.ts";
 import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
+import type { LoadMeter } from "./load_progress.ts";
 import { requireInteger, requireKnown } from "./options.ts";
 import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
 
@@ -43,13 +45,14 @@ export interface ModelParts {
   weights: ModelWeights;
   tokenizer: TextTokenizer;
   /** Undefined where the model has none. */
-  chatTemplate?: ChatTemplate | undefined;
+  chatTemplate: ChatTemplate | undefined;
   contextLength: number;
-  dtype: Dtype;
+  dtype: ModelDtype;
   kernels: KernelChoice;
   warnings: readonly string[];
   parameters: number;
   weightBytes: number;
+  meter: LoadMeter;
 }
 
 /** What `generate` does when its options say nothing. */
@@ -79,7 +82,7 @@ export class Model {
   /** Tokens the context holds, prompt included. */
   readonly contextLength: number;
   /** What its weights are held in on the GPU. */
-  readonly dtype: Dtype;
+  readonly dtype: ModelDtype;
   /** Which variant of each kernel this device got. */
   readonly kernels: Readonly<Required<KernelOptions>>;
   readonly defaults: GenerationDefaults;
@@ -89,6 +92,7 @@ export class Model {
   readonly weightBytes: number;
   readonly #device: Device;
   readonly #tokenizer: TextTokenizer;
+  readonly #meter: LoadMeter;
   readonly #prompts: PromptReader;
   readonly #forward: Forward;
   readonly #table: RowTable;
@@ -115,6 +119,7 @@ export class Model {
     };
     this.#device = device;
     this.#tokenizer = tokenizer;
+    this.#meter = parts.meter;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
@@ -127,6 +132,11 @@ export class Model {
   /** The adapter it runs on. */
   get device(): DeviceInfo {
     return this.#device.info;
+  }
+
+  /** What loading it has cost: time by phase, bytes, and the peak of host memory. */
+  get loadStats(): LoadStats {
+    return this.#meter.stats();
   }
 
   /** Buffers held on the GPU; all zero after `dispose`. */

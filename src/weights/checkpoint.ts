@@ -1,40 +1,53 @@
 /**
- * A model in Hugging Face's layout: `config.json`, `tokenizer.json` and weights in safetensors, in one file or in shards
- * that an index names.
+ * A model's files: in Hugging Face's layout, `config.json`, `tokenizer.json` and weights in safetensors, in one file or in
+ * shards that an index names; or one GGUF file that holds everything.
  *
  * Opening it checks everything a load relies on, down to the shape and type of each tensor, so that later nothing is left
  * half made.
  */
 
-import { FileFormatError, SourceError, UnsupportedModelError } from "../errors.ts";
+import { FileFormatError, InputError, SourceError, UnsupportedModelError } from "../errors.ts";
 import { Fields, parseJson, quote } from "../json.ts";
+import { isFloat, SOURCE_LAYOUTS } from "../kernels/source_type.ts";
 import { readModelSpec } from "../model/config.ts";
 import type { ModelSpec, ModelTensors, TensorSpec } from "../model/spec.ts";
-import { isWeight, readSafetensorsHeader, type StoredTensor, type TensorInfo } from "./safetensors.ts";
-import type { Folder, Source } from "./source.ts";
+import { type GgufHeader, readGgufHeader } from "./gguf.ts";
+import { readGgufModel } from "./gguf_model.ts";
+import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
+import type { Folder, Source, WeightTensor } from "./source.ts";
+
+/** Where a model's tokenizer and chat template stand: in files of their own, or in the metadata of a GGUF file. */
+export type TextFiles =
+  | {
+      kind: "files";
+      /** Parsed `tokenizer.json`, and its name for messages. */
+      tokenizerJson: unknown;
+      tokenizerFile: string;
+      /** Parsed `tokenizer_config.json`; an empty object where there is none. */
+      tokenizerConfig: unknown;
+      tokenizerConfigFile: string;
+      /** `chat_template.jinja`. */
+      chatTemplate?: { name: string; text: string };
+    }
+  | { kind: "gguf"; metadata: GgufHeader["metadata"]; file: string };
 
 /** An opened checkpoint. Its files stay open until `close()`. */
 export interface Checkpoint {
-  /** The folder's name. */
+  /** The folder's name, or the file's. */
   readonly name: string;
   readonly spec: ModelSpec;
   readonly tensors: ModelTensors;
-  /** Name of `tokenizer.json` for messages. */
-  readonly tokenizerFile: string;
-  /** Parsed `tokenizer.json`. */
-  readonly tokenizerJson: unknown;
-  /** Parsed `tokenizer_config.json`; an empty object where there is none. */
-  readonly tokenizerConfig: unknown;
+  readonly text: TextFiles;
   /** Elements of all tensors the model needs. */
   readonly parameters: number;
   /** Bytes of all tensors the model needs, as stored. */
   readonly weightBytes: number;
   /**
    * Where a tensor lies.
-   * @throws FileFormatError when it is missing or has another shape; UnsupportedModelError when it is neither F32 nor F16 nor
-   * BF16. Neither happens for the tensors of `tensors`, which were checked on opening.
+   * @throws FileFormatError when it is missing or has another shape; UnsupportedModelError when it is of a type that cannot be
+   * loaded. Neither happens for the tensors of `tensors`, which were checked on opening.
    */
-  tensor(tensor: TensorSpec): TensorInfo;
+  tensor(tensor: TensorSpec): WeightTensor;
   /** Closes the weight files. */
   close(): Promise<void>;
 }
@@ -43,11 +56,12 @@ const CONFIG = "config.json";
 const GENERATION_CONFIG = "generation_config.json";
 const TOKENIZER = "tokenizer.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
+const CHAT_TEMPLATE = "chat_template.jinja";
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 
 /** Above any tokenizer or index there is, below what a JavaScript string holds. */
-const MAX_JSON_BYTES = 256 * 2 ** 20;
+const MAX_TEXT_BYTES = 256 * 2 ** 20;
 
 const RELOAD = "download the model again, with all its files";
 
@@ -57,11 +71,59 @@ const RELOAD = "download the model again, with all its files";
  * UnsupportedModelError when this version cannot run the model; the signal's reason. Every file opened by then is closed.
  */
 export async function openCheckpoint(folder: Folder, signal?: AbortSignal): Promise<Checkpoint> {
-  const [config, generationConfig, tokenizerJson, tokenizerConfig] = await all([
+  const gguf = await findGguf(folder, signal);
+  return gguf === undefined ? openFiles(folder, signal) : openGguf(folder, gguf, signal);
+}
+
+/** The one GGUF file of a folder that has no model in Hugging Face's layout. */
+async function findGguf(folder: Folder, signal?: AbortSignal): Promise<string | undefined> {
+  const files = (await folder.list?.(signal)) ?? [];
+  const found = files.filter((file) => /\.gguf$/i.test(file));
+  if (found.length === 0 || files.some((file) => file === WEIGHTS || file === INDEX)) return undefined;
+  if (found.length === 1) return found[0];
+  throw new InputError({
+    file: folder.name,
+    field: "files",
+    found: `${found.length} GGUF files (${quote(found.sort())})`,
+    expected: "the name of one of them behind the folder's",
+  });
+}
+
+async function openGguf(folder: Folder, path: string, signal?: AbortSignal): Promise<Checkpoint> {
+  const source = await folder.open(path, signal);
+  if (!source) throw new SourceError(path, `no such file in ${folder.name}`);
+  return closingOnFailure([source], async () => {
+    const header = await readGgufHeader(source, signal);
+    const { metadata } = header;
+    const model = await readGgufModel(header, source.name, (tensor) => readFloats(tensor, signal));
+    return opened({
+      ...{ name: source.name, spec: model.spec, tensors: model.tensors, sources: [source] },
+      text: { kind: "gguf", metadata, file: source.name },
+      tensor: (wanted) => findTensor({ file: source.name, tensors: model.stored }, wanted),
+    });
+  });
+}
+
+/** Most numbers that a tensor of settings has: one for each pair of a head's elements. */
+const MOST_FLOATS = 4096;
+
+async function readFloats({ name, dtype, shape, source, offset }: WeightTensor, signal?: AbortSignal) {
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (dtype !== "F32" || count > MOST_FLOATS) {
+    const found = `${count} of ${dtype}`;
+    throw new FileFormatError({ file: source.name, field: name, found, expected: `at most ${MOST_FLOATS} of F32` });
+  }
+  const bytes = await source.read(offset, 4 * count, signal);
+  return [...new Float32Array(bytes.slice().buffer)];
+}
+
+async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoint> {
+  const [config, generationConfig, tokenizerJson, tokenizerConfig, chatTemplate] = await all([
     readJson(folder, CONFIG, signal),
-    readOptionalJson(folder, GENERATION_CONFIG, signal),
+    readOptional(() => readJson(folder, GENERATION_CONFIG, signal)),
     readJson(folder, TOKENIZER, signal),
-    readOptionalJson(folder, TOKENIZER_CONFIG, signal),
+    readOptional(() => readJson(folder, TOKENIZER_CONFIG, signal)),
+    readOptional(() => readText(folder, CHAT_TEMPLATE, signal)),
   ]);
   if (!config) throw missing(CONFIG, folder);
   const { spec, tensors } = readModelSpec(config.value, generationConfig?.value, config.name, generationConfig?.name);
@@ -69,22 +131,32 @@ export async function openCheckpoint(folder: Folder, signal?: AbortSignal): Prom
 
   const weights = await openWeights(folder, signal);
   return closingOnFailure(weights.sources, async () => {
-    const tensor = (wanted: TensorSpec) => findTensor(weights, wanted);
-    const needed = [...new Set(allTensors(tensors).map(tensor))]; // slices of one tensor count once
     signal?.throwIfAborted();
-    return {
-      name: folder.name,
-      spec,
-      tensors,
-      tokenizerFile: tokenizerJson.name,
-      tokenizerJson: tokenizerJson.value,
-      tokenizerConfig: tokenizerConfig?.value ?? {},
-      parameters: needed.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
-      weightBytes: needed.reduce((sum, { byteLength }) => sum + byteLength, 0),
-      tensor,
-      close: () => closeAll(weights.sources),
-    };
+    return opened({
+      ...{ name: folder.name, spec, tensors, sources: weights.sources },
+      text: {
+        kind: "files",
+        tokenizerJson: tokenizerJson.value,
+        tokenizerFile: tokenizerJson.name,
+        tokenizerConfig: tokenizerConfig?.value ?? {},
+        tokenizerConfigFile: tokenizerConfig?.name ?? TOKENIZER_CONFIG,
+        ...(chatTemplate && { chatTemplate }),
+      },
+      tensor: (wanted) => findTensor(weights, wanted),
+    });
   });
+}
+
+/** A checkpoint whose tensors are all there. */
+function opened(parts: Omit<Checkpoint, "parameters" | "weightBytes" | "close"> & { sources: Source[] }): Checkpoint {
+  const { sources, ...checkpoint } = parts;
+  const needed = [...new Set(allTensors(checkpoint.tensors).map(checkpoint.tensor))]; // slices of one tensor count once
+  return {
+    ...checkpoint,
+    parameters: needed.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
+    weightBytes: needed.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    close: () => closeAll(sources),
+  };
 }
 
 /** The weight files and what lies in them. */
@@ -142,7 +214,10 @@ function readWeightMap({ name, value }: JsonFile): Map<string, string> {
 }
 
 /** A tensor of the kind the model needs, or the reason why there is none. */
-function findTensor({ file, tensors }: Weights, { name, shape }: TensorSpec): TensorInfo {
+function findTensor(
+  { file, tensors }: { file: string; tensors: ReadonlyMap<string, StoredTensor | WeightTensor> },
+  { name, shape }: TensorSpec,
+): WeightTensor {
   const found = tensors.get(name);
   if (!found) {
     const expected = `a tensor of shape ${quote(shape)}`;
@@ -151,13 +226,19 @@ function findTensor({ file, tensors }: Weights, { name, shape }: TensorSpec): Te
   const holder = found.source.name;
   if (found.shape.length !== shape.length || !found.shape.every((size, axis) => size === shape[axis])) {
     const expected = `${quote(shape)}, as ${CONFIG} implies`;
-    throw new FileFormatError({ file: holder, field: `${name}.shape`, found: quote(found.shape), expected });
+    throw new FileFormatError({ file: holder, field: `${found.name}.shape`, found: quote(found.shape), expected });
   }
-  if (!isWeight(found)) {
-    const expected = "F32, F16 or BF16";
-    throw new UnsupportedModelError({ file: holder, field: `${name}.dtype`, found: found.dtype, expected });
+  const vector = shape.length === 1;
+  if (!isWeight(found) || (vector && !isFloat(found.dtype))) {
+    const expected = vector ? "F32, F16 or BF16" : Object.keys(SOURCE_LAYOUTS).join(", ");
+    throw new UnsupportedModelError({ file: holder, field: `${found.name}.dtype`, found: found.dtype, expected });
   }
   return found;
+}
+
+/** Whether weights can be loaded from this tensor's element type. */
+function isWeight(tensor: StoredTensor | WeightTensor): tensor is WeightTensor {
+  return Object.hasOwn(SOURCE_LAYOUTS, tensor.dtype);
 }
 
 function allTensors({ embedding, layers, finalNorm, head }: ModelTensors): TensorSpec[] {
@@ -175,9 +256,9 @@ interface JsonFile {
  * A file that a model may lack. Object stores answer 403 for what is not there to who may not list it.
  * @returns undefined when there is no such file
  */
-async function readOptionalJson(folder: Folder, path: string, signal?: AbortSignal): Promise<JsonFile | undefined> {
+async function readOptional<T>(read: () => Promise<T | undefined>): Promise<T | undefined> {
   try {
-    return await readJson(folder, path, signal);
+    return await read();
   } catch (error) {
     if (error instanceof SourceError && error.status === 403) return undefined;
     throw error;
@@ -186,16 +267,25 @@ async function readOptionalJson(folder: Folder, path: string, signal?: AbortSign
 
 /** @returns undefined when there is no such file. */
 async function readJson(folder: Folder, path: string, signal?: AbortSignal): Promise<JsonFile | undefined> {
+  const file = await readText(folder, path, signal);
+  return file && { name: file.name, value: parseJson(file.text, file.name) };
+}
+
+/** @returns undefined when there is no such file. */
+async function readText(
+  folder: Folder,
+  path: string,
+  signal?: AbortSignal,
+): Promise<{ name: string; text: string } | undefined> {
   const source = await folder.open(path, signal);
   if (!source) return undefined;
   const { name, size } = source;
   try {
-    if (size > MAX_JSON_BYTES) {
-      const expected = `at most ${MAX_JSON_BYTES} bytes`;
+    if (size > MAX_TEXT_BYTES) {
+      const expected = `at most ${MAX_TEXT_BYTES} bytes`;
       throw new FileFormatError({ file: name, field: "size", found: `${size} bytes`, expected });
     }
-    const text = new TextDecoder().decode(await source.read(0, size, signal));
-    return { name, value: parseJson(text, name) };
+    return { name, text: new TextDecoder().decode(await source.read(0, size, signal)) };
   } finally {
     await closeAll([source]);
   }
@@ -207,12 +297,15 @@ function missing(path: string, folder: Folder): SourceError {
 }
 
 /** Waits for all, so that nothing is under way any more when the first failure, in their order, is thrown. */
-async function all<T>(promises: Promise<T>[]): Promise<T[]> {
+async function all<const T extends readonly Promise<unknown>[]>(
+  promises: T,
+): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }> {
   const results = await Promise.allSettled(promises);
-  return results.map((result) => {
+  const values = results.map((result) => {
     if (result.status === "rejected") throw result.reason;
     return result.value;
   });
+  return values as { -readonly [I in keyof T]: Awaited<T[I]> };
 }
 
 async function closingOnFailure<T>(sources: Source[], work: () => Promise<T>): Promise<T> {

@@ -11,7 +11,7 @@ import type { LayerTensors, TensorSpec } from "../model/spec.ts";
 import type { Dtype } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { columnRuns } from "./column_runs.ts";
-import { DTYPES, formatsOf } from "./dtype.ts";
+import { DTYPES, formatOf, formatsOf, type Holding, type MatrixRole } from "./dtype.ts";
 
 /** A run of a tensor's rows (counted within its slice) and the columns they become. */
 export interface Landing {
@@ -65,54 +65,57 @@ export function matrixShape({ shape, slice }: TensorSpec): { rows: number; input
 }
 
 /**
+ * @param holding what the matrices are held in
  * @param bindableBytes what the device binds as one buffer
  * @throws GpuError for a layer's matrix that is never cut and that the device does not bind whole
  */
 export function planWeights(
-  { tensors }: Pick<Checkpoint, "tensors" | "tensor">,
-  dtype: Dtype,
+  { tensors, tensor: find }: Pick<Checkpoint, "tensors" | "tensor">,
+  holding: Holding,
   bindableBytes: number,
 ): WeightPlan {
-  const formats = formatsOf(dtype);
-  const whole = (tensor: TensorSpec, bias?: TensorSpec) => {
-    const plan = sideBySide([{ tensor, bias }], formats.layers);
-    requireBindable(plan, dtype, bindableBytes);
-    return plan;
+  const format = (role: MatrixRole, tensor: TensorSpec) => formatOf(holding, role, find(tensor).dtype);
+  const inLayer = (...members: Member[]) => {
+    const matrices = byFormat(members, (tensor) => format("layers", tensor));
+    for (const matrix of matrices) requireBindable(matrix, holding.dtype, bindableBytes);
+    return matrices;
   };
-  const parts = (format: WeightFormat, ...members: Member[]) => cutAlike(members, format, bindableBytes);
+  const whole = (tensor: TensorSpec, bias?: TensorSpec): [MatrixPlan] => [inLayer({ tensor, bias })[0]!];
+  const ofVocabulary = (tensor: TensorSpec) => cutAlike([{ tensor }], format("head", tensor), bindableBytes);
   const layer = (tensors: LayerTensors): LayerPlan => ({
     inputNorm: tensors.inputNorm,
-    qkv: [
-      sideBySide(
-        [
-          { tensor: tensors.query, bias: tensors.queryBias },
-          { tensor: tensors.key, bias: tensors.keyBias },
-          { tensor: tensors.value, bias: tensors.valueBias },
-        ],
-        formats.layers,
-      ),
-    ],
+    qkv: inLayer(
+      { tensor: tensors.query, bias: tensors.queryBias },
+      { tensor: tensors.key, bias: tensors.keyBias },
+      { tensor: tensors.value, bias: tensors.valueBias },
+    ),
     queryNorm: tensors.queryNorm,
     keyNorm: tensors.keyNorm,
-    output: [whole(tensors.output, tensors.outputBias)],
+    output: whole(tensors.output, tensors.outputBias),
     postAttentionNorm: tensors.postAttentionNorm,
     preFeedforwardNorm: tensors.preFeedforwardNorm,
-    gateUp: parts(
-      formats.layers,
-      { tensor: tensors.gate, bias: tensors.gateBias },
-      { tensor: tensors.up, bias: tensors.upBias },
+    gateUp: cutAlike(
+      [
+        { tensor: tensors.gate, bias: tensors.gateBias },
+        { tensor: tensors.up, bias: tensors.upBias },
+      ],
+      commonFormat(format("layers", tensors.gate), format("layers", tensors.up)),
+      bindableBytes,
     ),
-    down: [whole(tensors.down, tensors.downBias)],
+    down: whole(tensors.down, tensors.downBias),
     postFeedforwardNorm: tensors.postFeedforwardNorm,
   });
-  const plan: WeightPlan = {
-    embedding: parts(formats.head, { tensor: tensors.embedding }),
+  return {
+    embedding: ofVocabulary(tensors.embedding),
     layers: tensors.layers.map(layer),
     finalNorm: tensors.finalNorm,
-    head: tensors.head && parts(formats.head, { tensor: tensors.head }),
+    head: tensors.head && ofVocabulary(tensors.head),
   };
-  for (const { qkv } of plan.layers) for (const matrix of qkv) requireBindable(matrix, dtype, bindableBytes);
-  return plan;
+}
+
+/** Gate and up are one product of pairs, so of one format: where a file has two, that which holds both exactly. */
+function commonFormat(gate: WeightFormat, up: WeightFormat): WeightFormat {
+  return formatName(gate) === formatName(up) ? gate : { type: "f32" };
 }
 
 /** All matrices of a plan. */
@@ -163,17 +166,27 @@ interface Member {
   bias?: TensorSpec | undefined;
 }
 
-/** Tensors of one input size, side by side. */
-function sideBySide(members: readonly Member[], format: WeightFormat): MatrixPlan {
-  const plan = emptyPlan(members, format);
-  for (const { tensor, bias } of members) {
-    const { rows } = matrixShape(tensor);
+/** Tensors of one input size, side by side: a matrix for each run of one format. */
+function byFormat(members: readonly Member[], formatOf: (tensor: TensorSpec) => WeightFormat): MatrixPlan[] {
+  const matrices: MatrixPlan[] = [];
+  let firstColumn = 0;
+  for (const member of members) {
+    const format = formatOf(member.tensor);
+    let plan = matrices.at(-1);
+    if (!plan || formatName(plan.format) !== formatName(format)) {
+      plan = { ...emptyPlan([], format), inputSize: matrixShape(member.tensor).inputSize, firstColumn };
+      matrices.push(plan);
+    }
+    const { rows } = matrixShape(member.tensor);
     const landing = { firstRow: 0, rows, firstColumn: plan.columns };
-    plan.landings.push({ tensor, ...landing });
-    if (bias) plan.biases.push({ tensor: bias, ...landing });
+    plan.name += `${plan.name && " + "}${member.tensor.name}`;
+    plan.landings.push({ tensor: member.tensor, ...landing });
+    if (member.bias) plan.biases.push({ tensor: member.bias, ...landing });
+    plan.bias ||= member.bias !== undefined;
     plan.columns += rows;
+    firstColumn += rows;
   }
-  return plan;
+  return matrices;
 }
 
 /** Tensors of one shape, side by side, cut where they must be. */
@@ -195,27 +208,19 @@ function cutAlike(members: readonly Member[], format: WeightFormat, bindableByte
 }
 
 function emptyPlan(members: readonly Member[], format: WeightFormat): MatrixPlan {
-  const { inputSize } = matrixShape(members[0]!.tensor);
+  const inputSize = members[0] ? matrixShape(members[0].tensor).inputSize : 0;
   const name = members.map(({ tensor }) => tensor.name).join(" + ");
-  return {
-    name,
-    format,
-    inputSize,
-    columns: 0,
-    firstColumn: 0,
-    landings: [],
-    biases: [],
-    bias: members.some(({ bias }) => bias),
-  };
+  const bias = members.some((member) => member.bias);
+  return { name, format, inputSize, columns: 0, firstColumn: 0, landings: [], biases: [], bias };
 }
 
-function requireBindable({ name, inputSize, columns }: MatrixPlan, dtype: Dtype, bindableBytes: number): void {
-  const bytesIn = (type: Dtype) => weightBytes(formatsOf(type).layers, inputSize, columns);
-  if (bytesIn(dtype) <= bindableBytes) return;
-  const other = DTYPES.find((type) => bytesIn(type) <= bindableBytes);
+function requireBindable({ name, format, inputSize, columns }: MatrixPlan, dtype: Dtype, bindableBytes: number): void {
+  const needed = weightBytes(format, inputSize, columns);
+  if (needed <= bindableBytes) return;
+  const other = DTYPES.find((type) => weightBytes(formatsOf(type).layers, inputSize, columns) <= bindableBytes);
   throw new GpuError(
     `weights/${name}`,
-    `it needs ${bytesIn(dtype)} bytes in ${dtype} and this device binds at most ${bindableBytes}` +
-      (other ? `: in ${other} it fits` : ""),
+    `it needs ${needed} bytes in ${isBlockFormat(format) ? formatName(format) : dtype} and this device binds at most ` +
+      `${bindableBytes}${other ? `: in ${other} it fits` : ""}`,
   );
 }

@@ -39,9 +39,6 @@ const BITS = {
 /** Every element type the format knows. */
 export type SafetensorsDtype = keyof typeof BITS;
 
-/** Element types that weights can be loaded from. */
-export type WeightDtype = "F32" | "F16" | "BF16";
-
 /** A tensor as it lies in a file. */
 export interface StoredTensor {
   name: string;
@@ -55,19 +52,9 @@ export interface StoredTensor {
   byteLength: number;
 }
 
-/** A tensor whose elements can be loaded as weights. */
-export interface TensorInfo extends StoredTensor {
-  dtype: WeightDtype;
-}
-
 const LENGTH_BYTES = 8;
 /** The reference implementation's limit (`MAX_HEADER_SIZE`). */
 const MAX_HEADER_BYTES = 100_000_000;
-
-/** Whether weights can be loaded from this tensor's element type. */
-export function isWeight(tensor: StoredTensor): tensor is TensorInfo {
-  return tensor.dtype === "F32" || tensor.dtype === "F16" || tensor.dtype === "BF16";
-}
 
 /**
  * Reads and checks the header of a safetensors file.

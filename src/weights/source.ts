@@ -5,6 +5,8 @@
  * fit in host memory. Each place (a directory in Node, a URL, dropped files) is one small implementation of these two.
  */
 
+import type { SourceType } from "../kernels/source_type.ts";
+
 /** One file that can be read by ranges. */
 export interface Source {
   /** Name for messages: a path or URL. */
@@ -41,4 +43,17 @@ export interface Folder {
    * @throws IntegrityError when one is not; SourceError when its rest cannot be read; the signal's reason
    */
   verified?(signal?: AbortSignal): Promise<void>;
+}
+
+/** A tensor of a kind that weights are loaded from, as it lies in a file. */
+export interface WeightTensor {
+  /** As the file has it. */
+  name: string;
+  dtype: SourceType;
+  /** Row-major: the last size is that of a row. */
+  shape: readonly number[];
+  source: Source;
+  /** First byte, counted from the start of the file. */
+  offset: number;
+  byteLength: number;
 }

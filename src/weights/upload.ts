@@ -12,12 +12,12 @@ import type { Pace } from "../gpu/pace.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { biasBegin } from "../kernels/matmul_form.ts";
-import { type FloatType, Repack, repackShape } from "../kernels/repack.ts";
+import { REPACK_SHAPE_BYTES, Repack, repackShape } from "../kernels/repack.ts";
+import { type FloatType, isFloat, rowBytes, type SourceType } from "../kernels/source_type.ts";
 import { half, single } from "../kernels/weight_codec.ts";
 import { formatName, isBlockFormat, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
 import { inHeadOrder } from "../model/head_order.ts";
-import type { TensorSpec } from "../model/spec.ts";
-import type { LoadProgress } from "../types.ts";
+import type { HeadOrder, TensorSpec } from "../model/spec.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { type MatrixPlan, matrixShape, plannedBytes, scalesBytes, type WeightPlan } from "./plan.ts";
 
@@ -27,8 +27,6 @@ const FIRST_CHUNK_BYTES = 2 ** 18;
 const LEAST_CHUNK_BYTES = 2 ** 16;
 /** Staging chunks the queue may hold before the host waits: bounds what the driver keeps in host memory. */
 const CHUNKS_IN_FLIGHT = 4;
-
-const ELEMENT_BYTES: Record<FloatType, number> = { F32: 4, F16: 2, BF16: 2 };
 
 /** A weight matrix on the GPU (shaders/weights/formats/README.md). */
 export interface Matrix {
@@ -75,7 +73,8 @@ export interface ModelWeights {
 }
 
 export interface UploadOptions {
-  onProgress?: (progress: LoadProgress) => void;
+  /** Told the bytes of the checkpoint that are on the GPU or on their way. */
+  onProgress?: (loadedBytes: number) => void;
   signal?: AbortSignal | undefined;
 }
 
@@ -97,11 +96,11 @@ export async function uploadWeights(
   const read = async (tensor: TensorSpec, unitSize: number, first: number, count: number) => {
     signal?.throwIfAborted();
     const { source, dtype: type, offset } = checkpoint.tensor(tensor);
-    const unitBytes = unitSize * ELEMENT_BYTES[type];
+    const unitBytes = rowBytes(type, unitSize);
     const begin = first + (tensor.slice?.firstRow ?? 0);
     const bytes = await source.read(offset + begin * unitBytes, count * unitBytes, signal);
     loadedBytes += bytes.byteLength;
-    onProgress({ phase: "read", loadedBytes, totalBytes: checkpoint.weightBytes });
+    onProgress(loadedBytes);
     return { bytes, type };
   };
   /** Elements of a vector as the kernels take them. */
@@ -117,7 +116,8 @@ export async function uploadWeights(
         for (let row = 0; row < rows; ) {
           const count = Math.min(uploader.rowsAtOnce(checkpoint.tensor(tensor).dtype, matrix), rows - row);
           const { bytes, type } = await read(tensor, matrix.inputSize, firstRow + row, count);
-          await uploader.lay(bytes, type, count, firstColumn + row, matrix);
+          // `firstRow` is of the part that lands here, and no head is in two parts: rows are counted from there.
+          await uploader.lay(bytes, type, { rows: count, row, firstColumn, headOrder: tensor.headOrder }, matrix);
           row += count;
         }
       }
@@ -144,9 +144,10 @@ export async function uploadWeights(
 }
 
 /** The elements of a vector. */
-function toFloats(bytes: Uint8Array<ArrayBuffer>, type: FloatType): Float32Array<ArrayBuffer> {
+function toFloats(bytes: Uint8Array<ArrayBuffer>, type: SourceType): Float32Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const count = bytes.byteLength / ELEMENT_BYTES[type];
+  if (!isFloat(type)) throw new RangeError(`a vector in ${type}`); // the checkpoint admits none
+  const count = bytes.byteLength / rowBytes(type, 1);
   const element: Record<FloatType, (i: number) => number> = {
     F32: (i) => view.getFloat32(4 * i, true),
     F16: (i) => half(view.getUint16(2 * i, true)),
@@ -218,6 +219,16 @@ interface Way {
   pace: Pace;
 }
 
+/** Rows of a landing that are laid at once. */
+interface Chunk {
+  rows: number;
+  /** The first of them, counted from the landing's first. */
+  row: number;
+  /** The column that the landing's first row becomes, but for the order of heads. */
+  firstColumn: number;
+  headOrder: HeadOrder | undefined;
+}
+
 /** Stages chunks and has the GPU lay them out. */
 class Uploader {
   readonly #device: Device;
@@ -235,11 +246,11 @@ class Uploader {
       inFlight: CHUNKS_IN_FLIGHT,
     });
     const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
-    this.#shape = device.ledger.allocate("staging", "repack shape", 16, UNIFORM | COPY_DST);
+    this.#shape = device.ledger.allocate("staging", "repack shape", REPACK_SHAPE_BYTES, UNIFORM | COPY_DST);
     this.#staging = device.ledger.allocate("staging", "chunk", STAGING_BYTES, STORAGE | COPY_DST);
   }
 
-  #way(dtype: FloatType, format: WeightFormat): Way {
+  #way(dtype: SourceType, format: WeightFormat): Way {
     const key = `${dtype} ${formatName(format)}`;
     const way = this.#ways.get(key) ?? {
       kernel: new Repack(this.#device, dtype, format),
@@ -250,22 +261,21 @@ class Uploader {
   }
 
   /** Rows of a matrix that the next chunk should hold; a row is never cut. */
-  rowsAtOnce(dtype: FloatType, { format, inputSize }: Matrix): number {
-    return Math.max(1, Math.floor(this.#way(dtype, format).pace.units / (inputSize * ELEMENT_BYTES[dtype])));
+  rowsAtOnce(dtype: SourceType, { format, inputSize }: Matrix): number {
+    return Math.max(1, Math.floor(this.#way(dtype, format).pace.units / rowBytes(dtype, inputSize)));
   }
 
   async lay(
     bytes: Uint8Array<ArrayBuffer>,
-    dtype: FloatType,
-    rows: number,
-    firstColumn: number,
+    dtype: SourceType,
+    { rows, row, firstColumn, headOrder }: Chunk,
     { format, weight, scales, inputSize, columns }: Matrix,
   ): Promise<void> {
     const { queue } = this.#device.handle;
     const { kernel, pace } = this.#way(dtype, format);
     await kernel.prepare();
     this.#reserve(bytes.byteLength);
-    queue.writeBuffer(this.#shape, 0, repackShape(rows, inputSize, firstColumn, columns));
+    queue.writeBuffer(this.#shape, 0, repackShape(rows, inputSize, firstColumn, columns, row, headOrder));
     queue.writeBuffer(this.#staging, 0, bytes);
     const recorder = new Recorder(this.#device.handle, "lay weights");
     const group = kernel.bind({ shape: this.#shape, source: this.#staging, weight, scales });

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
 import { openSource } from "../../src/sources/open.ts";
 import type { SourceOptions } from "../../src/types.ts";
@@ -63,6 +63,12 @@ export async function readAll(folder: Folder, path: string, signal?: AbortSignal
   } finally {
     await source.close();
   }
+}
+
+/** The same bytes. Vitest's own comparison of so many takes minutes. */
+export function expectSame(found: Buffer, expected: Buffer | undefined): void {
+  expect(found.length).toBe(expected?.length);
+  expect(found.equals(expected!)).toBe(true);
 }
 
 /** Paths and sizes of all files below a folder. */

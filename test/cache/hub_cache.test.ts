@@ -8,6 +8,7 @@ import type { DownloadProgress } from "../../src/types.ts";
 import { failure } from "../weights/model_folder.ts";
 import {
   chunksBelow,
+  expectSame,
   filesBelow,
   LARGE,
   LARGE_BYTES,
@@ -25,13 +26,13 @@ test("a first load downloads every byte once, a second one asks only whether the
   const { server, folder, options } = await place();
   const first = await open(MODEL, options);
   expect(await first.list?.()).toEqual([SMALL, LARGE]);
-  for (const path of [SMALL, LARGE]) expect(await readAll(first, path)).toEqual(server.files.get(path));
+  for (const path of [SMALL, LARGE]) expectSame(await readAll(first, path), server.files.get(path));
   expect(server.sent).toBe(LARGE_BYTES + server.files.get(SMALL)!.length);
   expect(wholeBelow(folder, LARGE)).toBe(true);
 
   server.asked.length = 0;
   const second = await open(MODEL, options);
-  for (const path of [SMALL, LARGE]) expect(await readAll(second, path)).toEqual(server.files.get(path));
+  for (const path of [SMALL, LARGE]) expectSame(await readAll(second, path), server.files.get(path));
   expect(server.asked.map(({ path }) => path)).toEqual(["/api/models/owner/name/revision/main"]);
 });
 
@@ -41,7 +42,7 @@ test("without a server the copy in the cache is read", async () => {
   await readAll(await open(MODEL, options), SMALL);
   await server.stop();
   const again = await open(MODEL, options);
-  for (const path of [SMALL, LARGE]) expect(await readAll(again, path)).toEqual(server.files.get(path));
+  for (const path of [SMALL, LARGE]) expectSame(await readAll(again, path), server.files.get(path));
   expect(await again.open("absent")).toBeUndefined();
 });
 
@@ -65,13 +66,13 @@ test("a load stays with its commit while the revision moves on; the next one fet
   const old = { large: server.files.get(LARGE), small: server.files.get(SMALL)! };
   const before = await open(MODEL, options);
   server.files.set(SMALL, Buffer.from("{}"));
-  expect(await readAll(before, SMALL)).toEqual(old.small);
-  expect(await readAll(before, LARGE)).toEqual(old.large);
+  expectSame(await readAll(before, SMALL), old.small);
+  expectSame(await readAll(before, LARGE), old.large);
 
   server.sent = 0;
   const after = await open(MODEL, options);
   expect(String(await readAll(after, SMALL))).toBe("{}");
-  expect(await readAll(after, LARGE)).toEqual(old.large);
+  expectSame(await readAll(after, LARGE), old.large);
   expect(server.sent).toBe(2);
   // What no revision has any more is gone.
   expect(chunksBelow(folder)).toHaveLength(4);
@@ -95,7 +96,7 @@ test("reads far apart, at once, give the right bytes and fetch none twice", asyn
   const offsets = [LARGE_BYTES - 10, 0, CHUNK_BYTES - 5, 2 * CHUNK_BYTES - 5, 100];
   const read = await Promise.all(offsets.map((offset) => source.read(offset, 10)));
   for (const [i, offset] of offsets.entries()) {
-    expect(Buffer.from(read[i]!)).toEqual(server.files.get(LARGE)!.subarray(offset, offset + 10));
+    expectSame(Buffer.from(read[i]!), server.files.get(LARGE)!.subarray(offset, offset + 10));
   }
   await folder.verified?.();
   await source.close();
@@ -113,7 +114,7 @@ test("verified fetches what no read wanted", async () => {
   expect(wholeBelow(folder, LARGE)).toBe(true);
   await source.close();
   await server.stop();
-  expect(await readAll(await open(MODEL, options), LARGE)).toEqual(server.files.get(LARGE));
+  expectSame(await readAll(await open(MODEL, options), LARGE), server.files.get(LARGE));
 });
 
 test.each<[string, (chunk: string) => void]>([
@@ -126,7 +127,7 @@ test.each<[string, (chunk: string) => void]>([
   await readAll(await open(MODEL, options), LARGE);
   spoil(chunksBelow(folder)[1]!);
   server.sent = 0;
-  expect(await readAll(await open(MODEL, options), LARGE)).toEqual(expected);
+  expectSame(await readAll(await open(MODEL, options), LARGE), expected);
   expect(server.sent).toBe(CHUNK_BYTES);
   // Without a server it is an error, not wrong bytes.
   spoil(chunksBelow(folder)[1]!);
@@ -174,7 +175,7 @@ test.each([LARGE, SMALL])("a file whose SHA-256 is wrong is removed and reported
     await source.close();
   }
   spoils = false;
-  expect(await readAll(await open(MODEL, options), path)).toEqual(right);
+  expectSame(await readAll(await open(MODEL, options), path), right);
 });
 
 test("no file in the cache holds a half that looks whole, at any moment of a download", async () => {

@@ -38,7 +38,7 @@ test.each([
     const weights = await uploadWeights(
       device,
       checkpoint,
-      planWeights(checkpoint, "f32", device.ledger.bindableBytes),
+      planWeights(checkpoint, { dtype: "f32", keepsBlocks: false }, device.ledger.bindableBytes),
     );
     const build = (contextLength: number) => {
       const cache = new KvCache(device, spec, contextLength, kv);

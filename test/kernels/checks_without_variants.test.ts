@@ -25,7 +25,7 @@ import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { conversionsOf } from "../../src/weights/conversions.ts";
 import { formatsOf } from "../../src/weights/dtype.ts";
 import { planWeights } from "../../src/weights/plan.ts";
-import type { TensorInfo } from "../../src/weights/safetensors.ts";
+import type { WeightTensor } from "../../src/weights/source.ts";
 import { uploadWeights } from "../../src/weights/upload.ts";
 import { STORIES } from "../memory_folder.ts";
 import { openBench } from "./harness.ts";
@@ -296,7 +296,7 @@ describe("chooseKernels", () => {
     for (const dtype of ["f32", "q4"] as const) {
       const checkpoint = await openCheckpoint(openFolder(STORIES));
       const { layers, head } = formatsOf(dtype);
-      const plan = planWeights(checkpoint, dtype, bench.device.ledger.bindableBytes);
+      const plan = planWeights(checkpoint, { dtype, keepsBlocks: false }, bench.device.ledger.bindableBytes);
       const conversions = conversionsOf(plan, checkpoint);
       const needs = { layers: layerKinds(layers), head: [head], headShape: checkpoint.spec, conversions };
       await chooseKernels(bench.device, needs);
@@ -342,9 +342,10 @@ function miscompilingGpu(gpu: GPU, [from, to]: Change): GPU {
 }
 
 test.each([
-  ["weights/repack f32", ["return shape.firstColumn + row;", "return row;"]],
-  ["embedding f32", ["- shape.firstId;", "- shape.firstId + 1;"]],
-] as [string, Change][])("a load fails where a kernel is wrong, and names it: %s", async (kernel, change) => {
+  ["weights/repack f32", "a matrix whose beginning is not where it should be"],
+  ["embedding f32", "the embedding of the next id"],
+])("a load fails where a kernel is wrong, and names it: %s", async (kernel, fault) => {
+  const { change } = FAULTS[fault]!;
   const gpu = miscompilingGpu(await defaultGpu(), change);
   const error: unknown = await load(STORIES, { gpu }).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(GpuError);
@@ -355,10 +356,10 @@ test("conversions: each type of a checkpoint into the format its tensors get, on
   const { tensors } = readModelSpec({ ...CONFIG, tie_word_embeddings: false }, undefined, "config.json");
   const types = (spec: TensorSpec) =>
     spec.shape.length === 1 ? "F32" : spec.name.startsWith("lm_head") ? "F16" : "BF16";
-  const tensor = (spec: TensorSpec) => ({ ...spec, dtype: types(spec) }) as unknown as TensorInfo;
-  const named = conversionsOf(planWeights({ tensors, tensor }, "q4", 2 ** 27), { tensor }).map(
-    ({ type, format }) => `${type} to ${formatName(format)}`,
-  );
+  const tensor = (spec: TensorSpec) => ({ ...spec, dtype: types(spec) }) as unknown as WeightTensor;
+  const named = conversionsOf(planWeights({ tensors, tensor }, { dtype: "q4", keepsBlocks: false }, 2 ** 27), {
+    tensor,
+  }).map(({ type, format }) => `${type} to ${formatName(format)}`);
   expect(named.sort()).toEqual([
     "BF16 to q4/32 symmetric f16",
     "BF16 to q8/32 symmetric f16",

@@ -107,9 +107,7 @@ describe("fewRowFault", () => {
       const kind = { form: "add", format: formatOf(codes) } as const;
       expect(await fewRowFault(bench.device, kind, VARIANTS[variant])).toBeUndefined();
       const device = miscompiling(bench.device, () => [["step += SLICES) {", "step += 2 * SLICES) {"]]);
-      expect(await fewRowFault(device, kind, VARIANTS[variant])).toMatch(
-        /^add of .*: stream, number \d+: .*, expected/,
-      );
+      expect(await fewRowFault(device, kind, VARIANTS[variant])).toMatch(/^add .*: stream, number \d+: .*, expected/);
     },
   );
 });
@@ -136,7 +134,7 @@ describe("chooseKernels", () => {
     expect(one.kernels.fewRows).toEqual(VARIANTS["workgroup:8"]);
     expect(one.warnings).toEqual([
       expect.stringMatching(
-        /^the few-row matmul 'subgroup:4' is not used on this device: qkv of f32: \w+, number \d+: .+, expected .+ within /,
+        /^the few-row matmul 'subgroup:4' is not used on this device: qkv f32: \w+, number \d+: .+, expected .+ within /,
       ),
     ]);
     const both = await chooseKernels(breaking(gpuLike(bench.device), "subgroup", "workgroup"), NEEDS, PLAIN);
@@ -149,7 +147,7 @@ describe("chooseKernels", () => {
     const failure = chooseKernels(device, NEEDS, PLAIN);
     await expect(failure).rejects.toThrow(GpuError);
     await expect(failure).rejects.toThrow(
-      /^few-row matmul: .*'thread' is not used on this device: qkv of f32: \w+, number/,
+      /^few-row matmul: .*'thread' is not used on this device: qkv f32: \w+, number/,
     );
   });
 
@@ -171,7 +169,7 @@ describe("chooseKernels", () => {
     expect(kernels.fewRows).toEqual(VARIANTS["workgroup:8"]);
     expect(warnings).toEqual([
       expect.stringMatching(
-        /^the few-row matmul 'subgroup:4' is not used on this device: headArgmax of f16: matmul.few_rows headArgmax f16 subgroup .*: line \d+: /s,
+        /^the few-row matmul 'subgroup:4' is not used on this device: headArgmax f16: matmul.few_rows headArgmax f16 subgroup .*: line \d+: /s,
       ),
     ]);
     bench.device.check();
@@ -183,7 +181,7 @@ describe("chooseKernels", () => {
       / tiles$/,
       "tiles",
       { manyRows: "thread" },
-      /qkv of f32: matmul.many_rows qkv f32 tiles .*: line \d+: /,
+      /qkv f32: matmul.many_rows qkv f32 tiles .*: line \d+: /,
     ],
     [
       "attention of generated rows",

@@ -31,7 +31,7 @@ import {
 } from "../../src/kernels/weight_format.ts";
 import type { ColumnRun } from "../../src/weights/column_runs.ts";
 import { type Random, seeded } from "../reference/random.ts";
-import { type Bench, type Range, rowSet, type Words } from "./harness.ts";
+import { type Bench, bits, type Range, rowSet, type Words } from "./harness.ts";
 
 /** The forms, `qkv` once for each cache. */
 export const FORMS = {
@@ -134,8 +134,9 @@ export function productOf<F extends MatmulForm>(
   form: F,
   matrix: readonly (readonly number[])[],
   rows: readonly (readonly number[])[],
+  options: Partial<MatmulKind<F>> = {},
 ): ProbeData & { kind: MatmulKind<F> } {
-  const kind: MatmulKind<F> = { form, format: { type: "f32" } };
+  const kind: MatmulKind<F> = { form, format: { type: "f32" }, ...options };
   const inputSize = matrix[0]!.length;
   const outputs = matrix.length / widthOf(form);
   const size = { inputSize, outputs, headShape: { heads: 0, kvHeads: 0, headDim: 0 }, rows: rows.length };
@@ -149,8 +150,11 @@ export function productOf<F extends MatmulForm>(
   return { ...data, ...packed, kind, values: Float64Array.from(elements) };
 }
 
-/** Some columns of a product's matrix, laid out side by side as a matrix of their own. */
-export function columnsOf({ kind, size, weight, scales, values }: ProbeData, runs: readonly ColumnRun[]): PackedMatrix {
+/** Some columns of a product's matrix, laid out side by side as a matrix of their own, with their biases. */
+export function columnsOf(
+  { kind, size, weight, scales, values, biases }: ProbeData,
+  runs: readonly ColumnRun[],
+): PackedMatrix {
   const { inputSize } = size;
   const { format } = kind;
   const contents = unpackMatrix(format, weight, scales, inputSize, values.length / inputSize);
@@ -160,11 +164,13 @@ export function columnsOf({ kind, size, weight, scales, values }: ProbeData, run
       runs.flatMap(({ first, count }) => [...numbers.subarray(first * width, (first + count) * width)]),
     );
   const columns = runs.reduce((sum, { count }) => sum + count, 0);
-  return packMatrix(format, inputSize, columns, {
+  const packed = packMatrix(format, inputSize, columns, {
     elements: of(contents.elements, inputSize),
     scales: of(contents.scales, blocks),
     minima: of(contents.minima, blocks),
   });
+  const own = runs.flatMap(({ first, count }) => [...bits(biases).subarray(first, first + count)]);
+  return { ...packed, scales: Uint32Array.from([...packed.scales, ...own]) };
 }
 
 /** Where in the outputs the numbers of a row are: words [begin, end), by name. */

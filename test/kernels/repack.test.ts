@@ -1,7 +1,8 @@
 /** From a checkpoint's rows to every weight format, against the codec and against what the best codes would be. */
 
 import { describe, expect, test } from "vitest";
-import { type FloatType, Repack, repackShape } from "../../src/kernels/repack.ts";
+import { Repack, repackShape } from "../../src/kernels/repack.ts";
+import type { FloatType } from "../../src/kernels/source_type.ts";
 import {
   codeRange,
   decodeMatrix,

@@ -128,11 +128,14 @@ const AROUND_THE_SUMS = {
        }
        for`,
     ],
-    ["let sum = stream[place] + product;", "let sum = product;"],
+    ["let sum = stream[place] + product * shape.factor;", "let sum = product;"],
   ],
   "weighs a sum that was not rounded": [
     "add",
-    ["let sum = stream[place] + product;", "let held = stream[place]; let sum = held + product;"],
+    [
+      "let sum = stream[place] + product * shape.factor;",
+      "let held = stream[place]; let sum = held + product * shape.factor;",
+    ],
     ["= sum * normWeight[at];", "= fma(product, normWeight[at], held * normWeight[at]);"],
   ],
   "adds the shares of a norm from the last to the first": [

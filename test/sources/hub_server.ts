@@ -112,7 +112,10 @@ export class HubServer {
     if (at === "hub" && api) {
       const commit = api[2] === "main" ? this.commit : api[2]!;
       const files = this.#commits.get(commit);
-      if (api[1] !== this.repo || !files) return notFound(response, "RepoNotFound");
+      if (api[1] !== this.repo || !files) {
+        notFound(response, "RepoNotFound");
+        return;
+      }
       const siblings = [...files].map(([rfilename, bytes]) => ({
         ...{ rfilename, size: bytes.length, blobId: createHash("sha1").update(bytes).digest("hex") },
         ...(bytes.length > LARGE_BYTES && { lfs: { sha256: sha256(bytes), size: bytes.length, pointerSize: 130 } }),
@@ -123,11 +126,18 @@ export class HubServer {
     const [, owner, name, , commit = "", ...parts] = path.split("/");
     const filePath = parts.join("/");
     const file = this.#commits.get(commit)?.get(filePath);
-    if (`${owner}/${name}` !== this.repo || !file) return notFound(response, "EntryNotFound");
-    if (at === "cdn" && url.searchParams.get("signature") !== SIGNATURE) return void response.writeHead(403).end();
+    if (`${owner}/${name}` !== this.repo || !file) {
+      notFound(response, "EntryNotFound");
+      return;
+    }
+    if (at === "cdn" && url.searchParams.get("signature") !== SIGNATURE) {
+      response.writeHead(403).end();
+      return;
+    }
     if (at === "hub" && file.length > LARGE_BYTES) {
       const location = `${this.#urls.cdn}${url.pathname}?signature=${SIGNATURE}`;
-      return void response.writeHead(302, { location }).end();
+      response.writeHead(302, { location }).end();
+      return;
     }
     this.send(response, file, range);
   }

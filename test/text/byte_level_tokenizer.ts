@@ -17,12 +17,17 @@ function byteNames(): string[] {
 export const BYTE_LEVEL_SPECIAL = 260;
 
 export function byteLevelTokenizer(): TextTokenizer {
+  return new TextTokenizer(byteLevelJson(), {}, "byte-level tokenizer.json");
+}
+
+/** Its `tokenizer.json`. */
+export function byteLevelJson() {
   const names = byteNames();
   const pair = (a: number, b: number): [string, string] => [names[a]!, names[b]!];
   // " t", "th", and the first two bytes of most emoji, which end inside a character.
   const merges = [pair(0x20, 0x74), pair(0x74, 0x68), pair(0xf0, 0x9f), pair(0xe6, 0x97)];
   const tokens = [...names, ...merges.map((merge) => merge.join(""))];
-  const json = {
+  return {
     added_tokens: [{ id: BYTE_LEVEL_SPECIAL, content: "<|end|>", special: true }],
     normalizer: null,
     pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
@@ -30,5 +35,4 @@ export function byteLevelTokenizer(): TextTokenizer {
     decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: { type: "BPE", vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges },
   };
-  return new TextTokenizer(json, {}, "byte-level tokenizer.json");
 }

@@ -2,10 +2,20 @@ import { describe, expect, test } from "vitest";
 import { StreamingDecoder } from "../../src/text/streaming_decoder.ts";
 import { TextTokenizer } from "../../src/text/tokenizer.ts";
 import { readJson, STORIES, seeded } from "../weights/model_folder.ts";
-import { BYTE_LEVEL_SPECIAL, byteLevelTokenizer } from "./byte_level_tokenizer.ts";
+import { BYTE_LEVEL_SPECIAL, byteLevelJson, byteLevelTokenizer } from "./byte_level_tokenizer.ts";
+import { gemmaJson } from "./sentencepiece_tokenizers.ts";
+import { SMOLLM2_CASES, smollm2Tokenizer } from "./smollm2.ts";
 
 const stories = new TextTokenizer(readJson(STORIES, "tokenizer.json"), readJson(STORIES, "tokenizer_config.json"), "t");
 const byteLevel = byteLevelTokenizer();
+const gemma = new TextTokenizer(gemmaJson(), {}, "gemma");
+const smollm2 = smollm2Tokenizer();
+/** With a token of its own that shows. */
+const withUserToken = new TextTokenizer(
+  { ...byteLevelJson(), added_tokens: [...byteLevelJson().added_tokens, { id: 261, content: "<日>", special: false }] },
+  {},
+  "with a user's token",
+);
 const BOS = 1;
 /** Id of a byte token `<0xNN>`. */
 const byte = (value: number) => 3 + value;
@@ -25,11 +35,14 @@ function expected(tokenizer: TextTokenizer, prompt: readonly number[], ids: read
 describe("parts joined continue the prompt exactly", () => {
   test.each([
     ["sentencepiece", stories],
+    ["sentencepiece without a space in front", gemma],
     ["byte-level", byteLevel],
+    ["byte-level with a user's token", withUserToken],
+    ["SmolLM2's", smollm2],
   ])("%s: any text cut anywhere", (_, tokenizer) => {
     const seed = Number(process.env.SEED ?? 9);
     const random = seeded(seed);
-    const alphabet = [..."abcthe th     \n.é日旦😀👩🏳ß\u200D\uFEFF", " Lily", "日旦", " the"];
+    const alphabet = [..."abcthe th     \n.é日旦😀👩🏳ß\u200D\uFEFF", "<日>", " Lily", "日旦", " the"];
     for (let i = 0; i < 300; i++) {
       const length = 1 + Math.floor(random() * 120);
       const text = Array.from({ length }, () => alphabet[Math.floor(random() * alphabet.length)]).join("");
@@ -45,7 +58,10 @@ describe("parts joined continue the prompt exactly", () => {
 
   test.each([
     ["sentencepiece", stories, 512],
+    ["sentencepiece without a space in front", gemma, 522],
     ["byte-level", byteLevel, 262],
+    ["byte-level with a user's token", withUserToken, 263],
+    ["SmolLM2's", smollm2, 49_153],
   ])("%s: any ids, valid text or not", (_, tokenizer, vocabSize) => {
     const seed = Number(process.env.SEED ?? 10);
     const random = seeded(seed);
@@ -58,6 +74,19 @@ describe("parts joined continue the prompt exactly", () => {
       expect(parts.join(""), `seed ${seed}, case ${i}`).toBe(expected(tokenizer, prompt, ids));
     }
   });
+});
+
+test("an answer begins on its own: without a prompt the parts join to the ids decoded alone", () => {
+  for (const { greedy } of SMOLLM2_CASES) {
+    expect(stream(smollm2, [], greedy).join("")).toBe(smollm2.decode(greedy));
+  }
+  const answer = stories.encode("Hello 😀 there").slice(1);
+  expect(stream(stories, [], answer).join("")).toBe("Hello 😀 there");
+});
+
+test("a user's token inside a character shows the broken bytes around it, each once", () => {
+  const [first, ...rest] = [...new TextEncoder().encode("é")];
+  expect(stream(withUserToken, [], [first!, 261, ...rest, 97])).toEqual(["", "\uFFFD<日>", "", "\uFFFDa", ""]);
 });
 
 describe("spaces of sentencepiece words", () => {

@@ -43,7 +43,7 @@ describe("sound checkpoints", () => {
     const checkpoint = await openCheckpoint(counted);
     expect(counted.opened()).toBe(files);
     expect(checkpoint.name).toBe(folder);
-    expect(checkpoint.tokenizerFile).toBe(join(folder, "tokenizer.json"));
+    expect(checkpoint.text).toMatchObject({ kind: "files", tokenizerFile: join(folder, "tokenizer.json") });
     expect(checkpoint.spec.layers).toBe(layers);
     expect(checkpoint.tensors.head === undefined).toBe(checkpoint.spec.tieWordEmbeddings);
     const { embedding, finalNorm } = checkpoint.tensors;
@@ -74,7 +74,7 @@ describe("sound checkpoints", () => {
     rmSync(join(folder, "generation_config.json"));
     rmSync(join(folder, "tokenizer_config.json"));
     const checkpoint = await openCheckpoint(fileFolder(folder));
-    expect(checkpoint.tokenizerConfig).toEqual({});
+    expect(checkpoint.text).toMatchObject({ tokenizerConfig: {} });
     expect(checkpoint.spec.eosTokenIds).toEqual([1]);
     await checkpoint.close();
   });

@@ -9,10 +9,12 @@
 // Put together from fit_*.wgsl (`fitted`), nearest_*.wgsl (`nearestCodes`) and stored_*.wgsl (`storedValue`, ...). Needs a
 // piece with `elementBits` (../source.wgsl) and ../half.wgsl.
 
+const LARGEST_FLOAT = 3.4028234663852886e38;
+
 // Scale and minimum as stored, of the block of vec4 [first, end) of a row.
 fn storedBlock(row: u32, first: u32, end: u32) -> vec2u {
-  var low = bitcast<vec4f>(elementBits(row, first));
-  var high = low;
+  var low = vec4f(LARGEST_FLOAT);
+  var high = vec4f(-LARGEST_FLOAT);
   var largest = vec4u(0);
   for (var vector = first; vector < end; vector++) {
     let bits = elementBits(row, vector);

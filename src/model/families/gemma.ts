@@ -5,6 +5,7 @@ import type { Family } from "./family.ts";
 const gemma = {
   norms: "both",
   normsAddOne: true,
+  requires: { use_bidirectional_attention: false }, // as EmbeddingGemma has it
   tensors: { preFeedforwardNorm: "pre_feedforward_layernorm.weight" },
   biases: { qkv: "attention_bias", output: "attention_bias" },
   numbers: (config, { hiddenSize }) => ({
@@ -17,6 +18,7 @@ const gemma = {
 
 const DEFAULTS = {
   head_dim: 256,
+  num_key_value_heads: 4,
   sliding_window: 4096,
   query_pre_attn_scalar: 256,
   tie_word_embeddings: true,

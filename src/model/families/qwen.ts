@@ -8,8 +8,11 @@ const slides = (config: Fields, layer: number) =>
   config.boolean("use_sliding_window", false) &&
   layer >= config.integer("max_window_layers", { min: 0, max: Number.MAX_SAFE_INTEGER, fallback: 28 });
 
+const DEFAULTS = { sliding_window: 4096, num_key_value_heads: 32 };
+
 export const qwen2: Family = {
   modelType: "qwen2",
+  defaults: DEFAULTS,
   norms: "before",
   biases: { qkv: true },
   slides,
@@ -17,7 +20,7 @@ export const qwen2: Family = {
 
 export const qwen3: Family = {
   modelType: "qwen3",
-  defaults: { head_dim: 128 },
+  defaults: { ...DEFAULTS, head_dim: 128 },
   norms: "before",
   headNorm: "head",
   biases: { qkv: "attention_bias", output: "attention_bias" },
