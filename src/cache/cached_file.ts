@@ -255,6 +255,7 @@ export class CachedFile implements Source {
       throw new SourceError(this.name, "a part of the cached copy is gone, and its server cannot be reached");
     let stream: ChunkStream | undefined;
     let release: Release | undefined;
+    signal.addEventListener("abort", () => this.#rouse(), { once: true });
     try {
       for (let previous = -1; !signal.aborted; ) {
         this.#news = false;
@@ -318,7 +319,6 @@ export class CachedFile implements Source {
     if (this.#news || signal.aborted) return;
     await new Promise<void>((resolve) => {
       this.#rouse = resolve;
-      signal.addEventListener("abort", () => resolve(), { once: true });
     });
   }
 

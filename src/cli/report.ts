@@ -14,6 +14,7 @@ const OPTIONS: readonly (readonly [field: RegExp, option: string])[] = [
   [/^(ids|prompt)\[(\d+)\]$/, "--ids, element $2"],
   [/^number of ids$/, "--ids, their number"],
   [/^prompt$/, "PROMPT"],
+  [/^messages$/, "--chat"],
   [/^at(\[\d+\])?$/, "--at"],
   [/^maxTokens$/, "--max-tokens"],
   [/^exitLayer$/, "--exit-layer"],

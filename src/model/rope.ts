@@ -76,8 +76,7 @@ function readScaling(rope: Fields, context: Context): RopeScaling {
     rope.get(key) === undefined ? (rope.get("factor") === undefined ? "default" : "linear") : rope.string(key);
   const factor = () => rope.positive("factor");
   const original = () => {
-    // transformers 5 lets that of the config win.
-    const holder = config.get("original_max_position_embeddings") === undefined ? rope : config;
+    const holder = rope.get("original_max_position_embeddings") === undefined ? config : rope;
     return holder.positive("original_max_position_embeddings", maxPositionEmbeddings);
   };
   switch (type) {

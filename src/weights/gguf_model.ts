@@ -11,9 +11,9 @@ import { FileFormatError, UnsupportedModelError } from "../errors.ts";
 import { quote } from "../json.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readModelSpec } from "../model/config.ts";
-import type { GgufHeader, GgufTensor } from "./gguf.ts";
+import type { GgufHeader, GgufTensor, GgufValue } from "./gguf.ts";
+import { type ReadFloats, readRopeScaling } from "./gguf_rope.ts";
 
-type Metadata = GgufHeader["metadata"];
 type Config = Record<string, unknown>;
 
 /** What tells an architecture of GGUF from the others: the rest of its settings have names of one pattern. */
@@ -25,8 +25,14 @@ interface Architecture {
   tensors?: Readonly<Record<string, string>>;
   /** Settings of the family: config key by metadata key, without the architecture's name. */
   settings?: Readonly<Record<string, string>>;
-  /** Settings that GGUF leaves to the architecture. */
-  fixed?: Config;
+  /** Settings that GGUF leaves to the architecture, where a file says nothing else. */
+  defaults?: Config;
+  /** Every layer but each of this number has the window, where there is one. */
+  windowPeriod?: number;
+  /** Layers of the largest model of the family, whose scores are divided by another number. */
+  largestModel?: number;
+  /** Metadata whose other values change the arithmetic, with the one value that the engine has. Absent stands for it. */
+  requires?: Readonly<Record<string, number | boolean>>;
 }
 
 const POST_NORMS = {
@@ -35,29 +41,35 @@ const POST_NORMS = {
   post_ffw_norm: "post_feedforward_layernorm",
 };
 
-const GEMMA: Config = {
-  hidden_activation: "gelu_pytorch_tanh",
-  attn_logit_softcapping: null,
-  final_logit_softcapping: null,
+const GEMMA = {
+  tensors: POST_NORMS,
+  settings: {
+    attn_logit_softcapping: "attn_logit_softcapping",
+    final_logit_softcapping: "final_logit_softcapping",
+    "rope.freq_base_swa": "rope_local_base_freq",
+  },
+  defaults: { hidden_activation: "gelu_pytorch_tanh" },
 };
 
+/** Mistral's architecture is Llama's: its conversion drops the window that the first Mistral 7B has. */
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   llama: { modelType: "llama", interleavedRotary: true },
-  mistral: { modelType: "mistral", interleavedRotary: true, fixed: { sliding_window: null } },
   qwen2: { modelType: "qwen2" },
   qwen3: { modelType: "qwen3" },
-  gemma2: {
-    modelType: "gemma2",
-    tensors: POST_NORMS,
-    settings: { attn_logit_softcapping: "attn_logit_softcapping", final_logit_softcapping: "final_logit_softcapping" },
-    fixed: GEMMA,
+  gemma2: { ...GEMMA, modelType: "gemma2", windowPeriod: 2, largestModel: 46 },
+  gemma3: {
+    ...GEMMA,
+    modelType: "gemma3_text",
+    windowPeriod: 6,
+    largestModel: 62,
+    defaults: { ...GEMMA.defaults, attn_logit_softcapping: null, sliding_window: null },
   },
-  gemma3: { modelType: "gemma3_text", tensors: POST_NORMS, fixed: GEMMA },
   phi3: { modelType: "phi3", tensors: { attn_qkv: "self_attn.qkv_proj", ffn_up: "mlp.gate_up_proj" } },
   smollm3: { modelType: "smollm3", interleavedRotary: true },
   olmo2: {
     modelType: "olmo2",
     tensors: { post_attention_norm: "post_attention_layernorm", post_ffw_norm: "post_feedforward_layernorm" },
+    requires: { "attention.sliding_window": 0 }, // OLMo 3 has one, and scales RoPE in the other layers only
   },
   granite: {
     modelType: "granite",
@@ -68,8 +80,12 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       residual_scale: "residual_multiplier",
       logit_scale: "logits_scaling",
     },
+    requires: { "rope.scaling.finetuned": true }, // false: Granite 4 without RoPE
   },
 };
+
+/** Of every architecture: mixtures of experts, and encoders. */
+const REQUIRES = { expert_count: 0, "attention.causal": true };
 
 /** Names of a layer's tensors, behind `blk.N.` and before `.weight` or `.bias`. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
@@ -86,11 +102,18 @@ const LAYER_TENSORS: Readonly<Record<string, string>> = {
   ffn_down: "mlp.down_proj",
 };
 
+/** Names of the others. */
 const MODEL_TENSORS: Readonly<Record<string, string>> = {
   "token_embd.weight": "model.embed_tokens.weight",
   "output_norm.weight": "model.norm.weight",
   "output.weight": "lm_head.weight",
 };
+
+/** What llama.cpp takes where a file does not say. */
+const DEFAULT_ROPE_THETA = 10_000;
+const WINDOW_PATTERN = "attention.sliding_window_pattern";
+/** Above any model there is: bounds what a damaged number can make us list. */
+const MAX_LAYERS = 1024;
 
 /** Settings by metadata key, without the architecture's name. */
 const SETTINGS: Readonly<Record<string, string>> = {
@@ -106,25 +129,16 @@ const SETTINGS: Readonly<Record<string, string>> = {
   "rope.freq_base": "rope_theta",
 };
 
-/** The divisors of RoPE's frequencies that Llama 3's scaling comes to, and LongRoPE's two lists of them. */
-const ROPE_TENSORS = {
-  divisors: "rope_freqs.weight",
-  long: "rope_factors_long.weight",
-  short: "rope_factors_short.weight",
-};
-
 /** The model of a GGUF file. */
 export interface GgufModel extends ModelConfig {
   /** Tensors by Hugging Face's names. */
   stored: ReadonlyMap<string, GgufTensor>;
 }
 
-/** Reads the divisors of a tensor of the file. */
-export type ReadFloats = (tensor: GgufTensor) => Promise<number[]>;
-
 /**
  * @param readFloats reads a small tensor of F32: divisors of RoPE's frequencies stand in tensors
- * @throws UnsupportedModelError for an architecture that is not known; FileFormatError when a setting is missing or out of range
+ * @throws UnsupportedModelError for an architecture that is not known, or that is used in a way that is not; FileFormatError
+ * when a setting is missing or out of range
  */
 export async function readGgufModel(
   { metadata, tensors }: GgufHeader,
@@ -134,34 +148,62 @@ export async function readGgufModel(
   const name = metadata.get("general.architecture");
   const architecture = typeof name === "string" && Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
   if (!architecture) {
-    const expected = `one of ${Object.keys(ARCHITECTURES).join(", ")}`;
-    throw new UnsupportedModelError({ file, field: "general.architecture", found: quote(name), expected });
+    throw unsupported(file, "general.architecture", name, `one of ${Object.keys(ARCHITECTURES).join(", ")}`);
   }
+  const get = (key: string) => uniform(metadata.get(`${name}.${key}`), file, `${name}.${key}`);
+  for (const [key, only] of Object.entries({ ...REQUIRES, ...architecture.requires })) {
+    const value = get(key) ?? only;
+    if (value !== only) throw unsupported(file, `${name}.${key}`, value, quote(only));
+  }
+  const parts = metadata.get("split.count") ?? 1;
+  if (typeof parts !== "number" || parts > 1) throw unsupported(file, "split.count", parts, "1: all in one file");
+
   const stored = new Map<string, GgufTensor>();
   for (const tensor of tensors.values()) {
     const known = huggingFaceName(tensor.name, architecture);
     if (known) stored.set(known, tensor);
   }
   const embedding = stored.get("model.embed_tokens.weight");
+  if (!embedding) {
+    const expected = "a tensor, the embedding";
+    throw new FileFormatError({ file, field: "token_embd.weight", found: "no such tensor", expected });
+  }
   const config: Config = {
+    ...headSizes(get),
+    rope_theta: DEFAULT_ROPE_THETA,
+    ...architecture.defaults,
+    ...settingsOf(get, { ...SETTINGS, ...architecture.settings }),
     model_type: architecture.modelType,
-    ...settingsOf(metadata, String(name), { ...SETTINGS, ...architecture.settings }),
-    vocab_size: embedding?.shape[0],
+    vocab_size: embedding.shape[0],
     tie_word_embeddings: !stored.has("lm_head.weight"),
     attention_bias: stored.has("model.layers.0.self_attn.q_proj.bias"),
     mlp_bias: stored.has("model.layers.0.mlp.down_proj.bias"),
-    ...architecture.fixed,
   };
   if (config.sliding_window === 0) config.sliding_window = null;
-  const get = (key: string) => metadata.get(`${name}.${key}`);
+  requireOneHeadSize(get, config.head_dim, file, String(name));
   rotaryPart(config, get("rope.dimension_count"));
-  config.rope_scaling = await ropeScaling(config, get, tensors, readFloats);
-  gemmaSettings(config, file);
+  config.rope_scaling = await readRopeScaling(get, tensors, readFloats, config.max_position_embeddings);
+  if (architecture.windowPeriod) {
+    config.layer_types = layerTypes(config, metadata.get(`${name}.${WINDOW_PATTERN}`) ?? architecture.windowPeriod);
+  }
+  if (architecture.largestModel) config.query_pre_attn_scalar = gemmaScalar(config, architecture.largestModel);
+  if (name === "granite") config.attention_multiplier ??= Number(config.head_dim) ** -0.5;
   const { interleavedRotary = false } = architecture;
   return {
     ...readModelSpec(config, undefined, file, file, { interleavedRotary, normsIncludeOne: true }),
     stored,
   };
+}
+
+function unsupported(file: string, field: string, found: unknown, expected: string): UnsupportedModelError {
+  return new UnsupportedModelError({ file, field, found: quote(found), expected });
+}
+
+/** A setting that some files give for each layer; it must be one for all. */
+function uniform(value: GgufValue | undefined, file: string, field: string): unknown {
+  if (!ArrayBuffer.isView(value)) return value;
+  if (value.length > 0 && value.every((each) => each === value[0])) return value[0];
+  throw unsupported(file, field, [...value], "the same for all layers");
 }
 
 /** Hugging Face's name of a tensor; undefined for one that no model of ours reads. */
@@ -173,9 +215,9 @@ function huggingFaceName(name: string, { tensors }: Architecture): string | unde
   return `model.layers.${layer}.${names[part]}.${kind}`;
 }
 
-function settingsOf(metadata: Metadata, name: string, settings: Readonly<Record<string, string>>): Config {
+function settingsOf(get: (key: string) => unknown, settings: Readonly<Record<string, string>>): Config {
   const entries = Object.entries(settings).flatMap(([key, setting]) => {
-    const value = metadata.get(`${name}.${key}`);
+    const value = get(key);
     return value === undefined ? [] : [[setting, meant(value)]];
   });
   return Object.fromEntries(entries);
@@ -186,53 +228,40 @@ function meant(value: unknown): unknown {
   return typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;
 }
 
+/** What files leave out where it follows from the number of heads. */
+function headSizes(get: (key: string) => unknown): Config {
+  const heads = get("attention.head_count");
+  const headDim = Number(get("embedding_length")) / Number(heads);
+  return { num_key_value_heads: heads, head_dim: Number.isInteger(headDim) ? headDim : null };
+}
+
+function requireOneHeadSize(get: (key: string) => unknown, headDim: unknown, file: string, name: string): void {
+  const ofValues = get("attention.value_length") ?? headDim;
+  if (ofValues === headDim) return;
+  throw unsupported(file, `${name}.attention.value_length`, ofValues, `${headDim}, as keys have`);
+}
+
 function rotaryPart(config: Config, rotaryDim: unknown): void {
-  const { hidden_size, num_attention_heads, head_dim } = config;
-  const headDim = Number(head_dim ?? Number(hidden_size) / Number(num_attention_heads));
+  const headDim = Number(config.head_dim);
   if (typeof rotaryDim === "number" && rotaryDim < headDim) config.partial_rotary_factor = rotaryDim / headDim;
 }
 
-/** RoPE's scaling: in settings, or already worked out as divisors of the frequencies. */
-async function ropeScaling(
-  config: Config,
-  get: (key: string) => unknown,
-  tensors: GgufHeader["tensors"],
-  readFloats: ReadFloats,
-): Promise<Config | null> {
-  const type = get("rope.scaling.type");
-  const factor = get("rope.scaling.factor") ?? get("rope.scale_linear");
-  const original = get("rope.scaling.original_context_length");
-  const attention = get("rope.scaling.attn_factor");
-  const [divisors, long, short] = await Promise.all(
-    [ROPE_TENSORS.divisors, ROPE_TENSORS.long, ROPE_TENSORS.short].map(async (name) => {
-      const tensor = tensors.get(name);
-      return tensor && readFloats(tensor);
-    }),
+/** @param pattern whether each layer has the window, or the period of those that have none */
+function layerTypes({ num_hidden_layers, sliding_window }: Config, pattern: GgufValue): string[] | null {
+  if (!Number.isSafeInteger(num_hidden_layers) || Number(num_hidden_layers) > MAX_LAYERS) return null; // refused later
+  const slides = (layer: number) => {
+    if (sliding_window === null) return false;
+    return ArrayBuffer.isView(pattern) ? pattern[layer] === 1 : (layer + 1) % Number(pattern) !== 0;
+  };
+  return Array.from({ length: Number(num_hidden_layers) }, (_, layer) =>
+    slides(layer) ? "sliding_attention" : "full_attention",
   );
-  const context = original ?? config.max_position_embeddings;
-  if (divisors) {
-    const lists = { short_factor: divisors, long_factor: divisors };
-    return { rope_type: "longrope", ...lists, original_max_position_embeddings: context, attention_factor: 1 };
-  }
-  if (long && short) {
-    return {
-      ...{ rope_type: "longrope", short_factor: short, long_factor: long, original_max_position_embeddings: context },
-      ...(typeof attention === "number" && attention > 0 && { attention_factor: attention }),
-    };
-  }
-  if (type === undefined || type === "none") return null;
-  return { rope_type: type, factor, ...(original !== undefined && { original_max_position_embeddings: original }) };
 }
 
-/** What GGUF has no keys for. Gemma's scores are divided by the root of the head's size, but in the largest models. */
-function gemmaSettings(config: Config, file: string): void {
-  if (config.model_type !== "gemma2" && config.model_type !== "gemma3_text") return;
-  const { head_dim, hidden_size, num_attention_heads, num_hidden_layers } = config;
-  const perHead = Number(hidden_size) / Number(num_attention_heads);
-  // llama.cpp decides by the number of layers as well: Gemma 2 27B and Gemma 3 27B.
-  const isLargest = num_hidden_layers === (config.model_type === "gemma2" ? 46 : 62);
-  config.query_pre_attn_scalar = isLargest ? perHead : head_dim;
-  if (typeof head_dim === "number") return;
-  const field = "attention.key_length";
-  throw new FileFormatError({ file, field, found: quote(head_dim), expected: "the size of a head" });
+/**
+ * GGUF has no key for it. Gemma's scores are divided by the root of the head's size, but in the largest models, which
+ * llama.cpp tells by the number of their layers as well.
+ */
+function gemmaScalar({ head_dim, hidden_size, num_attention_heads, num_hidden_layers }: Config, largest: number) {
+  return num_hidden_layers === largest ? Number(hidden_size) / Number(num_attention_heads) : head_dim;
 }

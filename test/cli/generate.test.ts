@@ -1,10 +1,10 @@
 /** `layerleap generate` on the embedded model, against ids, text and rounds of an independent implementation. */
 
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenCase } from "../golden.ts";
 import { layerleap, MODEL, ROOT, type Run, userEnvironment } from "./command.ts";
 
@@ -119,6 +119,36 @@ describe("--json", () => {
     expect(output.ids).toHaveLength(more);
     expect(output.ids.slice(0, greedy.length)).toEqual(greedy);
     expect(output.finish_reason).toBe("length");
+  });
+});
+
+describe("--chat and --system", () => {
+  const template =
+    "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+  let model: string;
+
+  beforeAll(async () => {
+    model = await mkdtemp(join(tmpdir(), "layerleap-test-"));
+    await cp(MODEL, model, { recursive: true });
+    await writeFile(join(model, "chat_template.jinja"), template);
+  });
+
+  afterAll(() => rm(model, { recursive: true }));
+
+  const ids = async (...args: string[]) =>
+    parsed(await layerleap(["generate", ...args, "--model", model, "--max-tokens", "2", "--json"])).prompt_ids;
+
+  test("put the model's template around the prompt, and no second BOS", async () => {
+    expect(await ids("Hi", "--chat")).toEqual(await ids("user: Hi assistant:"));
+    const both = await ids("system: Be kind. user: Hi assistant:");
+    expect(await ids("Hi", "--system", "Be kind.")).toEqual(both);
+    expect(await ids("Hi", "--chat", "--system", "Be kind.")).toEqual(both);
+  });
+
+  test("the answer begins on its own", async () => {
+    const args = ["generate", "Hi", "--chat", "--model", model, "--max-tokens", "8"];
+    const { text } = parsed(await layerleap([...args, "--json"]));
+    expect((await layerleap(args)).stdout).toBe(`${text}\n`);
   });
 });
 

@@ -48,6 +48,8 @@ describe("a wrong call ends with exit code 2 and one line", () => {
     ["unknown option", ["generate", "x", "--exit-layr", "2"], /unknown option '--exit-layr'.*--exit-layer/],
     ["neither prompt nor ids", ["generate"], /PROMPT or --ids/],
     ["both prompt and ids", ["generate", "x", "--ids", "1"], /PROMPT and --ids exclude each other/],
+    ["a chat of ids", ["generate", "--ids", "1", "--chat"], /--ids are taken as they are.*--chat/],
+    ["a system message for ids", ["generate", "--ids", "1", "--system", ""], /--ids are taken as they are.*--system/],
     ["two prompts", ["generate", "Once", "upon"], /too many arguments/],
     ["ids with a gap", ["generate", "--ids", "1,,2"], /--ids.*1,,2.*as in 1,2,3/],
     ["ids that are no numbers", ["score", "--ids", "one"], /--ids.*one/],
@@ -82,6 +84,7 @@ describe("a value that the model cannot take ends with exit code 2 and names the
     ["an exit layer to score beyond the model", ["score", "--ids", "1", "--exit-layer", "6"], /--exit-layer: found 6/],
     ["a draft length beyond the limit", ["generate", "x", "--draft-length", "99"], /--draft-length: found 99/],
     ["a position beyond the ids", ["score", "--ids", "1,2", "--at", "2"], /--at: found 2, expected .* 1/],
+    ["a chat without a template", ["generate", "x", "--chat"], /--chat: found messages, but .* has no chat template/],
     ["a prompt that fills the context", ["generate", "--ids", Array(512).fill(1).join()], /512 tokens/],
   ])("%s", async (_name, args, line) => {
     expectOneLine(await layerleap(args), 2, line);

@@ -13,7 +13,8 @@ import { Embedding } from "../../src/kernels/embedding.ts";
 import { checkEmbedding } from "../../src/kernels/embedding_check.ts";
 import { SelectDraft, SelectTarget } from "../../src/kernels/layer_skip.ts";
 import { ManyRowMatmul } from "../../src/kernels/many_row_matmul.ts";
-import { checkRmsNorm } from "../../src/kernels/norm_check.ts";
+import { checkAddNormed, checkRmsNorm } from "../../src/kernels/norm_check.ts";
+import { checkPlaceHeads } from "../../src/kernels/place_heads_check.ts";
 import { type Conversion, checkRepack } from "../../src/kernels/repack_check.ts";
 import { RmsNorm } from "../../src/kernels/rms_norm.ts";
 import { checkSelection } from "../../src/kernels/selection_check.ts";
@@ -28,8 +29,9 @@ import { planWeights } from "../../src/weights/plan.ts";
 import type { WeightTensor } from "../../src/weights/source.ts";
 import { uploadWeights } from "../../src/weights/upload.ts";
 import { STORIES } from "../memory_folder.ts";
+import { fullMatrix } from "../slow.ts";
 import { openBench } from "./harness.ts";
-import { FORMATS, formatOf, layerKinds } from "./matmul_inputs.ts";
+import { FORMATS, formatOf, HEADS, headShapeOf, layerKinds } from "./matmul_inputs.ts";
 import { altered, type Change, miscompiling } from "./miscompile.ts";
 
 const bench = openBench();
@@ -50,8 +52,24 @@ describe("a right kernel passes", () => {
 
   test("the final norm", () => checkRmsNorm(bench.device));
 
+  test("the norm of a block's output", () => checkAddNormed(bench.device));
+
+  test.each(fullMatrix({ norm: ["head", "row"], kv: ["f32", "f16"] }))(
+    "heads, each $norm normed, KV $kv",
+    async ({ norm, kv }) => {
+      for (const heads of HEADS) {
+        for (const headDim of [8, 80, 256]) {
+          await checkPlaceHeads(bench.device, headShapeOf(heads, headDim), kv, norm);
+        }
+      }
+    },
+  );
+
   test("selection", () => checkSelection(bench.device));
 });
+
+/** More elements than a workgroup has threads, of a head and of all together. */
+const MANY_HEADS = headShapeOf("9/3", 80);
 
 const Q8 = formatOf("q8 symmetric");
 const Q4 = formatOf("q4 symmetric");
@@ -65,13 +83,13 @@ const FAULTS: Record<
   "f32 in the next column": {
     check: (device) => checkRepack(device, { type: "F32", format: { type: "f32" } }),
     kernel: "weights/repack f32",
-    change: ["shape.firstColumn + row;", "shape.firstColumn + (row + 1) % shape.rows;"],
+    change: ["shape.firstColumn + n;", "shape.firstColumn + (n + 1) % shape.rows;"],
     said: /F32 to f32: column 2, element 0: .*, expected/,
   },
   "a matrix whose beginning is not where it should be": {
     check: (device) => checkRepack(device, { type: "BF16", format: { type: "f32" } }),
     kernel: "weights/repack f32",
-    change: ["return shape.firstColumn + row;", "return row;"],
+    change: ["return shape.firstColumn + n;", "return n;"],
     said: /BF16 to f32: column 0, element 0: .*, expected/,
   },
   "bf16 read as the other half": {
@@ -176,6 +194,105 @@ const FAULTS: Record<
     ],
     said: /normed, row 1, number \d+: 0, expected/,
   },
+  "a block's output normed by the shares of some threads": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: ["var t = 0u; t < WORKGROUP;", "var t = 1u; t < WORKGROUP;"],
+    said: /stream, row 1, number \d+: .*, expected .* within/,
+  },
+  "a block's output normed without epsilon": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: [" + shape.epsilon)", ")"],
+    said: /stream, row [12], number \d+: .*, expected .* within/,
+  },
+  "a block's output in the place of the stream": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: ["let total = stream[to] + ", "let total = "],
+    said: /stream, row 1, number \d+: .*, expected .* within/,
+  },
+  "the next norm's weight left out": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: ["= total * nextWeight[k];", "= total;"],
+    said: /stream, row 1, number \d+: .*, expected .* within/,
+  },
+  "the last numbers of a block's output not added": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: ["    stream[to] = total;", "    if (k < WORKGROUP) { stream[to] = total; }"],
+    said: /stream, row 1, number \d+: .*, expected .* within/,
+  },
+  "a block's output added to the row behind the range": {
+    check: checkAddNormed,
+    kernel: "norm/add_normed",
+    change: ["group.x >= range.count", "group.x > range.count"],
+    said: /stream, row 4, number \d+: .*, expected -?[\d.]+$/,
+  },
+  "heads normed by the shares of some threads": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f32", "head"),
+    kernel: "attention/place_heads f32",
+    change: ["var t = 0u; t < WORKGROUP;", "var t = 0u; t < WORKGROUP - 1;"],
+    said: /queries, number \d+: .*, expected .* within/,
+  },
+  "heads normed without epsilon": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f16", "row"),
+    kernel: "attention/place_heads f16",
+    change: [" + shape.epsilon)", ")"],
+    said: /queries, number \d+: .*, expected .* within/,
+  },
+  "each head normed by itself where all are normed together": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f32", "row"),
+    kernel: "attention/place_heads f32",
+    change: [
+      "let normSize = select(headDim, select(shape.kvHeads, shape.heads, isQuery) * headDim, shape.together == 1);",
+      "let normSize = headDim;",
+    ],
+    said: /queries, number \d+: .*, expected .* within/,
+  },
+  "keys weighed as queries": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f32", "head"),
+    kernel: "attention/place_heads f32",
+    change: ["x *= vec2f(keyNorm[at], keyNorm[at + shape.halfDim]);", "x *= vec2f(queryNorm[at], keyNorm[at]);"],
+    said: /keys, number \d+: .*, expected .* within/,
+  },
+  "heads rotated by their slots": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f32", "head"),
+    kernel: "attention/place_heads f32",
+    change: ["rotations[place.position * shape.halfDim", "rotations[place.slot * shape.halfDim"],
+    said: /queries, number \d+: .*, expected .* within/,
+  },
+  "keys in the place of their positions": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f16", "head"),
+    kernel: "attention/place_heads f16",
+    change: ["writeKey(place.slot *", "writeKey(place.position *"],
+    said: /keys, number \d+: .*, expected/,
+  },
+  "values normed as keys are": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f16", "head"),
+    kernel: "attention/place_heads f16",
+    change: [
+      "writeValue(kvHead, pair, vec2f(projected[begin + pair], ",
+      "writeValue(kvHead, pair, vec2f(projected[begin + pair] * keyNorm[pair], ",
+    ],
+    said: /values, number \d+: .*, expected .* within/,
+  },
+  "the last pairs of a head left out": {
+    check: (device) => checkPlaceHeads(device, { heads: 1, kvHeads: 1, headDim: 136 }, "f32", "head"),
+    kernel: "attention/place_heads f32",
+    change: [
+      "for (var pair = thread; pair < shape.halfDim; pair += WORKGROUP) {\n    let at",
+      "for (var pair = thread; pair < WORKGROUP; pair += WORKGROUP) {\n    let at",
+    ],
+    said: /queries, number 200: 77, expected .* within/,
+  },
+  "heads of the row behind the range": {
+    check: (device) => checkPlaceHeads(device, MANY_HEADS, "f32", "head"),
+    kernel: "attention/place_heads f32",
+    change: ["group.y >= range.count", "group.y > range.count"],
+    said: /queries, number \d+: .*, expected 77$/,
+  },
   "a tie within a thread that goes to the first": {
     check: checkSelection,
     kernel: "layer_skip/select_target",
@@ -236,6 +353,8 @@ describe("chooseKernels", () => {
     layers: layerKinds(formatOf("f32")),
     head: [Q8],
     headShape: { heads: 2, kvHeads: 1, headDim: 8 },
+    headNorm: "head",
+    norms: "both",
     conversions: CONVERSIONS,
   };
   const choose = (device: Device) => chooseKernels(device, NEEDS, {}, async () => undefined);
@@ -245,6 +364,8 @@ describe("chooseKernels", () => {
     "8-bit codes cut, not rounded",
     "the embedding of the next id",
     "a norm without epsilon",
+    "the next norm's weight left out",
+    "heads rotated by their slots",
     "a tie between threads that goes to the first",
     "the draft of the row after",
   ])("fails and names the kernel: %s", async (name) => {
@@ -310,6 +431,23 @@ describe("chooseKernels", () => {
     }
   });
 
+  test("tries the kernels of normed heads and of blocks' outputs where a model has them, and only there", async () => {
+    const tried = async (needs: KernelNeeds) => {
+      const names = new Set<string>();
+      const device = miscompiling(bench.device, ({ name }) => {
+        names.add(name);
+        return [];
+      });
+      await chooseKernels(device, needs, { kv: "f16" }, async () => undefined);
+      return ["attention/place_heads f16", "norm/add_normed"].map((name) => names.has(name));
+    };
+    const { headNorm: _, norms: __, ...llama } = NEEDS;
+    expect(await tried(llama)).toEqual([false, false]);
+    expect(await tried({ ...llama, norms: "before", headNorm: "head" })).toEqual([true, false]);
+    expect(await tried({ ...llama, norms: "both" })).toEqual([false, true]);
+    expect(await tried({ ...llama, norms: "after", headNorm: "row" })).toEqual([true, true]);
+  });
+
   test("a many-row kernel that it found right is not tried again", async () => {
     await choose(bench.device);
     const { submits } = bench.device;
@@ -341,13 +479,17 @@ function miscompilingGpu(gpu: GPU, [from, to]: Change): GPU {
   return altered(gpu, { requestAdapter });
 }
 
+const GEMMA = new URL("../assets/families/gemma3", import.meta.url).pathname;
+
 test.each([
-  ["weights/repack f32", "a matrix whose beginning is not where it should be"],
-  ["embedding f32", "the embedding of the next id"],
-])("a load fails where a kernel is wrong, and names it: %s", async (kernel, fault) => {
+  ["weights/repack f32", STORIES, "a matrix whose beginning is not where it should be"],
+  ["embedding f32", STORIES, "the embedding of the next id"],
+  ["attention/place_heads f32", GEMMA, "heads rotated by their slots"],
+  ["norm/add_normed", GEMMA, "the next norm's weight left out"],
+])("a load fails where a kernel is wrong, and names it: %s", async (kernel, source, fault) => {
   const { change } = FAULTS[fault]!;
   const gpu = miscompilingGpu(await defaultGpu(), change);
-  const error: unknown = await load(STORIES, { gpu }).catch((reason: unknown) => reason);
+  const error: unknown = await load(source, { gpu }).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(GpuError);
   expect(error).toMatchObject({ code: "gpu", kernel });
 });

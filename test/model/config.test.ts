@@ -133,14 +133,14 @@ describe("sound configs", () => {
     expect(rope({ rope_scaling: llama3 }).scaling).toMatchObject({ originalMaxPositionEmbeddings: max });
   });
 
-  test("the original context is that of the config before that of the scaling; dynamic knows but one", () => {
+  test("the original context stands with the scaling or beside it; dynamic knows but the longest one", () => {
     const original_max_position_embeddings = 64;
     for (const type of ["yarn", "llama3"]) {
       const scaling = { type, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
-      const nested = { ...scaling, original_max_position_embeddings };
-      expect(rope({ rope_scaling: nested }).scaling).toMatchObject({ originalMaxPositionEmbeddings: 64 });
-      const changes = { rope_scaling: nested, original_max_position_embeddings: 128 };
-      expect(rope(changes).scaling).toMatchObject({ originalMaxPositionEmbeddings: 128 });
+      const nested = { rope_scaling: { ...scaling, original_max_position_embeddings } };
+      for (const changes of [nested, { rope_scaling: scaling, original_max_position_embeddings }]) {
+        expect(rope(changes).scaling).toMatchObject({ originalMaxPositionEmbeddings: 64 });
+      }
     }
     const dynamic = { type: "dynamic", factor: 2, original_max_position_embeddings };
     expect(rope({ rope_scaling: dynamic }).scaling).toMatchObject({ originalMaxPositionEmbeddings: 512 });

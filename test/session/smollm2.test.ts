@@ -1,0 +1,85 @@
+/**
+ * A stock chat model from one GGUF file, its blocks kept as they are: text, ids and logits are those that Hugging Face's
+ * implementation computed on the dequantised weights (../shared/assets/README.md). On a software adapter it makes a token or
+ * two a second, so all but a few tokens of one case are for the slow run.
+ */
+
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type ChatMessage, load, type Model } from "../../src/index.ts";
+import { asset, hasAsset } from "../assets.ts";
+import { maxAbsDiff } from "../reference/compare.ts";
+import { SLOW } from "../slow.ts";
+
+interface Case {
+  name: string;
+  messages?: ChatMessage[];
+  text?: string;
+  rendered: string;
+  prompt: number[];
+  top20_ids: number[];
+  top20_logits: number[];
+  greedy: number[];
+  greedy_gap: number[];
+}
+
+const FILE = "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf";
+const GOLDEN = new URL("../assets/smollm2-135m-instruct/golden.json", import.meta.url).pathname;
+const { cases } = JSON.parse(readFileSync(GOLDEN, "utf8")) as { cases: Case[] };
+
+/** Ids are compared as far as no two logits of the oracle are nearer than this: sums in another order may swap those. */
+const NEAR_TIE = 0.01;
+
+/** Python's tokenizer cuts two line ends before a digit apart in this one (test/text/gguf_tokenizer.test.ts). */
+const OTHER_IDS = "raw-unicode";
+
+describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASSETS)", () => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await load(asset(FILE), { contextLength: 512 });
+  });
+  afterAll(() => model.dispose());
+
+  test("is held as stored, and takes no more than its file", () => {
+    expect(model.dtype).toBe("stored");
+    expect(model.warnings).toEqual([]);
+    expect(model.chats).toBe(true);
+    // Norms in f32, and the padding of rows to whole steps.
+    expect(model.memory().byOwner.weights).toBeLessThan(1.01 * model.weightBytes);
+    const { seconds, phaseSeconds, hostPeakBytes = 0 } = model.loadStats;
+    expect(Object.values(phaseSeconds).reduce((a, b) => a + b)).toBeCloseTo(seconds, 1);
+    expect(hostPeakBytes).toBeGreaterThan(0);
+  });
+
+  test.each(cases)("$name: rendered text and prompt ids", ({ name, messages, text, rendered, prompt }) => {
+    if (messages) expect(model.renderChat(messages)).toBe(rendered);
+    const ids = messages ? model.chatIds(messages) : model.tokenize(text!);
+    if (name !== OTHER_IDS) expect(ids).toEqual(prompt);
+  });
+
+  test("the first tokens of a chat, plain and drafted", async () => {
+    const { messages, greedy } = cases[0]!;
+    for (const options of [{ drafter: "none" }, { exitLayer: 10, draftLength: 2 }] as const) {
+      const { ids } = await model.generate(messages!, { ...options, maxTokens: 4 }).result();
+      expect(ids).toEqual(greedy.slice(0, 4));
+    }
+  });
+
+  describe.runIf(SLOW).each(cases)("$name, in full", ({ prompt, top20_ids, top20_logits, greedy, greedy_gap }) => {
+    const certain = greedy_gap.findIndex((gap) => gap < NEAR_TIE);
+    const length = certain < 0 ? greedy.length : certain;
+
+    test("logits after the prompt within 2e-2", async () => {
+      const { logits } = await model.score(prompt, { at: [prompt.length - 1] });
+      const found = top20_ids.map((id) => logits[0]![id]!);
+      expect(maxAbsDiff(found, top20_logits)).toBeLessThan(2e-2);
+    });
+
+    test("greedy ids, plain and with LayerSkip", async () => {
+      for (const options of [{ drafter: "none" }, { exitLayer: 10, draftLength: 4 }] as const) {
+        const { ids } = await model.generate(prompt, { ...options, maxTokens: greedy.length }).result();
+        expect(ids.slice(0, length)).toEqual(greedy.slice(0, length));
+      }
+    });
+  });
+});
