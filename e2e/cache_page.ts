@@ -61,7 +61,7 @@ function makeGate(): { promise: Promise<void>; resolve: () => void } {
 }
 
 /** What tests find at `globalThis.cacheTest`. */
-const cacheTest = {
+const functions = {
   CHUNK_BYTES,
   readFile,
   openSource,
@@ -73,8 +73,7 @@ const cacheTest = {
 };
 
 declare global {
-  var cacheTest: typeof import("./cache_page.ts").default;
+  var cacheTest: typeof functions;
 }
 
-globalThis.cacheTest = cacheTest;
-export default cacheTest;
+globalThis.cacheTest = functions;

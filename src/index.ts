@@ -6,6 +6,7 @@ export { listCached, removeCached } from "./cache/cached_models.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
+export { check } from "./session/check.ts";
 export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";
 export type { GenerationDefaults, Model } from "./session/model.ts";

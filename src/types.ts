@@ -1,5 +1,6 @@
 /** Types of the public surface that describe a generation. */
 
+import type { DeviceInfo } from "./gpu/device_info.ts";
 import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
 
@@ -173,8 +174,39 @@ export interface LoadStats {
   /** Bytes that came over the network, and from the cache. */
   fetchedBytes: number;
   cachedBytes: number;
-  /** The most memory that the process held meanwhile (Node: resident; Chrome: the heap); absent where that is not told. */
+  /** The most that JavaScript held meanwhile, buffers included (Chrome: the heap); absent where that is not told. */
   hostPeakBytes?: number;
+}
+
+/** What is known of a model before it is downloaded. */
+export interface ModelCheck {
+  name: string;
+  /** Whether this version runs it. */
+  supported: boolean;
+  /** Why not. */
+  reason?: string;
+  /** Hugging Face `model_type`. */
+  family?: string;
+  parameters?: number;
+  /** Whether its checkpoint was trained for LayerSkip. */
+  layerSkip?: boolean;
+  /** The adapter it would run on; absent where there is none. */
+  device?: DeviceInfo;
+  /** Of a model on a server: bytes of its files, and how many of them are in the cache. */
+  download?: { totalBytes: number; cachedBytes: number };
+  /** Tokens of the context that the memory is counted for. */
+  contextLength?: number;
+  /** GPU memory that weights and context take in each data type, and what there seems to be. */
+  memory?: { neededBytes: Partial<Record<ModelDtype, number>>; availableBytes: number };
+  /** What `dtype: "auto"` would choose. */
+  recommendedDtype?: ModelDtype;
+}
+
+export interface CheckOptions extends SourceOptions {
+  contextLength?: number;
+  /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
+  gpu?: GpuProvider;
+  signal?: AbortSignal;
 }
 
 /** A `GPU` of the WebGPU API, told without its types: not every TypeScript project has them. */

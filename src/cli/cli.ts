@@ -20,7 +20,7 @@ const MODEL = [
   "hf:owner/name, or a folder, .gguf file or URL of a model (default: the embedded one)",
 ] as const;
 
-const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
+const DTYPES: readonly (Dtype | "auto")[] = ["auto", "f32", "f16", "q8", "q4"];
 
 /** Variants of kernels by name, where the device's own choice is not wanted. */
 const kernels = () =>
@@ -31,9 +31,12 @@ const kernels = () =>
 
 /** The option of every command that loads a model. */
 const dtype = () =>
-  new Option("--dtype <type>", "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each")
+  new Option(
+    "--dtype <type>",
+    "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each; auto: as a GGUF file has them, or what there is memory for",
+  )
     .choices(DTYPES)
-    .default("f32");
+    .default("auto");
 
 /** The hub that names are looked up at. */
 const endpoint = () =>

@@ -17,7 +17,7 @@ import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
 
 export interface GenerateFlags {
   model?: string;
-  dtype: Dtype;
+  dtype: Dtype | "auto";
   kernels?: KernelOptions;
   ids?: number[];
   chat?: boolean;

@@ -7,7 +7,7 @@ import { bytes } from "./size.ts";
 
 export interface InspectFlags {
   model?: string;
-  dtype: Dtype;
+  dtype: Dtype | "auto";
   kernels?: KernelOptions;
   json?: boolean;
 }

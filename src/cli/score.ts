@@ -6,7 +6,7 @@ import { EXIT, write } from "./output.ts";
 
 export interface ScoreFlags {
   model?: string;
-  dtype: Dtype;
+  dtype: Dtype | "auto";
   kernels?: KernelOptions;
   ids: number[];
   at?: number[];

@@ -118,6 +118,12 @@ export class Device {
     return new Device(gpu, handle, describe(adapter, backend));
   }
 
+  /** The adapter that `open` would take; undefined where there is none. */
+  static async look(gpu: GPU, backend = "webgpu"): Promise<DeviceInfo | undefined> {
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+    return adapter ? describe(adapter, backend) : undefined;
+  }
+
   /**
    * Throws what went wrong since the last look: a validation error (told once), a lost device (told for good).
    * @throws GpuError | DeviceLostError | DisposedError

@@ -105,4 +105,8 @@ export const defaultModel: Platform["defaultModel"] = () => {
 
 export const machineBytes: Platform["machineBytes"] = () => totalmem();
 
-export const hostBytes: Platform["hostBytes"] = () => process.memoryUsage.rss();
+/** Not what is resident: a software adapter's buffers, the GPU's memory, are part of that. */
+export const hostBytes: Platform["hostBytes"] = () => {
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+};

@@ -26,7 +26,7 @@ export interface Platform {
   sha256(): Sha256;
   /** Bytes of memory that the machine has, as far as it tells. */
   machineBytes(): number;
-  /** Bytes that this process holds now (browsers: its heap); undefined where that is not told. */
+  /** Bytes that JavaScript holds now, buffers included (browsers: its heap); undefined where that is not told. */
   hostBytes(): number | undefined;
   /**
    * The WebGPU entry point.

@@ -42,7 +42,7 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
 ];
 
 /** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
-const DEFAULT_CONTEXT_LENGTH = 4096;
+export const DEFAULT_CONTEXT_LENGTH = 4096;
 
 /**
  * Loads a model onto the GPU: downloads, reads, quantises and compiles what it needs.

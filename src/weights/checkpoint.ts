@@ -48,6 +48,8 @@ export interface Checkpoint {
    * loaded. Neither happens for the tensors of `tensors`, which were checked on opening.
    */
   tensor(tensor: TensorSpec): WeightTensor;
+  /** Bytes of the weight files. */
+  readonly fileBytes: number;
   /** Closes the weight files. */
   close(): Promise<void>;
 }
@@ -148,13 +150,16 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
 }
 
 /** A checkpoint whose tensors are all there. */
-function opened(parts: Omit<Checkpoint, "parameters" | "weightBytes" | "close"> & { sources: Source[] }): Checkpoint {
+function opened(
+  parts: Omit<Checkpoint, "parameters" | "weightBytes" | "fileBytes" | "close"> & { sources: Source[] },
+): Checkpoint {
   const { sources, ...checkpoint } = parts;
   const needed = [...new Set(allTensors(checkpoint.tensors).map(checkpoint.tensor))]; // slices of one tensor count once
   return {
     ...checkpoint,
     parameters: needed.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
     weightBytes: needed.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    fileBytes: sources.reduce((sum, { size }) => sum + size, 0),
     close: () => closeAll(sources),
   };
 }

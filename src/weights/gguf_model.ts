@@ -174,6 +174,7 @@ export async function readGgufModel(
     ...architecture.defaults,
     ...settingsOf(get, { ...SETTINGS, ...architecture.settings }),
     model_type: architecture.modelType,
+    num_key_value_heads: null, // one for each query head where the file does not say
     vocab_size: embedding.shape[0],
     tie_word_embeddings: !stored.has("lm_head.weight"),
     attention_bias: stored.has("model.layers.0.self_attn.q_proj.bias"),
@@ -243,7 +244,8 @@ function requireOneHeadSize(get: (key: string) => unknown, headDim: unknown, fil
 
 function rotaryPart(config: Config, rotaryDim: unknown): void {
   const headDim = Number(config.head_dim);
-  if (typeof rotaryDim === "number" && rotaryDim < headDim) config.partial_rotary_factor = rotaryDim / headDim;
+  // A little more than the fraction: what is taken of the head is rounded down.
+  if (typeof rotaryDim === "number" && rotaryDim < headDim) config.partial_rotary_factor = (rotaryDim + 0.5) / headDim;
 }
 
 /** @param pattern whether each layer has the window, or the period of those that have none */

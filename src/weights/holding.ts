@@ -1,5 +1,6 @@
 /** What a model's matrices are held in: as asked, or as this device has memory for. */
 
+import { GpuError } from "../errors.ts";
 import { isFloat } from "../kernels/source_type.ts";
 import type { Dtype, ModelDtype } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -55,7 +56,8 @@ function hasBlocks({ tensor }: Pick<Checkpoint, "tensor">, spec: Parameters<Chec
 function attempted(bytes: () => number): number {
   try {
     return bytes();
-  } catch {
+  } catch (error) {
+    if (!(error instanceof GpuError)) throw error;
     return Infinity;
   }
 }

@@ -1,0 +1,120 @@
+/** What a model is and takes, from its settings and headers alone: before a download, without a device. */
+
+import { defaultGpu, gpuBackend } from "#platform";
+import { cachedBytes } from "../cache/cached_models.ts";
+import { FileFormatError, GpuError, GpuUnavailableError, UnsupportedModelError } from "../errors.ts";
+import { KvCache } from "../forward/kv_cache.ts";
+import { Device } from "../gpu/device.ts";
+import type { DeviceInfo } from "../gpu/device_info.ts";
+import { openSource } from "../sources/open.ts";
+import type { CheckOptions, Dtype, ModelCheck, ModelSource } from "../types.ts";
+import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
+import { DTYPES } from "../weights/dtype.ts";
+import { type ChosenHolding, chooseHolding } from "../weights/holding.ts";
+import { plannedBytes } from "../weights/plan.ts";
+import { DEFAULT_CONTEXT_LENGTH } from "./load.ts";
+import { memoryFor } from "./memory_estimate.ts";
+import { requireInteger, requireKnown } from "./options.ts";
+import { sourceOptions } from "./source_options.ts";
+import { readText } from "./text.ts";
+
+const CHECK_OPTIONS: readonly (keyof CheckOptions)[] = [
+  "cache",
+  "contextLength",
+  "endpoint",
+  "gpu",
+  "onDownload",
+  "signal",
+  "token",
+];
+
+/** What every device binds at least, where there is none to ask. */
+const LEAST_BINDING = 128 * 2 ** 20;
+
+/**
+ * Says whether a model can be run and what it would take. Only settings, tokenizer and headers are fetched.
+ * @param source as for `load`
+ * @throws SourceError when the model is not there or cannot be reached; InputError for an option that there is not; the signal's
+ * reason. A model that is damaged or of an unknown kind is no error here: the answer says so.
+ */
+export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
+  requireKnown("check", options, CHECK_OPTIONS);
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const reach = sourceOptions(options);
+  // Before anything is fetched: the headers that are looked at are kept too.
+  const cached = source === undefined ? undefined : await cachedBytes(source, reach);
+  const folder = await openSource(source, reach);
+  const device = await deviceOf(options);
+  const found = { name: folder.name, ...(device && { device }) };
+  let checkpoint: Checkpoint;
+  try {
+    checkpoint = await openCheckpoint(folder, signal);
+  } catch (error) {
+    return { ...found, supported: false, reason: reasonOf(error) };
+  }
+  try {
+    const { name, spec, parameters, fileBytes } = checkpoint;
+    const facts = {
+      ...{ ...found, name, parameters, family: spec.family, layerSkip: spec.layerSkip !== undefined },
+      ...(cached !== undefined && { download: { totalBytes: fileBytes, cachedBytes: Math.min(cached, fileBytes) } }),
+    };
+    try {
+      readText(checkpoint.text);
+    } catch (error) {
+      return { ...facts, supported: false, reason: reasonOf(error) };
+    }
+    const contextLength = requireInteger(
+      "check",
+      "contextLength",
+      options.contextLength ?? Math.min(spec.maxPositionEmbeddings, DEFAULT_CONTEXT_LENGTH),
+      2,
+      spec.maxPositionEmbeddings,
+    );
+    return { ...facts, supported: true, contextLength, ...memoryOf(checkpoint, contextLength, device) };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** @throws what is no fault of the model */
+function reasonOf(error: unknown): string {
+  if (error instanceof UnsupportedModelError || error instanceof FileFormatError) return error.message;
+  throw error;
+}
+
+async function deviceOf({ gpu }: CheckOptions): Promise<DeviceInfo | undefined> {
+  if (gpu) return Device.look(gpu as GPU);
+  try {
+    return await Device.look(await defaultGpu(), gpuBackend());
+  } catch (error) {
+    if (error instanceof GpuUnavailableError) return undefined;
+    throw error;
+  }
+}
+
+/** GPU memory for weights and context, in each data type, and which of them would be chosen. */
+function memoryOf(
+  checkpoint: Checkpoint,
+  contextLength: number,
+  device: DeviceInfo | undefined,
+): Pick<ModelCheck, "memory" | "recommendedDtype"> {
+  const limits = device?.limits;
+  const bindable = limits ? Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize) : LEAST_BINDING;
+  const availableBytes = device ? memoryFor(device) : 0;
+  const context = KvCache.bytes(checkpoint.spec, contextLength, "f32");
+  const neededBytes: NonNullable<ModelCheck["memory"]>["neededBytes"] = {};
+  const note = (asked: Dtype | "auto"): ChosenHolding | undefined => {
+    try {
+      const chosen = chooseHolding(checkpoint, asked, availableBytes, bindable);
+      neededBytes[chosen.name] = plannedBytes(chosen.plan) + context;
+      return chosen;
+    } catch (error) {
+      if (error instanceof GpuError) return undefined; // the device cannot bind it
+      throw error;
+    }
+  };
+  for (const dtype of DTYPES) note(dtype);
+  const chosen = note("auto");
+  return { memory: { neededBytes, availableBytes }, ...(chosen && { recommendedDtype: chosen.name }) };
+}
