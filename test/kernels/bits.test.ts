@@ -3,9 +3,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import { BUCKETS, FewRowMatmul, type FewRowVariant } from "../../src/kernels/few_row_matmul.ts";
-import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
+import { kindName, type MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { runProbe } from "../../src/kernels/matmul_probe.ts";
-import { formatName } from "../../src/kernels/weight_format.ts";
 import { pairwiseOf } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
@@ -77,18 +76,34 @@ describe("a row's bits are the same in every pass, whatever its number of rows, 
   }).map(({ form, type, variant }, i) => {
     const name: FormName = form === "qkv" ? `qkv ${i % 2 === 0 ? "f32" : "f16"}` : form;
     const codes = type === "f32" || type === "f16" ? type : (`${type} ${kinds[i % 3]!}` as const);
-    return { form: name, variant, format: formatOf(codes, STORED[(i + Math.floor(i / 4)) % 4]) };
+    return { ...FORMS[name], variant, format: formatOf(codes, STORED[(i + Math.floor(i / 4)) % 4]) };
   });
-  const cases = SLOW
-    ? fullMatrix({ form: FORM_NAMES, format: FORMATS, variant: Object.keys(VARIANTS) as VariantName[] })
-    : [...some, { form: "gated", format: formatOf("q8 minimum"), variant: "workgroup:4" } as const];
+  /** What families ask for beside the forms. */
+  const families = [
+    { form: "store", bias: true, format: formatOf("q4 minimum"), variant: "subgroup:4" },
+    { form: "store", normed: true, bias: true, format: formatOf("f32"), variant: "workgroup:8" },
+    { form: "store", normed: true, format: formatOf("q8 symmetric"), variant: "thread" },
+    { form: "add", bias: true, format: formatOf("f16"), variant: "thread" },
+    { form: "gated", normed: false, bias: true, activation: "gelu_tanh", format: formatOf("f32"), variant: "thread" },
+    { form: "qkv", kv: "f16", bias: true, format: formatOf("q4 symmetric"), variant: "thread" },
+  ] as const;
+  const variants = Object.keys(VARIANTS) as VariantName[];
+  const cases: (MatmulKind & { variant: VariantName })[] = SLOW
+    ? [
+        ...fullMatrix({ form: FORM_NAMES, format: FORMATS, variant: variants }).map(({ form, ...others }) => ({
+          ...FORMS[form],
+          ...others,
+        })),
+        ...fullMatrix({ kind: families, variant: variants }).map(({ kind, variant }) => ({ ...kind, variant })),
+      ]
+    : [...some, { form: "gated", format: formatOf("q8 minimum"), variant: "workgroup:4" }, ...families];
 
   beforeAll(() => {
     if (SLOW) return;
     // Compiled while the tests before them run, on all cores. One that fails fails its test.
-    for (const { form, format, variant } of cases) {
+    for (const { variant, ...kind } of cases) {
       if (!runsHere(bench.device, variant)) continue;
-      const matmul = new FewRowMatmul(bench.device, { ...FORMS[form], format }, VARIANTS[variant]);
+      const matmul = new FewRowMatmul(bench.device, kind, VARIANTS[variant]);
       for (const bucket of BUCKETS) {
         matmul
           .kernel(bucket)
@@ -98,11 +113,11 @@ describe("a row's bits are the same in every pass, whatever its number of rows, 
     }
   });
 
-  test.for(cases.map((case_) => ({ ...case_, name: formatName(case_.format) })))(
-    "$form of $name, $variant",
-    ({ form, format, variant }, { skip }) => {
+  test.for(cases.map(({ variant, ...kind }) => ({ variant, kind, name: kindName(kind) })))(
+    "$name, $variant",
+    ({ kind, variant }, { skip }) => {
       skip(!runsHere(bench.device, variant), "no subgroups here");
-      return seeded((random) => expectRowsAlone(random, { ...FORMS[form], format }, VARIANTS[variant]))();
+      return seeded((random) => expectRowsAlone(random, kind, VARIANTS[variant]))();
     },
   );
 });

@@ -84,7 +84,7 @@ describe("gate and up in parts", () => {
   test.for(Object.keys(VARIANTS) as VariantName[])("few rows, %s", (name, context) =>
     ofVariant(bench, name, async (random) => {
       const format = random.pick([formatOf("f32"), formatOf("f16"), formatOf("q8 symmetric"), formatOf("q4 minimum")]);
-      const kind = { form: "gated", format } as const;
+      const kind = { form: "gated", format, bias: name !== "thread" } as const;
       const matmul = await ofBucket(bench, kind, VARIANTS[name], random.pick(BUCKETS));
       await expectSameInParts(random, matmul, amidPoison(random, randomProduct(random, kind, SIZE)));
     })(context),
@@ -97,7 +97,7 @@ describe("gate and up in parts", () => {
     ["int8", "q8 symmetric"],
   ] as const)("many rows, %s, %s", (variant, codes) =>
     seeded(async (random) => {
-      const kind = { form: "gated", format: formatOf(codes) } as const;
+      const kind = { form: "gated", format: formatOf(codes), bias: codes === "f16" } as const;
       const matmul = new ManyRowMatmul(bench.device, kind, variant, SMALL_TILE);
       await matmul.prepare();
       const data = amidPoison(random, randomProduct(random, kind, SIZE));

@@ -3,16 +3,16 @@
  * matrices of different formats; of few rows and of many.
  */
 
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, test } from "vitest";
 import type { Recorder } from "../../src/gpu/commands.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import type { BoundMatmul } from "../../src/kernels/few_row_matmul.ts";
 import { exactInInt8 } from "../../src/kernels/int8_rows.ts";
 import type { RowSet } from "../../src/kernels/kernel.ts";
 import { type ManyRowForm, ManyRowMatmul, type Tile } from "../../src/kernels/many_row_matmul.ts";
-import type { MatmulBinding, MatmulKind, MatmulSize } from "../../src/kernels/matmul_form.ts";
+import { kindName, type MatmulBinding, type MatmulKind, type MatmulSize } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, type ProbeSize, runProbe } from "../../src/kernels/matmul_probe.ts";
-import { formatName, type WeightFormat } from "../../src/kernels/weight_format.ts";
+import type { WeightFormat } from "../../src/kernels/weight_format.ts";
 import { pairwise } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
@@ -150,7 +150,8 @@ describe("few rows equal the formula, and nothing else is written", () => {
   } as const).map(({ options, ...others }) => ({ ...options, ...others }));
   const cases = (SLOW ? all : pairwise(all)).map((case_, number) => {
     const format = formatOf(case_.codes, STORED[number % STORED.length]);
-    return { ...case_, number, kind: kindOf(case_, format), name: formatName(format) };
+    const kind = kindOf(case_, format);
+    return { ...case_, number, kind, name: kindName(kind) };
   });
 
   beforeAll(() => {
@@ -161,21 +162,18 @@ describe("few rows equal the formula, and nothing else is written", () => {
     }
   });
 
-  test.for(cases)(
-    "$form, normed $normed, bias $bias, $activation, of $name, $variant, $bucket rows at a time",
-    ({ kind, variant, bucket, number }, { skip }) => {
-      skip(!runsHere(bench.device, variant), "no subgroups here");
-      return seeded(async (random) => {
-        const matmul = await ofBucket(bench, kind, VARIANTS[variant], bucket);
-        for (const size of sizesOf(number)) {
-          const data = withNumbers(random, randomProduct(random, kind, size));
-          const pass = randomPass(random, 1, Math.min(ROW_CAPACITY, 2 * bucket + 1));
-          const [outputs] = await multiply(matmul, data, [pass]);
-          expectProducts(data, pass, outputs!, () => 0, JSON.stringify(data.size));
-        }
-      })();
-    },
-  );
+  test.for(cases)("$name, $variant, $bucket rows at a time", ({ kind, variant, bucket, number }, { skip }) => {
+    skip(!runsHere(bench.device, variant), "no subgroups here");
+    return seeded(async (random) => {
+      const matmul = await ofBucket(bench, kind, VARIANTS[variant], bucket);
+      for (const size of sizesOf(number)) {
+        const data = withNumbers(random, randomProduct(random, kind, size));
+        const pass = randomPass(random, 1, Math.min(ROW_CAPACITY, 2 * bucket + 1));
+        const [outputs] = await multiply(matmul, data, [pass]);
+        expectProducts(data, pass, outputs!, () => 0, JSON.stringify(data.size));
+      }
+    })();
+  });
 });
 
 describe("many rows equal the formula, and nothing else is written", () => {
@@ -188,7 +186,8 @@ describe("many rows equal the formula, and nothing else is written", () => {
   ] as const;
   const cases = [...(SLOW ? all : pairwise(all)), ...integers].map((case_, number) => {
     const format = formatOf(case_.codes, STORED[number % STORED.length]);
-    return { ...case_, number, kind: kindOf(case_, format), name: formatName(format) };
+    const kind = kindOf(case_, format);
+    return { ...case_, number, kind, name: kindName(kind) };
   });
 
   beforeAll(() => {
@@ -196,7 +195,7 @@ describe("many rows equal the formula, and nothing else is written", () => {
     for (const { kind, variant } of cases) manyRows(kind, variant).catch(() => {});
   });
 
-  test.each(cases)("$form, normed $normed, bias $bias, $activation, of $name, $variant", ({ kind, variant, number }) =>
+  test.each(cases)("$name, $variant", ({ kind, variant, number }) =>
     seeded(async (random) => {
       const matmul = await manyRows(kind, variant);
       for (const size of sizesOf(number)) {

@@ -108,6 +108,46 @@ describe("the self-check, on kernels", () => {
     expect(verdict.where).toMatch(where);
   });
 
+  test.each([
+    ["biases are forgotten", { form: "store", bias: true }, "biased(first, column)", "first", /^output/],
+    [
+      "a bias is the next column's",
+      { form: "store", bias: true, normed: true },
+      "shape.biasBegin + column",
+      "shape.biasBegin + column + 1",
+      /^output/,
+    ],
+    [
+      "up's bias is gate's",
+      { form: "gated", bias: true },
+      "biased(last, column + shape.partner)",
+      "biased(last, column)",
+      /^output/,
+    ],
+    [
+      "a bias is halved",
+      { form: "qkv", bias: true },
+      "return product + ",
+      "return product + 0.5 * ",
+      /^(queries|keys|values)/,
+    ],
+    ["silu is cut to relu", { form: "gated" }, "return x / (1.0 + exp(-x));", "return max(x, 0.0);", /^output/],
+    [
+      "gelu's curve is another",
+      { form: "gated", activation: "gelu_tanh", normed: false },
+      "let t = 0.7978845608 * (x + 0.044715 * x * x * x);",
+      "let t = 0.7978845608 * x;",
+      /^output/,
+    ],
+    ["a norm is left out", { form: "store", normed: true }, "return inverseSqrt(", "return 1.0 + 0.0 * (", /^output/],
+  ] as const)("a broken one is caught: %s", async (_, kind, text, replacement, where) => {
+    expect((await verdictOn({ ...kind, format: { type: "f32" } })).ok).toBe(true);
+    miscompileAll(bench.device, text, replacement);
+    const verdict = await verdictOn({ ...kind, format: { type: "f32" } });
+    expect(verdict.ok).toBe(false);
+    expect(verdict.where).toMatch(where);
+  });
+
   test("one that writes beside its rows is caught", async () => {
     miscompileAll(bench.device, "firstRow + r >= range.count", "firstRow + r > range.count + 1000");
     const kind = { form: "store", format: { type: "f32" } } as const;

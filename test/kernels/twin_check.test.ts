@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { DeviceLostError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { type Bucket, FewRowMatmul, type FewRowVariant, THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
-import type { MatmulForm, MatmulKind } from "../../src/kernels/matmul_form.ts";
+import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { matchesOneRowTwin } from "../../src/kernels/twin_check.ts";
 import { isBlockFormat } from "../../src/kernels/weight_format.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
@@ -118,7 +118,7 @@ describe.each(["subgroup:4", "workgroup:8"] as const)("matchesOneRowTwin, %s", (
 
 const AROUND_THE_SUMS = {
   "starts from the residual instead of adding it last": [
-    "add",
+    { form: "add" },
     [
       "var sums: array<f32, COLUMNS * M>;\n  for",
       `var sums: array<f32, COLUMNS * M>;
@@ -131,7 +131,7 @@ const AROUND_THE_SUMS = {
     ["let sum = stream[place] + product * shape.factor;", "let sum = product;"],
   ],
   "weighs a sum that was not rounded": [
-    "add",
+    { form: "add" },
     [
       "let sum = stream[place] + product * shape.factor;",
       "let held = stream[place]; let sum = held + product * shape.factor;",
@@ -139,37 +139,56 @@ const AROUND_THE_SUMS = {
     ["= sum * normWeight[at];", "= fma(product, normWeight[at], held * normWeight[at]);"],
   ],
   "adds the shares of a norm from the last to the first": [
-    "gated",
+    { form: "gated" },
     ["sum += squares[r * NORM_SHARES + share];", "sum += squares[r * NORM_SHARES + NORM_SHARES - 1 - share];"],
   ],
   "norms all rows as the first": [
-    "qkv",
+    { form: "qkv" },
     ["sum += squares[r * NORM_SHARES + share];", "sum += squares[share];"], //
   ],
   "divides before it multiplies": [
-    "gated",
+    { form: "gated" },
     ["return x / (1.0 + exp(-x));", "return x * (1.0 / (1.0 + exp(-x)));"], //
   ],
   "rotates with other roundings": [
-    "qkv",
+    { form: "qkv" },
     ["x * rotation.x - y * rotation.y", "(x + y) * rotation.x - y * (rotation.x + rotation.y)"],
   ],
   "turns its rows by the first row's position": [
-    "qkv",
+    { form: "qkv" },
     ["let place = rows[row];", "var place = rows[row]; place.position = rows[range.first].position;"],
   ],
   "writes its rows' values to the first row's slot": [
-    "qkv",
+    { form: "qkv" },
     ["writeValue(place.slot * shape.kvHeads", "writeValue(rows[range.first].slot * shape.kvHeads"],
   ],
-} as const satisfies Record<string, readonly [MatmulForm, ...Change[]]>;
+  "adds a bias in two halves": [
+    { form: "store", bias: true },
+    [
+      "return product + bitcast<f32>(scales[shape.biasBegin + column]);",
+      "let half = 0.5 * bitcast<f32>(scales[shape.biasBegin + column]); return (product + half) + half;",
+    ],
+  ],
+  "adds the first column's bias to both": [
+    { form: "gated", bias: true, normed: false },
+    ["biased(last, column + shape.partner)", "biased(last, column)"],
+  ],
+  "computes gelu by tanh": [
+    { form: "gated", activation: "gelu_tanh" },
+    ["return x * (1.0 - 1.0 / (exp(2.0 * min(t, 40.0)) + 1.0));", "return 0.5 * x * (1.0 + tanh(t));"],
+  ],
+  "norms all rows it stores as the first": [
+    { form: "store", normed: true },
+    ["sum += squares[r * NORM_SHARES + share];", "sum += squares[share];"], //
+  ],
+} as const satisfies Record<string, readonly [Omit<MatmulKind, "format">, ...Change[]]>;
 
 describe("matchesOneRowTwin, what is before and behind the sums", () => {
   test.each(Object.keys(AROUND_THE_SUMS) as (keyof typeof AROUND_THE_SUMS)[])(
     "false for a pipeline that %s",
     async (name) => {
-      const [form, ...changes] = AROUND_THE_SUMS[name];
-      expect(await passes({ form, format: FORMATS.f32 }, THREAD_VARIANT, 16, changes)).toBe(false);
+      const [kind, ...changes] = AROUND_THE_SUMS[name];
+      expect(await passes({ ...kind, format: FORMATS.f32 }, THREAD_VARIANT, 16, changes)).toBe(false);
     },
   );
 });
