@@ -47,7 +47,7 @@ export function syntheticModel(
 }
 
 function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler: Filler): ModelWeights {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize, norms, headNorm } = spec;
   const formats = formatsOf(dtype);
   const usage = BufferUsage.STORAGE | BufferUsage.COPY_DST;
   const floats = (name: string, count: number) => {
@@ -55,6 +55,8 @@ function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler:
     filler.floats(buffer);
     return buffer;
   };
+  const norm = (has: boolean) => (has ? floats("norm", hiddenSize) : undefined);
+  const normOfHeads = (count: number) => headNorm && floats("head norm", (headNorm === "row" ? count : 1) * headDim);
   const matrix = (name: string, format: WeightFormat, inputSize: number, columns: number): Matrix => {
     const weight = device.ledger.allocate("weights", name, weightBytes(format, inputSize, columns), usage);
     const scales = device.ledger.allocate("weights", name, scaleBytes(format, inputSize, columns), usage);
@@ -75,16 +77,16 @@ function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler:
     head,
     finalNorm: floats("norm", hiddenSize),
     layers: Array.from({ length: spec.layers }, () => ({
-      inputNorm: floats("norm", hiddenSize),
+      inputNorm: norm(norms !== "after"),
       qkv: parts("qkv", formats.layers, hiddenSize, (heads + 2 * kvHeads) * headDim),
-      queryNorm: undefined,
-      keyNorm: undefined,
+      queryNorm: normOfHeads(heads),
+      keyNorm: normOfHeads(kvHeads),
       output: matrix("output", formats.layers, heads * headDim, hiddenSize),
-      postAttentionNorm: undefined,
-      preFeedforwardNorm: floats("norm", hiddenSize),
+      postAttentionNorm: norm(norms !== "before"),
+      preFeedforwardNorm: norm(norms !== "after"),
       gateUp: parts("gate and up", formats.layers, hiddenSize, intermediateSize, 2),
       down: matrix("down", formats.layers, intermediateSize, hiddenSize),
-      postFeedforwardNorm: undefined,
+      postFeedforwardNorm: norm(norms !== "before"),
     })),
   };
 }

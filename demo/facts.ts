@@ -1,14 +1,21 @@
 /** The lines that say what runs on what. */
 
 import type { DeviceInfo, Model } from "../src/index.ts";
+import { dtypeName } from "./dtypes.ts";
 import { byId } from "./elements.ts";
 import { bytes, compact, counted } from "./format.ts";
 
-export function showFacts(model: Model): void {
+/** @param label what the page calls the model */
+export function showFacts(model: Model, label: string): void {
   byId("device", HTMLElement).textContent = deviceLine(model.device);
-  byId("model", HTMLElement).textContent = modelLine(model);
+  byId("model", HTMLElement).textContent = modelLine(model, label);
   byId("facts", HTMLElement).hidden = false;
   byId("software", HTMLElement).hidden = !model.device.software;
+}
+
+/** There is no model. */
+export function hideFacts(): void {
+  byId("facts", HTMLElement).hidden = true;
 }
 
 /** Vendor, architecture and backend; browsers leave some of them empty. */
@@ -18,16 +25,12 @@ function deviceLine({ vendor, architecture, description, backend }: DeviceInfo):
   return [...names, backend === "webgpu" ? "WebGPU" : backend].join(" · ");
 }
 
-function modelLine(model: Model): string {
+function modelLine(model: Model, label: string): string {
   return [
-    folderName(model.name),
+    label,
     `${compact(model.parameters)} parameters`,
     counted(model.spec.layers, "layer"),
+    dtypeName(model.dtype),
     `${bytes(model.memory().bytes)} of GPU memory`,
   ].join(" · ");
-}
-
-/** The last part of a path or an address. */
-function folderName(location: string): string {
-  return location.split("/").filter(Boolean).at(-1) ?? location;
 }

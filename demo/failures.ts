@@ -27,15 +27,16 @@ export class Failures {
   /**
    * @param title what did not work, for all but a missing GPU
    * @param reload offers to load the model again
+   * @param remark what else there is to say
    */
-  show(error: unknown, title: string, reload: boolean): void {
+  show(error: unknown, title: string, reload: boolean, remark = ""): void {
     if (error instanceof GpuUnavailableError) {
       this.#noWebGpuReason.textContent = asSentence(error.message);
       this.#noWebGpu.hidden = false;
       return;
     }
     this.#title.textContent = title;
-    this.#text.textContent = asSentence(error instanceof Error ? error.message : String(error));
+    this.#text.textContent = [failureText(error), remark].filter(Boolean).join(" ");
     this.#reload.hidden = !reload;
     this.#failure.hidden = false;
   }
@@ -44,6 +45,11 @@ export class Failures {
 /** Whether the model has to be loaded again after this error. Errors that are none of the library's count as such. */
 export function isFatal(error: unknown): boolean {
   return !(error instanceof LayerLeapError) || FATAL_CODES.includes(error.code);
+}
+
+/** What an error says, as a sentence. */
+export function failureText(error: unknown): string {
+  return asSentence(error instanceof Error ? error.message : String(error));
 }
 
 /** With a capital, unless it starts with a file's name, and a full stop. */

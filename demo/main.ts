@@ -1,70 +1,74 @@
-/** The page: loads the model, runs what is asked for, one thing at a time. */
+/** The page: its parts put together, and what its buttons do. */
 
-import { type GenerationResult, load, type Model } from "../src/index.ts";
+import { type GenerationResult, listCached, type Model } from "../src/index.ts";
+import { Activity } from "./activity.ts";
+import { readAddress } from "./address.ts";
 import { ComparisonView } from "./comparison_view.ts";
 import { byId } from "./elements.ts";
-import { showFacts } from "./facts.ts";
+import { hideFacts, showFacts } from "./facts.ts";
 import { Failures, isFatal } from "./failures.ts";
 import { counted, percent, significant } from "./format.ts";
+import { ModelChoice } from "./model_choice.ts";
 import { run } from "./run.ts";
 import { RunView } from "./run_view.ts";
 import { type Settings, SettingsForm } from "./settings.ts";
+import { STORIES, SUGGESTIONS, type WantedModel } from "./wanted_model.ts";
 
-const MODEL_FOLDER = "models/stories260k-layerskip/";
+/** What a link may fetch before anybody is asked. */
+const UNASKED_BYTES = 20e6;
 
+const address = readAddress(location.search);
 const settingsForm = new SettingsForm();
 const view = new RunView();
 const comparisonView = new ComparisonView();
-const failures = new Failures(() => void start());
 const generateButton = byId("generate", HTMLButtonElement);
 const stopButton = byId("stop", HTMLButtonElement);
 const compareButton = byId("compare", HTMLButtonElement);
 const status = byId("status", HTMLElement);
-const progress = byId("progress", HTMLProgressElement);
-
-let model: Model | undefined;
-/** Stops what runs; undefined while nothing does. */
-let running: AbortController | undefined;
+const failures = new Failures(() => void loadAgain());
+const activity = new Activity(enableControls);
+const choice = new ModelChoice({ hub: address.hub, activity, failures, say, onModel });
 
 settingsForm.form.addEventListener("submit", (event) => {
   event.preventDefault();
   void generate();
 });
-stopButton.addEventListener("click", () => running?.abort());
+stopButton.addEventListener("click", () => activity.stop());
 compareButton.addEventListener("click", () => void compare());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") running?.abort();
+  if (event.key === "Escape") activity.stop();
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void generate();
 });
 
 await start();
 
-/** Loads the model and, unless the address says `?autorun=0`, starts on the prompt that is there. */
+/** Loads the page's own model, or the one that the address names, and starts on the prompt that is there. */
 async function start(): Promise<void> {
-  failures.clear();
-  say("Loading the model…");
-  progress.hidden = false;
-  progress.value = 0;
-  try {
-    await model?.dispose();
-    model = await load(new URL(MODEL_FOLDER, document.baseURI), {
-      onProgress: ({ loadedBytes, totalBytes }) => {
-        progress.value = loadedBytes / totalBytes;
-      },
-    });
-  } catch (error) {
-    model = undefined;
-    failures.show(error, "The model could not be loaded", true);
-    say("The model is not loaded.");
-    return;
-  } finally {
-    progress.hidden = true;
-  }
-  settingsForm.fit(model);
-  showFacts(model);
-  say("Ready.");
-  enableControls();
-  if (new URLSearchParams(location.search).get("autorun") !== "0") await generate();
+  const { model: wanted, modelText, dtype, autorun } = address;
+  choice.picker.fill(modelText, dtype);
+  void suggest();
+  if (wanted) await choice.choose(wanted, { atMostBytes: UNASKED_BYTES });
+  else await choice.load({ wanted: STORIES, dtype });
+  if (autorun) await generate();
+}
+
+async function loadAgain(): Promise<void> {
+  await choice.loadAgain();
+  if (address.autorun) await generate();
+}
+
+function onModel(model: Model | undefined, wanted: WantedModel | undefined): void {
+  if (model && wanted) {
+    settingsForm.fit(model);
+    showFacts(model, wanted.label);
+  } else hideFacts();
+  void suggest();
+}
+
+/** Offers what is cached, and some that are known to run, while a name is typed. */
+async function suggest(): Promise<void> {
+  const cached = await listCached().catch(() => []);
+  choice.picker.suggest([...new Set([...cached.map(({ source }) => source.replace(/^hf:/, "")), ...SUGGESTIONS])]);
 }
 
 function generate(): Promise<void> {
@@ -88,39 +92,36 @@ function compare(): Promise<void> {
   });
 }
 
-/** Does one thing with the model; anything asked for meanwhile is ignored. */
+/** Does one thing with the model; what is asked for meanwhile is ignored. */
 async function work(task: (model: Model, settings: Settings, signal: AbortSignal) => Promise<void>): Promise<void> {
-  if (!model || running) return;
-  running = new AbortController();
-  failures.clear();
-  enableControls();
-  try {
-    await task(model, settingsForm.read(), running.signal);
-  } catch (error) {
-    const fatal = isFatal(error);
-    failures.show(error, "That did not work", fatal);
-    say("Failed.");
-    if (fatal) {
-      await model.dispose();
-      model = undefined;
+  const { model } = choice;
+  if (!model) return;
+  await activity.ifIdle(async (signal) => {
+    failures.clear();
+    try {
+      await task(model, settingsForm.read(), signal);
+    } catch (error) {
+      const fatal = isFatal(error);
+      failures.show(error, "That did not work", fatal);
+      say("Failed.");
+      if (fatal) await choice.discard();
     }
-  } finally {
-    running = undefined;
-    enableControls();
-  }
+  });
 }
 
-/** What can be done follows from whether there is a model and whether it is at work. */
+/** What can be done follows from whether there is a model and whether something goes on. */
 function enableControls(): void {
-  const idle = model !== undefined && running === undefined;
-  settingsForm.enabled = model !== undefined;
+  const { busy } = activity;
+  const loaded = choice.model !== undefined;
+  settingsForm.enabled = loaded;
+  choice.picker.busy = busy;
   // A button that cannot be used for the moment keeps the focus; only without a model is it disabled for good.
-  for (const [button, usable] of [
-    [generateButton, idle],
-    [compareButton, idle],
-    [stopButton, running !== undefined],
+  for (const [button, possible, usable] of [
+    [generateButton, loaded, loaded && !busy],
+    [compareButton, loaded, loaded && !busy],
+    [stopButton, loaded || busy, busy],
   ] as const) {
-    button.disabled = model === undefined;
+    button.disabled = !possible;
     button.setAttribute("aria-disabled", String(!usable));
   }
 }
@@ -130,7 +131,7 @@ function say(message: string): void {
 }
 
 function summary({ finishReason, rounds, stats }: GenerationResult): string {
-  const ends = { stop: "Done: the story ended after", length: "Done:", abort: "Stopped after" };
+  const ends = { stop: "Done: the text ended after", length: "Done:", abort: "Stopped after" };
   const drafts = stats.drafted > 0 ? `, ${percent(stats.acceptanceRate)} of the drafts accepted` : "";
   const speed = rounds.length > 0 ? `, ${significant(stats.tokensPerSecond)} tokens a second` : "";
   return `${ends[finishReason]} ${counted(stats.tokens, "token")} in ${counted(rounds.length, "round")}${drafts}${speed}.`;

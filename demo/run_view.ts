@@ -5,6 +5,7 @@ import { balance, showBalance } from "./balance.ts";
 import { byId } from "./elements.ts";
 import { Figures } from "./figures.ts";
 import { Legend } from "./legend.ts";
+import { promptIds } from "./prompt_field.ts";
 import { RoundDetail } from "./round_detail.ts";
 import { RoundStrip } from "./round_strip.ts";
 import { draftTexts, sentence } from "./round_text.ts";
@@ -22,11 +23,11 @@ export class RunView {
   #model: Model | undefined;
   #exitLayer = 0;
 
-  begin(model: Model, { prompt, exitLayer }: Settings): void {
+  begin(model: Model, { text, prompt, exitLayer }: Settings): void {
     this.#model = model;
     this.#exitLayer = exitLayer;
-    this.#tokens.begin(prompt, model.spec.eosTokenIds);
-    this.#strip.begin(model.tokenize(prompt));
+    this.#tokens.begin(text, model.spec.eosTokenIds, typeof prompt !== "string");
+    this.#strip.begin(promptIds(model, prompt));
     this.#detail.clear();
     this.#legend.begin();
     this.#figures.begin();

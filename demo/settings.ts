@@ -4,9 +4,9 @@ import type { DrafterName, Model } from "../src/index.ts";
 import { byId } from "./elements.ts";
 import { counted } from "./format.ts";
 import { LayerDiagram } from "./layer_diagram.ts";
+import { PromptField, type PromptInput } from "./prompt_field.ts";
 
-export interface Settings {
-  prompt: string;
+export interface Settings extends PromptInput {
   drafter: DrafterName;
   exitLayer: number;
   draftLength: number;
@@ -25,8 +25,7 @@ export class SettingsForm {
   readonly #settings = byId("settings", HTMLFieldSetElement);
   readonly #details = byId("settings-details", HTMLDetailsElement);
   readonly #summary = byId("settings-summary", HTMLElement);
-  readonly #prompt = byId("prompt", HTMLTextAreaElement);
-  readonly #promptTokens = byId("prompt-tokens", HTMLElement);
+  readonly #prompt = new PromptField();
   readonly #maxTokens = byId("max-tokens", HTMLInputElement);
   readonly #exitLayer = byId("exit-layer", HTMLInputElement);
   readonly #exitLayerValue = byId("exit-layer-value", HTMLElement);
@@ -54,6 +53,7 @@ export class SettingsForm {
     const { layers } = model.spec;
     const { drafter, exitLayer, draftLength } = model.defaults;
     this.#model = model;
+    this.#prompt.fit(model);
     this.#maxTokens.max = String(model.contextLength - 1);
     this.#maxTokens.value = String(Math.min(DEFAULT_MAX_TOKENS, model.contextLength - 1));
     this.#exitLayer.max = String(layers - 1);
@@ -66,7 +66,7 @@ export class SettingsForm {
 
   read(): Settings {
     return {
-      prompt: this.#prompt.value,
+      ...this.#prompt.read(),
       drafter: this.#drafters.value === "none" ? "none" : "layerskip",
       exitLayer: this.#exitLayer.valueAsNumber,
       draftLength: this.#draftLength.valueAsNumber,
@@ -89,10 +89,10 @@ export class SettingsForm {
   #show(): void {
     const model = this.#model;
     if (!model) return;
-    const { prompt, drafter, exitLayer, draftLength } = this.read();
+    this.#prompt.show(model);
+    const { drafter, exitLayer, draftLength } = this.read();
     const { layers } = model.spec;
     const drafting = drafter === "layerskip";
-    this.#promptTokens.textContent = counted(model.tokenize(prompt).length, "token");
     this.#exitLayer.disabled = !drafting;
     this.#draftLength.disabled = !drafting;
     this.#exitLayerValue.textContent = `${exitLayer} of ${layers}`;

@@ -18,11 +18,13 @@ export class TokenView {
     root.addEventListener("pointerleave", () => onPoint(0));
   }
 
-  begin(prompt: string, eosTokenIds: readonly number[]): void {
+  /** @param answers what follows answers the prompt, and does not continue it */
+  begin(prompt: string, eosTokenIds: readonly number[], answers: boolean): void {
     this.#eosTokenIds = eosTokenIds;
     this.#parts = [];
     this.#highlighted = 0;
-    this.#root.replaceChildren(element("span", "story__prompt", prompt));
+    const className = answers ? "story__prompt story__prompt--message" : "story__prompt";
+    this.#root.replaceChildren(element("span", className, prompt));
     this.#root.setAttribute("aria-busy", "true");
   }
 

@@ -1,15 +1,12 @@
 /** `layerleap bench decode`: what drafting gains and costs on this device, in the shape docs/benchmarks.md keeps. */
 
 import { benchDecode, type DecodePlan, type DecodeRow } from "../../bench/decode.ts";
-import { type Dtype, type KernelOptions, load, type Model } from "../index.ts";
-import { modelSource } from "./options.ts";
+import type { Model } from "../index.ts";
+import { type LoadFlags, loadModel } from "./load.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { UsageError } from "./report.ts";
 
-export interface BenchDecodeFlags {
-  model?: string;
-  dtype: Dtype;
-  kernels?: KernelOptions;
+export interface BenchDecodeFlags extends LoadFlags {
   prompt: string;
   maxTokens: number;
   repetitions: number;
@@ -29,7 +26,7 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
   const { prompt, maxTokens, repetitions } = flags;
   if (maxTokens < 2)
     throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
-  const model = await load(modelSource(flags.model), { dtype: flags.dtype, kernels: flags.kernels });
+  const model = await loadModel(flags);
   try {
     const plans = plansOf(flags, model);
     const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>

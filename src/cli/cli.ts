@@ -9,18 +9,18 @@ import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "
 import type { GenerateFlags } from "./generate.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
-import type { ListFlags, ModelFlags } from "./models.ts";
-import { integers, kernelOptions, modelSource, positiveInteger } from "./options.ts";
+import type { ListFlags } from "./models.ts";
+import { integers, kernelOptions, modelSource, positiveInteger, type SourceFlags } from "./options.ts";
 import { EXIT } from "./output.ts";
 import { report, UsageError } from "./report.ts";
 import type { ScoreFlags } from "./score.ts";
 
 const MODEL = [
   "--model <model>",
-  "hf:owner/name, or a folder, .gguf file or URL of a model (default: the embedded one)",
+  "hf:owner/name[@revision][/file], or a folder, .gguf file or URL of a model (default: the embedded one)",
 ] as const;
 
-const DTYPES: readonly (Dtype | "auto")[] = ["auto", "f32", "f16", "q8", "q4"];
+const DTYPES: readonly Dtype[] = ["f32", "f16", "q8", "q4"];
 
 /** Variants of kernels by name, where the device's own choice is not wanted. */
 const kernels = () =>
@@ -35,8 +35,14 @@ const dtype = () =>
     "--dtype <type>",
     "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each; auto: as a GGUF file has them, or what there is memory for",
   )
-    .choices(DTYPES)
+    .choices(["auto", ...DTYPES])
     .default("auto");
+
+/** The option of measurements on random weights, which no file or memory tells a type for. */
+const fixedDtype = () =>
+  new Option("--dtype <type>", "what the GPU holds weights in: 4, 2, 1.1 or 0.6 bytes each")
+    .choices(DTYPES)
+    .default("q4");
 
 /** The hub that names are looked up at. */
 const endpoint = () =>
@@ -58,9 +64,9 @@ const shape = () =>
  */
 export async function run(args: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.success;
-  const compute = async (model: string | undefined, command: () => Promise<number>) => {
+  const compute = async (model: string | undefined, command: () => Promise<number>, withoutDriver = false) => {
     modelSource(model);
-    exitCode = (await relaunch()) ?? (await command());
+    exitCode = (await relaunch(withoutDriver)) ?? (await command());
   };
   const program = new Command("layerleap")
     .description("Runs language models on WebGPU that draft for themselves (LayerSkip self-speculative decoding).")
@@ -80,6 +86,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
     .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
     .option(...MODEL)
+    .addOption(endpoint())
     .addOption(dtype())
     .addOption(kernels())
     .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
@@ -105,7 +112,8 @@ Examples:
   layerleap generate "Once upon a time" --dtype q4
   layerleap generate --ids 1,403,407,261,378 --exit-layer 2 --draft-length 4 --json
   echo "Tom and Lily" | layerleap generate -
-  layerleap generate --model ./my-chat-model --system "Answer in one sentence." "What is gravity?"
+  layerleap generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat "What is gravity?"
+  layerleap generate --model ./my-chat-model.gguf --system "Answer in one sentence." "What is gravity?"
 
 The drafter changes the speed, never the text. A smaller dtype may change the text too.`,
     )
@@ -126,6 +134,7 @@ The drafter changes the speed, never the text. A smaller dtype may change the te
     .option("--at <list>", "positions, from 0 (default: all)", integers)
     .option("--exit-layer <n>", "logits of the first n layers instead of the full model's", positiveInteger)
     .option(...MODEL)
+    .addOption(endpoint())
     .addOption(dtype())
     .addOption(kernels())
     .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
@@ -142,14 +151,28 @@ Examples:
 
   program
     .command("inspect")
-    .description("Shows what a model is and what the device offers.")
+    .description(
+      "Shows whether a model runs here, what it takes, and what the device offers. Only the headers of its files are fetched.",
+    )
     .option(...MODEL)
+    .addOption(endpoint())
     .addOption(dtype())
     .addOption(kernels())
-    .option("--json", "one JSON object on stdout instead of a table")
-    .addHelpText("after", "\nExamples:\n  layerleap inspect\n  layerleap inspect --model ./my-model --json")
-    .action(async (flags: InspectFlags) => {
-      await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags));
+    .option("--load", "loads it too, as --dtype and --kernels say, and shows what it holds and how long that took")
+    .option("--json", "one JSON object on stdout instead of tables")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap inspect --model hf:HuggingFaceTB/SmolLM2-135M
+  layerleap inspect --model ./my-model.gguf --load --json
+
+It ends with exit code 1 where the model is not supported.`,
+    )
+    .action(async (flags: InspectFlags, command: Command) => {
+      const unused = ["dtype", "kernels"].find((name) => command.getOptionValueSource(name) === "cli");
+      if (unused && !flags.load) throw new UsageError(`--${unused} says how a model is loaded: add --load`);
+      await compute(flags.model, async () => (await import("./inspect.ts")).inspect(flags), !flags.load);
     });
 
   const models = program.command("models").description("Shows, fetches and removes downloaded models.");
@@ -178,7 +201,7 @@ Examples:
   layerleap models pull hf:HuggingFaceTB/SmolLM2-135M
   HF_TOKEN=hf_... layerleap models pull hf:meta-llama/Llama-3.2-1B`,
     )
-    .action(async (model: string, flags: ModelFlags) => {
+    .action(async (model: string, flags: SourceFlags) => {
       exitCode = await (await import("./models.ts")).fetchModel(model, flags);
     });
 
@@ -188,7 +211,7 @@ Examples:
     .argument("<MODEL>", "the model as `models list` names it")
     .addOption(endpoint())
     .addHelpText("after", "\nExample:\n  layerleap models remove hf:HuggingFaceTB/SmolLM2-135M")
-    .action(async (model: string, flags: ModelFlags) => {
+    .action(async (model: string, flags: SourceFlags) => {
       exitCode = await (await import("./models.ts")).remove(model, flags);
     });
 
@@ -198,6 +221,7 @@ Examples:
     .command("decode")
     .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan.")
     .option(...MODEL)
+    .addOption(endpoint())
     .addOption(dtype())
     .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
@@ -219,7 +243,7 @@ Examples:
       "models' layer shapes, with random weights (stories260K: the embedded model's)",
       "SmolLM2-135M,Llama-3.2-1B,Qwen3-4B",
     )
-    .addOption(dtype().default("q4"))
+    .addOption(fixedDtype())
     .option("--rows <list>", "numbers of generated rows (default: 1,2,4,5,8)", integers)
     .option("--repetitions <n>", "times each kernel is measured, all in turn", positiveInteger, 5)
     .option("--only <list>", "kernels to time (default: all; a comparison: those that differ)")
@@ -240,7 +264,7 @@ Examples:
     .command("positions")
     .description("Times plain steps at several positions: a token's cost should be a line of its position.")
     .addOption(shape())
-    .addOption(dtype().default("q4"))
+    .addOption(fixedDtype())
     .option("--positions <list>", "positions of the token (default: 100,500,1000,2000,4000)", integers)
     .option("--repetitions <n>", "times each position is measured, all in turn", positiveInteger, 5)
     .option("--plot <file>", "writes a plot as SVG")
@@ -254,7 +278,7 @@ Examples:
     .command("prefill")
     .description("Times a prompt against as many plain steps.")
     .addOption(shape())
-    .addOption(dtype().default("q4"))
+    .addOption(fixedDtype())
     .option("--tokens <n>", "tokens of the prompt", positiveInteger, 512)
     .option("--repetitions <n>", "times both are measured, in turn", positiveInteger, 5)
     .option("--json", "one JSON object on stdout instead of a table")

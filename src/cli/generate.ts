@@ -1,24 +1,12 @@
 /** `layerleap generate`: continues a prompt, as streamed text or as one JSON object. */
 
 import { text } from "node:stream/consumers";
-import {
-  type DrafterName,
-  type Dtype,
-  type GenerateOptions,
-  type GenerationResult,
-  type KernelOptions,
-  load,
-  type Model,
-  type Prompt,
-} from "../index.ts";
+import type { DrafterName, GenerateOptions, GenerationResult, Model, Prompt } from "../index.ts";
 import { Interruption } from "./interruption.ts";
-import { modelSource } from "./options.ts";
+import { type LoadFlags, loadJson, loadModel } from "./load.ts";
 import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
 
-export interface GenerateFlags {
-  model?: string;
-  dtype: Dtype | "auto";
-  kernels?: KernelOptions;
+export interface GenerateFlags extends LoadFlags {
   ids?: number[];
   chat?: boolean;
   system?: string;
@@ -35,12 +23,11 @@ export interface GenerateFlags {
  * @returns the exit code
  */
 export async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<number> {
-  const source = modelSource(flags.model);
   const input = flags.ids ?? asked(prompt === "-" ? await readStdin() : (prompt ?? ""), flags);
   using interruption = new Interruption();
   let model: Model | undefined;
   try {
-    model = await load(source, { dtype: flags.dtype, kernels: flags.kernels, signal: interruption.signal });
+    model = await loadModel(flags, interruption.signal);
     for (const warning of model.warnings) note(`layerleap: ${warning}`);
     const generation = model.generate(input, generateOptions(flags, interruption.signal));
     if (!flags.json) await stream(generation);
@@ -111,7 +98,7 @@ function summary({ finishReason, rounds, stats }: GenerationResult, { device, dt
 }
 
 /** The JSON object of `--json`. */
-function toJson(result: GenerationResult, { device, dtype, kernels, warnings }: Model): object {
+function toJson(result: GenerationResult, { device, dtype, kernels, warnings, loadStats }: Model): object {
   const { stats } = result;
   return {
     prompt_ids: result.promptIds,
@@ -134,6 +121,7 @@ function toJson(result: GenerationResult, { device, dtype, kernels, warnings }: 
       compile_ms: stats.compileMs,
       prefill_submits: stats.prefillSubmits,
       readback_bytes: stats.readbackBytes,
+      load: loadJson(loadStats),
     },
     device: {
       vendor: device.vendor,

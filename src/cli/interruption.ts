@@ -7,6 +7,20 @@ const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 /** Within so many milliseconds two signals are one: the terminal's own and the one that the launcher passes on. */
 const SAME_SIGNAL_MS = 500;
 
+/**
+ * Runs what a process signal aborts.
+ * @returns its exit code, or the signal's where it ended the work
+ */
+export async function interruptible(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  using interruption = new Interruption();
+  try {
+    return await work(interruption.signal);
+  } catch (error) {
+    if (interruption.exitCode !== undefined) return interruption.exitCode;
+    throw error;
+  }
+}
+
 export class Interruption implements Disposable {
   readonly #controller = new AbortController();
   #exitCode: number | undefined;

@@ -12,10 +12,11 @@ const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Runs this command in a process with a software adapter, if this one needs it.
+ * @param withoutDriver the command has something to say without a GPU too
  * @returns its exit code, or undefined when the command shall run here
  * @throws FailureError when this process needs one and there is none
  */
-export async function relaunch(): Promise<number | undefined> {
+export async function relaunch(withoutDriver = false): Promise<number | undefined> {
   if (process.env.LAYERLEAP_LAUNCHED) {
     endWithLauncher();
     return undefined;
@@ -26,6 +27,7 @@ export async function relaunch(): Promise<number | undefined> {
     throw new FailureError(cause.message, { cause });
   });
   if (adapter) return runAgain(adapter.dawnEnv);
+  if (withoutDriver && !forced) return undefined;
   // Dawn would say less, and over several lines.
   const software = "npm install @sparticuz/chromium (Linux on x64 only)";
   throw new FailureError(

@@ -1,22 +1,17 @@
 /** `layerleap models`: what the cache holds, into it and out of it. */
 
-import { type CachedModel, type DownloadProgress, listCached, pull, removeCached } from "../index.ts";
-import { Interruption } from "./interruption.ts";
-import { modelSource, sourceOptions } from "./options.ts";
+import { type CachedModel, listCached, pull, removeCached } from "../index.ts";
+import { LoadMeter } from "../session/load_progress.ts";
+import { interruptible } from "./interruption.ts";
+import { modelSource, type SourceFlags, sourceOptions } from "./options.ts";
 import { EXIT, faint, note, write } from "./output.ts";
+import { ProgressBar } from "./progress_bar.ts";
 import { FailureError } from "./report.ts";
 import { bytes } from "./size.ts";
 
 export interface ListFlags {
   json?: boolean;
 }
-
-export interface ModelFlags {
-  endpoint?: string;
-}
-
-/** A line of progress is printed no more often. */
-const PROGRESS_MS = 1000;
 
 /** Prints the models in the cache. @returns the exit code */
 export async function list(flags: ListFlags): Promise<number> {
@@ -28,18 +23,21 @@ export async function list(flags: ListFlags): Promise<number> {
 }
 
 /** Downloads a model. Ctrl-C keeps what has come, for the next time. @returns the exit code */
-export async function fetchModel(model: string, { endpoint }: ModelFlags): Promise<number> {
-  using interruption = new Interruption();
-  const progress = new Progress();
-  try {
-    const { signal } = interruption;
-    await pull(remote(model), { ...sourceOptions(), endpoint, signal, onDownload: (file) => progress.add(file) });
-    progress.show();
+export async function fetchModel(model: string, flags: SourceFlags): Promise<number> {
+  return interruptible(async (signal) => {
+    let total = 0;
+    using bar = new ProgressBar();
+    const meter = new LoadMeter((progress) => {
+      total = progress.totalBytes;
+      bar.show(progress);
+    });
+    await pull(remote(model), { ...sourceOptions(flags), signal, onDownload: meter.download });
+    bar.end();
+    const { fetchedBytes, cachedBytes } = meter.stats();
+    const from = cachedBytes > 0 ? `, ${bytes(cachedBytes)} from the cache` : "";
+    note(faint(`${bytes(fetchedBytes)} fetched${from}, of ${bytes(total)} begun`));
     return EXIT.success;
-  } catch (error) {
-    if (interruption.exitCode !== undefined) return interruption.exitCode;
-    throw error;
-  }
+  });
 }
 
 /**
@@ -47,7 +45,7 @@ export async function fetchModel(model: string, { endpoint }: ModelFlags): Promi
  * @throws FailureError when the cache has none of that name
  * @returns the exit code
  */
-export async function remove(model: string, { endpoint }: ModelFlags): Promise<number> {
+export async function remove(model: string, { endpoint }: SourceFlags): Promise<number> {
   if (await removeCached(remote(model), { endpoint })) return EXIT.success;
   throw new FailureError(`${model} is not in the cache: \`layerleap models list\` shows what is`);
 }
@@ -67,24 +65,4 @@ function table(models: readonly CachedModel[]): string {
   const total = models.reduce((sum, { bytes: size }) => sum + size, 0);
   const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(""));
   return `${[...lines, `${"total".padEnd(widths[0]!)}${bytes(total)}`].map((line) => line.trimEnd()).join("\n")}\n`;
-}
-
-/** What has come so far, on stderr. */
-class Progress {
-  readonly #files = new Map<string, DownloadProgress>();
-  #shown = performance.now();
-
-  add(file: DownloadProgress): void {
-    this.#files.set(file.file, file);
-    if (performance.now() - this.#shown > PROGRESS_MS) this.show();
-  }
-
-  show(): void {
-    this.#shown = performance.now();
-    const sum = (field: "size" | "fetched" | "cached") =>
-      [...this.#files.values()].reduce((total, file) => total + file[field], 0);
-    const [fetched, cached] = [sum("fetched"), sum("cached")];
-    const from = cached > 0 ? `, ${bytes(cached)} from the cache` : "";
-    note(faint(`${bytes(fetched)} fetched${from}, of ${bytes(sum("size"))} begun`));
-  }
 }

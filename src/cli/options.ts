@@ -6,6 +6,11 @@ import { InvalidArgumentError } from "commander";
 import type { KernelOptions, SourceOptions } from "../index.ts";
 import { FailureError } from "./report.ts";
 
+const GGUF = /\.gguf$/i;
+
+/** `owner/name`, which may be a path as well. */
+const REPOSITORY = /^\w[\w.-]*\/\w[\w.-]*$/;
+
 /** `1,2,3` as token ids or positions. */
 export function integers(value: string): number[] {
   return value.split(",").map((item) => {
@@ -47,15 +52,22 @@ function isInteger(text: string): boolean {
 export function modelSource(model: string | undefined): string | URL | undefined {
   if (model === undefined || /^hf:/i.test(model)) return model;
   if (/^https?:\/\//.test(model) && URL.canParse(model)) return new URL(model);
-  if (!existsSync(model))
-    throw new FailureError(`--model ${model}: there is no folder ${resolve(model)}: check the path`);
-  if (!statSync(model).isDirectory() && !/\.gguf$/i.test(model)) {
+  if (!existsSync(model)) {
+    const kind = GGUF.test(model) ? "file" : "folder";
+    const hub = REPOSITORY.test(model) ? `, or write hf:${model} for a model on the hub` : "";
+    throw new FailureError(`--model ${model}: there is no ${kind} ${resolve(model)}: check the path${hub}`);
+  }
+  if (!statSync(model).isDirectory() && !GGUF.test(model)) {
     throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json, or a .gguf file`);
   }
   return model;
 }
 
+export interface SourceFlags {
+  endpoint?: string;
+}
+
 /** How models on servers are reached: the hub's access token comes from the environment, where no other user sees it. */
-export function sourceOptions(): SourceOptions {
-  return { token: process.env.HF_TOKEN || undefined };
+export function sourceOptions({ endpoint }: SourceFlags): SourceOptions {
+  return { token: process.env.HF_TOKEN || undefined, endpoint };
 }

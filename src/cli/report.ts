@@ -19,6 +19,7 @@ const OPTIONS: readonly (readonly [field: RegExp, option: string])[] = [
   [/^maxTokens$/, "--max-tokens"],
   [/^exitLayer$/, "--exit-layer"],
   [/^draftLength$/, "--draft-length"],
+  [/^endpoint$/, "--endpoint"],
 ];
 
 /** Errors of the library that an option's value caused. */

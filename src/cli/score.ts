@@ -1,13 +1,11 @@
 /** `layerleap score`: the logits at positions of a token sequence. */
 
-import { type Dtype, type KernelOptions, load, type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
-import { modelSource } from "./options.ts";
+import { type Model, NonFiniteLogitsError, type ScoreResult } from "../index.ts";
+import { interruptible } from "./interruption.ts";
+import { type LoadFlags, loadModel } from "./load.ts";
 import { EXIT, write } from "./output.ts";
 
-export interface ScoreFlags {
-  model?: string;
-  dtype: Dtype | "auto";
-  kernels?: KernelOptions;
+export interface ScoreFlags extends LoadFlags {
   ids: number[];
   at?: number[];
   exitLayer?: number;
@@ -19,16 +17,15 @@ const LISTED = 5;
 
 /** Scores and prints. @returns the exit code */
 export async function score(flags: ScoreFlags): Promise<number> {
-  const model = await load(modelSource(flags.model), { dtype: flags.dtype, kernels: flags.kernels });
-  try {
-    const result = await model.score(flags.ids, { at: flags.at, exitLayer: flags.exitLayer });
+  return interruptible(async (signal) => {
+    const { at, exitLayer } = flags;
+    await using model = await loadModel(flags, signal);
+    const result = await model.score(flags.ids, { at, exitLayer, signal });
     // JSON has no NaN and no infinity: they would come out as null.
     if (!result.logits.every((row) => row.every(Number.isFinite))) throw new NonFiniteLogitsError();
     await (flags.json ? writeJson(result) : writeTable(result, model));
     return EXIT.success;
-  } finally {
-    await model.dispose();
-  }
+  });
 }
 
 /** Row by row: a large vocabulary at many positions makes more text than a JavaScript string can hold. */

@@ -6,6 +6,7 @@ import { FileFormatError, GpuError, GpuUnavailableError, UnsupportedModelError }
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
+import { publishedRecipe } from "../model/layer_skip_checkpoints.ts";
 import { openSource } from "../sources/open.ts";
 import type { CheckOptions, Dtype, ModelCheck, ModelSource } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
@@ -56,7 +57,13 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
   try {
     const { name, spec, parameters, fileBytes } = checkpoint;
     const facts = {
-      ...{ ...found, name, parameters, family: spec.family, layerSkip: spec.layerSkip !== undefined },
+      ...{
+        ...found,
+        name,
+        parameters,
+        family: spec.family,
+        layerSkip: (spec.layerSkip ?? publishedRecipe(name, spec.layers)) !== undefined,
+      },
       ...(cached !== undefined && { download: { totalBytes: fileBytes, cachedBytes: Math.min(cached, fileBytes) } }),
     };
     try {

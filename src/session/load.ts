@@ -10,6 +10,7 @@ import { chooseKernels, type KernelNeeds } from "../kernels/choose.ts";
 import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { takesInt8 } from "../kernels/many_row_matmul.ts";
 import { formatName } from "../kernels/weight_format.ts";
+import { publishedRecipe } from "../model/layer_skip_checkpoints.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
@@ -77,7 +78,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   try {
     const { name, parameters, weightBytes } = checkpoint;
     const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
-    const spec = { ...checkpoint.spec, eosTokenIds: [...new Set([...checkpoint.spec.eosTokenIds, ...eosTokenIds])] };
+    const spec = completed(checkpoint, eosTokenIds);
     const contextLength = requireInteger(
       "load",
       "contextLength",
@@ -94,6 +95,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
     const needs = kernelNeeds(checkpoint, plan);
     if (forced.manyRows === "int8") requireInt8(needs);
+    meter.report("compile", 0, 0);
     const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
     requireContext(opened, spec, contextLength, kernels.kv);
     const weights = await uploadWeights(opened, checkpoint, plan, {
@@ -127,6 +129,16 @@ function bothOf<T>(first: (value: T) => void, second: ((value: T) => void) | und
   return (value) => {
     first(value);
     second?.(value);
+  };
+}
+
+/** The architecture with what the tokenizer and the model's name tell of it. */
+function completed({ name, spec }: Checkpoint, eosTokenIds: readonly number[]): ModelSpec {
+  const layerSkip = spec.layerSkip ?? publishedRecipe(name, spec.layers);
+  return {
+    ...spec,
+    eosTokenIds: [...new Set([...spec.eosTokenIds, ...eosTokenIds])],
+    ...(layerSkip && { layerSkip }),
   };
 }
 

@@ -174,7 +174,6 @@ export async function readGgufModel(
     ...architecture.defaults,
     ...settingsOf(get, { ...SETTINGS, ...architecture.settings }),
     model_type: architecture.modelType,
-    num_key_value_heads: null, // one for each query head where the file does not say
     vocab_size: embedding.shape[0],
     tie_word_embeddings: !stored.has("lm_head.weight"),
     attention_bias: stored.has("model.layers.0.self_attn.q_proj.bias"),
@@ -229,7 +228,7 @@ function meant(value: unknown): unknown {
   return typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;
 }
 
-/** What files leave out where it follows from the number of heads. */
+/** What follows from the number of heads where a file does not say: keys and values for each, and the size of one. */
 function headSizes(get: (key: string) => unknown): Config {
   const heads = get("attention.head_count");
   const headDim = Number(get("embedding_length")) / Number(heads);

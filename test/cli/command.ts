@@ -21,13 +21,15 @@ export interface RunOptions {
   env?: Record<string, string>;
   /** The installed command to run; by default the one of this checkout. */
   command?: string;
+  /** Called when the process runs. */
+  onStart?: (child: Pick<ReturnType<typeof spawn>, "kill">) => void;
   /** Called with each chunk of stdout. */
   onStdout?: (child: Pick<ReturnType<typeof spawn>, "kill">, chunk: string) => void;
 }
 
 /** `layerleap ARGS`. */
 export function layerleap(args: readonly string[], options: RunOptions = {}): Promise<Run> {
-  const { stdin, env, command = COMMAND, onStdout } = options;
+  const { stdin, env, command = COMMAND, onStart, onStdout } = options;
   const child = spawn(process.execPath, [command, ...args], {
     env: { ...userEnvironment(), ...env },
     stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
@@ -41,6 +43,7 @@ export function layerleap(args: readonly string[], options: RunOptions = {}): Pr
     run.stderr += chunk;
   });
   child.stdin?.end(stdin);
+  onStart?.(child);
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code) => resolve({ ...run, code }));

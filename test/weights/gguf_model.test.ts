@@ -222,7 +222,9 @@ describe("RoPE's scaling", () => {
   });
 
   test("divisors that are one list serve every length", async () => {
-    const found = await scaling({}, ({ tensors }) => tensors.push(list("rope_freqs.weight", SHORT!)));
+    const found = await scaling({ [own("original_context_length")]: u32(64) }, ({ tensors }) => {
+      tensors.push(list("rope_freqs.weight", SHORT!));
+    });
     expect(found).toMatchObject({ type: "longrope", shortFactor: SHORT, longFactor: SHORT, attentionFactor: 1 });
   });
 

@@ -1,0 +1,39 @@
+/** Loading a model for a command: from where its options say, with a bar on a terminal. */
+
+import { type Dtype, type KernelOptions, type LoadStats, load, type Model } from "../index.ts";
+import { modelSource, type SourceFlags, sourceOptions } from "./options.ts";
+import { ProgressBar } from "./progress_bar.ts";
+
+export interface LoadFlags extends SourceFlags {
+  model?: string;
+  dtype: Dtype | "auto";
+  kernels?: KernelOptions;
+}
+
+export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise<Model> {
+  const { dtype, kernels } = flags;
+  using bar = new ProgressBar();
+  // What is read from the cache counts as a download too, but is none to who waits for it.
+  let fetched = false;
+  return await load(modelSource(flags.model), {
+    ...sourceOptions(flags),
+    ...{ dtype, kernels, signal },
+    onDownload: (file) => {
+      fetched ||= file.fetched > 0;
+    },
+    onProgress: (progress) => {
+      if (fetched || progress.phase !== "download") bar.show(progress);
+    },
+  });
+}
+
+/** What a load has cost, for `--json`. */
+export function loadJson({ seconds, phaseSeconds, fetchedBytes, cachedBytes, hostPeakBytes }: LoadStats): object {
+  return {
+    seconds,
+    phase_seconds: phaseSeconds,
+    fetched_bytes: fetchedBytes,
+    cached_bytes: cachedBytes,
+    host_peak_bytes: hostPeakBytes,
+  };
+}

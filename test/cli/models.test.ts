@@ -1,0 +1,99 @@
+/** `layerleap models`: into the cache, shown, and out of it. None of it needs a GPU. */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { HubServer } from "../sources/hub_server.ts";
+import { temporaryFolder } from "../weights/model_folder.ts";
+import { layerleap, MODEL } from "./command.ts";
+
+async function place() {
+  const names = readdirSync(MODEL).filter((name) => name !== "golden.json");
+  const server = await HubServer.start(
+    Object.fromEntries(names.map((name) => [name, readFileSync(join(MODEL, name))])),
+  );
+  onTestFinished(() => server.stop());
+  const env = { LAYERLEAP_CACHE: temporaryFolder(), HF_ENDPOINT: server.endpoint, HF_TOKEN: "hf_secret" };
+  return { server, env };
+}
+
+test("a model is pulled, listed and removed", async () => {
+  const { server, env } = await place();
+  expect(await layerleap(["models", "list"], { env })).toEqual({
+    ...{ code: 0, stdout: "", stderr: "layerleap: the cache is empty\n" },
+  });
+
+  const pulled = await layerleap(["models", "pull", "hf:owner/name"], { env });
+  expect(pulled).toMatchObject({ code: 0, stdout: "" });
+  expect(pulled.stderr).toMatch(/^1\.\d MiB fetched, of 1\.\d MiB begun\n$/);
+  expect(server.asked.find(({ at }) => at === "hub")?.authorization).toBe("Bearer hf_secret");
+  const again = await layerleap(["models", "pull", "hf:owner/name"], { env });
+  expect(again.stderr).toMatch(/^0 bytes fetched, .* from the cache/);
+
+  const listed = await layerleap(["models", "list"], { env });
+  expect(listed.stdout).toMatch(/^hf:owner\/name {2}1\.\d MiB {2}\d files\ntotal +1\.\d MiB\n$/);
+  const { models } = JSON.parse((await layerleap(["models", "list", "--json"], { env })).stdout);
+  expect(models).toEqual([
+    { source: "hf:owner/name", files: expect.any(Number), bytes: expect.any(Number), complete: true },
+  ]);
+
+  expect(await layerleap(["models", "remove", "hf:owner/name"], { env })).toEqual({ code: 0, stdout: "", stderr: "" });
+  expect((await layerleap(["models", "list"], { env })).stdout).toBe("");
+  const gone = await layerleap(["models", "remove", "hf:owner/name"], { env });
+  expect(gone).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^layerleap: hf:owner\/name is not in the cache/),
+  });
+});
+
+test("Ctrl-C ends a pull in order and keeps what has come", async () => {
+  const { server, env } = await place();
+  server.meddle = ({ at, range }, response) => {
+    if (at !== "cdn") return false;
+    const [begin, end] = range!;
+    const headers = { "content-length": end - begin, "content-range": `bytes ${begin}-${end - 1}/${end}` };
+    response.writeHead(206, headers).write("the beginning of it");
+    return true;
+  };
+  const run = await layerleap(["models", "pull", "hf:owner/name"], {
+    env,
+    onStart: (child) => {
+      const timer = setInterval(() => {
+        if (!server.asked.some(({ at }) => at === "cdn")) return;
+        clearInterval(timer);
+        child.kill("SIGINT");
+      }, 20);
+    },
+  });
+  expect(run).toMatchObject({ code: 130, stdout: "" });
+  const { models } = JSON.parse((await layerleap(["models", "list", "--json"], { env })).stdout);
+  expect(models).toMatchObject([{ complete: false }]);
+});
+
+test("what cannot be pulled is one line that says why", async () => {
+  const { server, env } = await place();
+  for (const [model, line] of [
+    ["hf:owner/absent", /there is no owner\/absent/],
+    ["hf:owner", /is not of the form/],
+    ["./folder", /give a name on the hub/],
+  ] as const) {
+    const run = await layerleap(["models", "pull", model], { env });
+    expect(run).toMatchObject({ code: 1, stdout: "" });
+    expect(run.stderr).toMatch(line);
+    expect(run.stderr).toMatch(/^layerleap: [^\n]+\n$/);
+  }
+  server.meddle = (_, response) => {
+    response.writeHead(401).end();
+    return true;
+  };
+  const gated = await layerleap(["models", "pull", "hf:owner/name"], { env });
+  expect(gated.stderr).toMatch(/accept its licence .* HF_TOKEN/);
+  expect(gated.stderr).not.toContain("hf_secret");
+});
+
+test.each([["list"], ["pull"], ["remove"]])("--help of models %s explains it with an example", async (command) => {
+  const run = await layerleap(["models", command, "--help"]);
+  expect(run).toMatchObject({ code: 0, stderr: "" });
+  expect(run.stdout).toContain(`Usage: layerleap models ${command}`);
+  expect(run.stdout).toMatch(/Examples?:\n {2}(HF_TOKEN=hf_\.\.\. )?layerleap /);
+});
