@@ -29,6 +29,8 @@ export interface Engine {
 
 export interface EngineOptions extends Partial<KernelChoice> {
   dtype?: Dtype;
+  /** Block codes stay as their file has them. */
+  keepsBlocks?: boolean;
   gpu?: GPU;
 }
 
@@ -36,7 +38,7 @@ export interface EngineOptions extends Partial<KernelChoice> {
 export async function openEngine(
   folder: string | Folder,
   contextLength: number,
-  { dtype = "f32", gpu, ...kernels }: EngineOptions = {},
+  { dtype = "f32", keepsBlocks = false, gpu, ...kernels }: EngineOptions = {},
 ): Promise<Engine> {
   const checkpoint = await openCheckpoint(typeof folder === "string" ? openFolder(folder) : folder);
   const { spec } = checkpoint;
@@ -44,7 +46,7 @@ export async function openEngine(
   const weights = await uploadWeights(
     device,
     checkpoint,
-    planWeights(checkpoint, { dtype, keepsBlocks: false }, device.ledger.bindableBytes),
+    planWeights(checkpoint, { dtype, keepsBlocks }, device.ledger.bindableBytes),
   );
   await checkpoint.close();
   const choice = { ...bestChoice(device), ...kernels };
