@@ -5,6 +5,7 @@
  * it is set here, before Vitest forks its workers.
  */
 
+import { join } from "node:path";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
 
@@ -21,6 +22,8 @@ export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
     test: {
       include: ["test/**/*.test.ts"],
       environment: "node",
+      // Downloads of tests are not the user's.
+      env: { LAYERLEAP_CACHE: join(import.meta.dirname, "test-results/cache") },
       // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
       pool: "forks",
       // SwiftShader computes on all cores already, and several processes of it hold each other up: 11 minutes with one

@@ -37,7 +37,10 @@ export class Activity {
   }
 
   async #run(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
     const stopper = new AbortController();
     this.#running = { stopper, ended };
     this.#onChange();

@@ -39,6 +39,7 @@ export class Failures {
     this.#text.textContent = [failureText(error), remark].filter(Boolean).join(" ");
     this.#reload.hidden = !reload;
     this.#failure.hidden = false;
+    this.#failure.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -2,6 +2,9 @@
 
 import { element } from "./elements.ts";
 
+/** More bars than this are drawn without a frame around each. */
+const MANY = 16;
+
 export class LayerDiagram {
   readonly #root: HTMLElement;
 
@@ -14,6 +17,7 @@ export class LayerDiagram {
     const bars = Array.from({ length: layers }, (_, layer) =>
       element("span", layer < drafting ? "layer layer--draft" : "layer"),
     );
+    this.#root.classList.toggle("layers--many", layers > MANY);
     this.#root.replaceChildren(...bars);
   }
 }

@@ -45,21 +45,28 @@ export class LoadView {
     const words = progress ? phaseWords(progress) : "";
     this.#text.textContent = words;
     this.#text.dataset.phase = progress?.phase ?? "";
-    this.#bar.value = progress && progress.totalBytes > 0 ? progress.loadedBytes / progress.totalBytes : 0;
+    if (progress && isMeasured(progress)) this.#bar.value = progress.loadedBytes / progress.totalBytes;
+    else this.#bar.removeAttribute("value");
     this.#bar.setAttribute("aria-valuetext", words);
   }
 
-  /** What is uploaded while it is downloaded waits for the download: that is what there is to be told. */
+  /** Weights that are uploaded while they are downloaded wait for the download: that is what there is to be told. */
   #shown(): LoadProgress | undefined {
     const [latest, download] = [this.#latest, this.#download];
-    const waits = latest?.phase === "upload" && download && download.loadedBytes < download.totalBytes;
-    return waits ? download : latest;
+    if (!latest || !download || latest.loadedBytes === 0) return latest;
+    return download.loadedBytes < download.totalBytes ? download : latest;
   }
 }
 
+/** Whether there is a measure of how far it is. */
+function isMeasured({ phase, totalBytes }: LoadProgress): boolean {
+  return totalBytes > 0 && (phase === "download" || phase === "upload");
+}
+
 /** "Downloading: 12.3 MB of 98.1 MB, 4.51 MB a second, 19 s left". */
-function phaseWords({ phase, loadedBytes, totalBytes, bytesPerSecond, secondsLeft }: LoadProgress): string {
-  if (totalBytes === 0 || phase === "read" || phase === "compile") return `${PHASES[phase]}…`;
+function phaseWords(progress: LoadProgress): string {
+  const { phase, loadedBytes, totalBytes, bytesPerSecond, secondsLeft } = progress;
+  if (!isMeasured(progress)) return `${PHASES[phase]}…`;
   const words = [`${PHASES[phase]}: ${bytes(loadedBytes)} of ${bytes(totalBytes)}`];
   if (bytesPerSecond !== undefined && loadedBytes < totalBytes) {
     words.push(`${bytes(bytesPerSecond)} a second`);

@@ -49,6 +49,8 @@ export class ModelChoice {
 
   /** Looks a model up, offers it, and loads it at once where that fetches no more than may be fetched unasked. */
   async choose(wanted: WantedModel, unasked: Unasked): Promise<void> {
+    // The page's own model is small, and known to run.
+    if (wanted === STORIES && unasked !== "never") return this.load({ wanted, dtype: this.picker.dtype });
     const found = await this.#lookUp(wanted);
     if (!found?.supported || unasked === "never") return;
     if (bytesToFetch(found) <= (unasked === "nothing" ? 0 : unasked.atMostBytes)) await this.#loadOffer();
@@ -111,8 +113,9 @@ export class ModelChoice {
         this.#showFound(wanted, found);
       } catch (error) {
         if (signal.aborted) this.picker.clear();
-        else this.picker.showProblem(wanted, failureText(error), refusedBy(error, wanted));
+        else this.#showProblem(wanted, error);
       }
+      this.picker.showCurrent(this.#seat.request?.wanted);
       say(this.#offer ? `${wanted.label} can be loaded.` : this.#resting());
     });
     return found;
@@ -127,10 +130,19 @@ export class ModelChoice {
     });
   }
 
+  #showProblem(wanted: WantedModel, error: unknown): void {
+    const { label, repository } = wanted;
+    if (repository && isRefusal(error)) this.picker.showRefusal(label, repository);
+    else this.picker.showProblem(failureText(error));
+  }
+
   #tellFailure(wanted: WantedModel, error: unknown, signal: AbortSignal): void {
     const { failures, say } = this.#parts;
     const left = this.#seat.request ? `${this.#seat.request.wanted.label} is still loaded.` : "No model is loaded.";
-    if (signal.aborted) return say(`The load was stopped. ${left}`);
+    if (signal.aborted) {
+      say(`The load was stopped. ${left}`);
+      return;
+    }
     const title = wanted === STORIES ? "The model could not be loaded" : `${wanted.label} could not be loaded`;
     failures.show(error, title, true, this.#seat.request && left);
     say(this.#resting());
@@ -138,7 +150,8 @@ export class ModelChoice {
 
   #tellModel(): void {
     const wanted = this.#seat.request?.wanted;
-    this.picker.showCurrent(wanted, this.#offer !== undefined);
+    this.picker.showCurrent(wanted);
+    if (!this.#offer) this.picker.clear();
     this.#parts.onModel(this.#seat.model, wanted);
   }
 
@@ -151,7 +164,7 @@ export class ModelChoice {
   }
 }
 
-/** Whether the hub refused for want of an access token, or of the right one. */
-function refusedBy(error: unknown, { hub }: WantedModel): boolean {
-  return hub !== undefined && error instanceof SourceError && (error.status === 401 || error.status === 403);
+/** Whether a hub refused for want of an access token, or of the right one. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof SourceError && (error.status === 401 || error.status === 403);
 }

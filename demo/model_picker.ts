@@ -6,6 +6,7 @@ import { watchFiles } from "./dropped_files.ts";
 import { DTYPE_CHOICES, type DtypeChoice, dtypeName } from "./dtypes.ts";
 import { byId, element } from "./elements.ts";
 import { bytes } from "./format.ts";
+import { TokenField } from "./token_field.ts";
 import { modelOfFiles, STORIES, typedModel, type WantedModel } from "./wanted_model.ts";
 
 export interface PickerEvents {
@@ -23,7 +24,6 @@ export interface PickerEvents {
 const WIDE = matchMedia("(min-width: 56rem)");
 
 export class ModelPicker {
-  readonly #hub: URL;
   readonly #form = byId("picker", HTMLFormElement);
   readonly #details = byId("picker-details", HTMLDetailsElement);
   readonly #summary = byId("picker-summary", HTMLElement);
@@ -31,9 +31,7 @@ export class ModelPicker {
   readonly #dtype = byId("dtype", HTMLSelectElement);
   readonly #found = byId("found", HTMLElement);
   readonly #words = byId("found-words", HTMLElement);
-  readonly #tokenField = byId("token-field", HTMLElement);
-  readonly #tokenHost = byId("token-host", HTMLElement);
-  readonly #token = byId("token", HTMLInputElement);
+  readonly #token = new TokenField();
   readonly #load = byId("load", HTMLButtonElement);
   readonly #cancel = byId("cancel", HTMLButtonElement);
   readonly #stories = byId("stories", HTMLButtonElement);
@@ -42,7 +40,6 @@ export class ModelPicker {
   #offer: { wanted: WantedModel; check: ModelCheck; note: (dtype: DtypeChoice) => string } | undefined;
 
   constructor(hub: URL, { choose, load, retype, cancel }: PickerEvents) {
-    this.#hub = hub;
     this.#details.open = WIDE.matches;
     WIDE.addEventListener("change", () => {
       this.#details.open ||= WIDE.matches;
@@ -78,9 +75,9 @@ export class ModelPicker {
     return DTYPE_CHOICES.find((dtype) => dtype === this.#dtype.value) ?? "auto";
   }
 
-  /** The access token that was typed. It is kept in its field alone, until a model is loaded. */
+  /** The access token that was typed, until a model is loaded. */
   get token(): string | undefined {
-    return this.#tokenField.hidden ? undefined : this.#token.value.trim() || undefined;
+    return this.#token.token;
   }
 
   /** Something goes on; a look-up or a load can be cancelled here. */
@@ -101,42 +98,46 @@ export class ModelPicker {
     this.#open();
     this.#offer = check.supported ? { wanted, check, note } : undefined;
     this.#showDtypes();
-    if (this.#offer) return this.#showOffer();
-    const head = element("p", "");
-    head.append(element("b", "", wanted.label), " cannot be run here", kind(check) && ` (${kind(check)})`, ".");
+    this.#showOffer();
+    if (this.#offer) return;
+    const head = element("p");
+    head.append(element("b", "", wanted.label), kind(check) && ` (${kind(check)})`, " cannot be run here.");
     this.#say([head, element("p", "picker__problem", check.reason)]);
   }
 
-  /** @param asksToken the hub wants to know who asks */
-  showProblem(wanted: WantedModel, message: string, asksToken: boolean): void {
+  showProblem(message: string): void {
     this.#open();
     this.#offer = undefined;
     this.#say([element("p", "picker__problem", message)]);
-    if (!asksToken) return;
-    this.#tokenHost.textContent = (wanted.hub ?? this.#hub).host;
-    this.#tokenField.hidden = false;
+  }
+
+  /** The hub wants to know who asks. */
+  showRefusal(label: string, { hub, page }: NonNullable<WantedModel["repository"]>): void {
+    this.showProblem(
+      `${hub.host} does not give ${label} to everybody: it is private, gated or not there at all. An access token of ` +
+        "somebody who may have it opens it; for a gated model accept the licence first, at ",
+    );
+    const link = element("a", "", page.href);
+    link.href = page.href;
+    link.rel = "noreferrer";
+    link.target = "_blank";
+    this.#words.lastElementChild?.append(link, ".");
+    this.#token.ask(hub);
     this.#layOut();
-    this.#token.focus();
   }
 
   /** Nothing was found, or it is no longer of interest. */
   clear(): void {
     this.#offer = undefined;
+    this.#token.clear();
     this.#showDtypes();
     this.#say([]);
   }
 
-  /**
-   * @param current what is loaded now
-   * @param offering what was found can still be loaded
-   */
-  showCurrent(current: WantedModel | undefined, offering: boolean): void {
+  /** @param current what is loaded now */
+  showCurrent(current: WantedModel | undefined): void {
     this.#summary.textContent = current?.label ?? "none";
     this.#stories.hidden = current === STORIES;
-    if (offering) return this.#layOut();
-    this.#token.value = "";
-    this.#tokenField.hidden = true;
-    this.clear();
   }
 
   /** Models to choose from while typing. */
@@ -157,7 +158,7 @@ export class ModelPicker {
   #showOffer(): void {
     if (!this.#offer) return;
     const { wanted, check, note } = this.#offer;
-    const head = element("p", "");
+    const head = element("p");
     head.append(element("b", "", wanted.label), kind(check) && ` · ${kind(check)}`);
     const words = [downloadWords(check), memoryWords(check, this.dtype), note(this.dtype)].filter(Boolean).join(" ");
     this.#say([head, element("p", "picker__facts", words)]);
@@ -191,8 +192,7 @@ export class ModelPicker {
   #layOut(): void {
     this.#load.hidden = this.#busy || !this.#offer;
     this.#cancel.hidden = !this.#busy || !this.#words.hasChildNodes();
-    const parts = [this.#tokenField, this.#load, this.#cancel, this.#stories];
-    const empty = !this.#words.hasChildNodes() && parts.every(({ hidden }) => hidden);
+    const empty = !this.#words.hasChildNodes() && !this.#token.shown && this.#load.hidden && this.#cancel.hidden;
     // Not hidden: a live region that appears with its words is not heard.
     this.#found.classList.toggle("picker__found--empty", empty);
   }

@@ -1,23 +1,21 @@
 /** What is to be loaded and what the page calls it: from what somebody typed, picked or dropped. */
 
 import type { ModelSource } from "../src/index.ts";
+import { STORIES_FOLDER } from "./stories.ts";
 
 export interface WantedModel {
   source: ModelSource;
   /** What the page calls it. */
   label: string;
-  /** Where its repository is; undefined for what is not on a hub. An access token is for that place alone. */
-  hub?: URL;
+  /** Its repository, undefined for what is not on a hub. */
+  repository?: { hub: URL; page: URL };
 }
 
 /** The hub that names without an address are looked up at. */
 export const HUB = "https://huggingface.co/";
 
 /** The model that comes with the page. */
-export const STORIES: WantedModel = {
-  source: new URL("models/stories260k-layerskip/", document.baseURI),
-  label: "stories260k-layerskip",
-};
+export const STORIES: WantedModel = { source: STORIES_FOLDER, label: "stories260k-layerskip" };
 
 /** Models that are known to run, to be offered while a name is typed. */
 export const SUGGESTIONS: readonly string[] = [
@@ -36,7 +34,7 @@ export function typedModel(text: string, hub: URL): WantedModel {
   if (typed === "") return STORIES;
   if (/^(https?:\/\/|[./])/i.test(typed)) return modelAt(new URL(typed, document.baseURI), hub);
   const name = typed.replace(/^hf:(\/\/)?/i, "");
-  return { source: `hf:${name}`, label: name, hub };
+  return { source: `hf:${name}`, label: name, repository: repositoryOf(name, hub) };
 }
 
 /** Files that make up a model. */
@@ -46,7 +44,12 @@ export function modelOfFiles(files: readonly File[], folder?: string): WantedMod
 }
 
 function modelAt(url: URL, hub: URL): WantedModel {
-  if (url.href === String(STORIES.source)) return STORIES;
   const label = decodeURIComponent(url.pathname).split("/").filter(Boolean).at(-1) ?? url.host;
-  return { source: url, label, ...(url.origin === hub.origin && { hub }) };
+  return { source: url, label, ...(url.origin === hub.origin && { repository: repositoryOf(url.pathname, hub) }) };
+}
+
+/** @param path begins with `owner/name` */
+function repositoryOf(path: string, hub: URL): WantedModel["repository"] {
+  const [owner = "", name = ""] = path.split("/").filter(Boolean);
+  return { hub, page: new URL(`${owner}/${name.replace(/@.*/, "")}`, hub) };
 }

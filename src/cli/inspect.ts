@@ -54,10 +54,10 @@ function checkRows(found: ModelCheck): Row[] {
     ["name", name],
     ["supported", supported ? "yes" : `no: ${reason}`],
     ["family", family],
-    ["parameters", parameters && count(parameters)],
+    ["parameters", parameters === undefined ? undefined : count(parameters)],
     ["LayerSkip", layerSkip === undefined ? undefined : layerSkip ? "trained for it" : "not trained for it"],
     ["download", download && `${bytes(download.totalBytes)}, ${bytes(download.cachedBytes)} of it in the cache`],
-    ["context", contextLength && `${count(contextLength)} tokens`],
+    ["context", contextLength === undefined ? undefined : `${count(contextLength)} tokens`],
   ];
   return rows.flatMap(([label, value]) => (value ? [[label, value] as const] : []));
 }

@@ -55,7 +55,7 @@ const DEFAULT_ALIGNMENT = 32;
 
 /** The vocabulary is most of a header: 256k tokens with their merges are about 10 MB. */
 const FIRST_RANGE_BYTES = 2 ** 18;
-const MAX_HEADER_BYTES = 100_000_000;
+const MAX_HEADER_BYTES = 2 ** 26;
 /** The specification's limit. */
 const MAX_NAME_BYTES = 65535;
 /** The reference implementation's limit (`GGML_MAX_DIMS`). */

@@ -17,7 +17,7 @@ class MoreBytes extends Error {
   }
 }
 
-/** Longest range that is asked for ahead of need. */
+/** Longest range that is asked for ahead of need, but for an item that has more already. */
 const MAX_WINDOW_BYTES = 2 ** 23;
 
 export class HeaderReader {
@@ -69,7 +69,9 @@ export class HeaderReader {
   /** Drops what lies before `begin` and fetches, at least up to `needed`. */
   async #fetch(begin: number, needed: number): Promise<void> {
     const kept = this.#bytes.subarray(begin - this.#start);
-    const end = Math.min(Math.max(needed, begin + this.#window), this.#source.size, this.#maxBytes);
+    // Twice what an item has now, or else an item of many ranges would be begun anew for each.
+    const ahead = begin + Math.max(this.#window, 2 * kept.length);
+    const end = Math.min(Math.max(needed, ahead), this.#source.size, this.#maxBytes);
     const from = begin + kept.length;
     const more = await this.#source.read(from, end - from, this.#signal);
     const bytes = new Uint8Array(kept.length + more.length);
@@ -117,6 +119,7 @@ export class HeaderReader {
   /** The next `length` bytes as text. */
   text(length: number, decoder: TextDecoder): string {
     const begin = this.#take(length);
+    if (length === 0) return "";
     return decoder.decode(this.#bytes.subarray(begin, begin + length));
   }
 
@@ -146,12 +149,14 @@ export class HeaderReader {
 
   /** Beyond 2^53 it is rounded, and then no safe integer. */
   uint64(): number {
-    return Number(this.#view.getBigUint64(this.#take(8), true));
+    const at = this.#take(8);
+    return this.#view.getUint32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
   }
 
   /** Like `uint64`. */
   int64(): number {
-    return Number(this.#view.getBigInt64(this.#take(8), true));
+    const at = this.#take(8);
+    return this.#view.getInt32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
   }
 
   float32(): number {

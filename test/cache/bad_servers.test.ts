@@ -260,10 +260,11 @@ describe("files below a URL", () => {
     const file = randomBytes(LARGE_BYTES);
     const { server, url, options } = await plain(file);
     const packed = gzipSync(file, { level: 1 });
+    let etag = '"packed"';
     let sent = 0;
     server.meddle = (_, response) => {
       sent++;
-      response.writeHead(200, { "content-encoding": "gzip", "content-length": packed.length, etag: '"packed"' });
+      response.writeHead(200, { "content-encoding": "gzip", "content-length": packed.length, etag });
       response.end(packed);
       return true;
     };
@@ -271,6 +272,9 @@ describe("files below a URL", () => {
     const requests = sent;
     expectSame(await readAll(await open(url, options), LARGE), file);
     expect(sent - requests).toBe(1);
+    etag = '"packed anew"';
+    expectSame(await readAll(await open(url, options), LARGE), file);
+    expect(chunksBelow(options.cache.folder)).toHaveLength(3);
     await server.stop();
     expectSame(await readAll(await open(url, options), LARGE), file);
   });

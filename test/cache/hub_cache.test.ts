@@ -78,6 +78,22 @@ test("a load stays with its commit while the revision moves on; the next one fet
   expect(chunksBelow(folder)).toHaveLength(4);
 });
 
+test("versions that a revision still has are kept beside those of others", async () => {
+  const { server, folder, options } = await place();
+  const pinned = `${MODEL}@${server.commit}`;
+  const old = server.files.get(SMALL);
+  await readAll(await open(pinned, options), SMALL);
+  for (const content of ["{}", "[]"]) {
+    server.files.set(SMALL, Buffer.from(content));
+    expect(String(await readAll(await open(MODEL, options), SMALL))).toBe(content);
+  }
+  // The one between is gone.
+  expect(chunksBelow(folder)).toHaveLength(2);
+  server.asked.length = 0;
+  expectSame(await readAll(await open(pinned, options), SMALL), old);
+  expect(server.asked).toEqual([]);
+});
+
 test("where bytes come from is told", async () => {
   const { options } = await place();
   const told: DownloadProgress[] = [];

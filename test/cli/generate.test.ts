@@ -8,13 +8,21 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenCase } from "../golden.ts";
 import { layerleap, MODEL, ROOT, type Run, userEnvironment } from "./command.ts";
 
+interface Load {
+  seconds: number;
+  phase_seconds: Record<string, number>;
+  fetched_bytes: number;
+  cached_bytes: number;
+  host_peak_bytes: number;
+}
+
 interface Output {
   prompt_ids: number[];
   ids: number[];
   text: string;
   finish_reason: string;
   rounds: { drafted: number; accepted: number }[];
-  stats: Record<string, number>;
+  stats: Record<string, number> & { load: Load };
   device: { vendor: string; architecture: string; backend: string; features: string[]; software: boolean };
   dtype: string;
 }
@@ -54,7 +62,14 @@ describe("--json", () => {
       "pipelines",
       "compile_ms",
     ]);
-    expect(Object.values(output.stats).every(Number.isFinite)).toBe(true);
+    const { load, ...stats } = output.stats;
+    expect(Object.values(stats).every(Number.isFinite)).toBe(true);
+    expect(load).toMatchObject({ fetched_bytes: 0, cached_bytes: 0 });
+    expect(Object.keys(load.phase_seconds)).toEqual(["download", "read", "upload", "compile"]);
+    const phases = Object.values(load.phase_seconds).reduce((sum, seconds) => sum + seconds, 0);
+    expect(load.seconds).toBeGreaterThan(0);
+    expect(load.seconds / phases).toBeCloseTo(1, 1);
+    expect(load.host_peak_bytes).toBeGreaterThan(1_040_128);
     expect(Object.keys(output.device).slice(0, 4)).toEqual(["vendor", "architecture", "backend", "features"]);
     expect(output.device.features).toBeInstanceOf(Array);
   });

@@ -1,4 +1,4 @@
-/** `layerleap score`, against logits of an independent implementation, and `layerleap inspect`. */
+/** `layerleap score`, against logits of an independent implementation. */
 
 import { describe, expect, test } from "vitest";
 import { goldenCase } from "../golden.ts";
@@ -40,52 +40,5 @@ describe("score", () => {
     expect(lines).toHaveLength(2 * 6);
     expect(lines[6]).toMatch(/^position 4, after id 378 /);
     expect(lines[7]).toContain(` ${greedy[0]} `);
-  });
-});
-
-describe("inspect", () => {
-  test("shows the model and the device in a table", async () => {
-    const run = await layerleap(["inspect"]);
-    expect(run).toMatchObject({ code: 0, stderr: "" });
-    for (const row of [
-      "layers  ",
-      "vocabulary  ",
-      "LayerSkip  ",
-      "KV cache  ",
-      "subgroups  ",
-      "kernels  ",
-      "largest buffer  ",
-    ]) {
-      expect(run.stdout).toContain(row);
-    }
-    expect(run.stdout).toMatch(/LayerSkip +exit layer 2, draft length 4 recommended/);
-  });
-
-  test("--json tells the same to scripts", async () => {
-    const { code, stdout } = await layerleap(["inspect", "--json"]);
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
-      model: {
-        family: "llama",
-        layers: 5,
-        vocab_size: 512,
-        dtype: "f32",
-        layerskip: { exit_layer: 2, draft_length: 4 },
-      },
-      memory: { by_owner: { weights: expect.any(Number), kv: expect.any(Number) } },
-      device: { limits: { max_buffer_size: expect.any(Number) } },
-    });
-  });
-
-  test("--dtype q4 shows what the GPU then holds", async () => {
-    const { stdout } = await layerleap(["inspect", "--dtype", "q4", "--json"]);
-    const { model, memory } = JSON.parse(stdout) as { model: object; memory: { by_owner: { weights: number } } };
-    expect(model).toMatchObject({ dtype: "q4", weight_bytes: 1_040_128 });
-    // 260,032 numbers of 4.5 and 8.5 bits and what pads 64 and 172 to steps of 32, norms in f32.
-    expect(memory.by_owner.weights).toBeGreaterThan(260_032 / 2);
-    expect(memory.by_owner.weights).toBeLessThan(260_032);
-    expect((await layerleap(["inspect", "--dtype", "q4"])).stdout).toMatch(
-      /weights +1,015\.8 KiB in the checkpoint, held in q4/,
-    );
   });
 });

@@ -1,6 +1,6 @@
 /** Help, and what a wrong call gets: one line that says what to do and the exit code. None of it needs a GPU. */
 
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -62,7 +62,10 @@ describe("a wrong call ends with exit code 2 and one line", () => {
     ["a draft length that is no number", ["generate", "x", "--draft-length", "many"], /--draft-length.*many/],
     ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*layerskip, none/],
     ["an unknown dtype", ["generate", "x", "--dtype", "q5"], /--dtype.*q5.*f32, f16, q8, q4/],
+    ["a measurement without a type", ["bench", "kernels", "--dtype", "auto"], /--dtype.*auto.* f32, f16, q8, q4/],
     ["an option without its value", ["generate", "x", "--model"], /--model/],
+    ["a type for what is not loaded", ["inspect", "--dtype", "q4"], /--dtype.*--load/],
+    ["kernels for what is not loaded", ["inspect", "--kernels", "kv=f16"], /--kernels.*--load/],
   ])("%s", async (_name, args, line) => {
     expectOneLine(await layerleap(args), 2, line);
   });
@@ -84,6 +87,7 @@ describe("a value that the model cannot take ends with exit code 2 and names the
     ["an exit layer to score beyond the model", ["score", "--ids", "1", "--exit-layer", "6"], /--exit-layer: found 6/],
     ["a draft length beyond the limit", ["generate", "x", "--draft-length", "99"], /--draft-length: found 99/],
     ["a position beyond the ids", ["score", "--ids", "1,2", "--at", "2"], /--at: found 2, expected .* 1/],
+    ["a hub that is no URL", ["score", "--ids", "1", "--model", "hf:a/b", "--endpoint", "x"], /--endpoint: found x, /],
     ["a chat without a template", ["generate", "x", "--chat"], /--chat: found messages, but .* has no chat template/],
     ["a prompt that fills the context", ["generate", "--ids", Array(512).fill(1).join()], /512 tokens/],
   ])("%s", async (_name, args, line) => {
@@ -97,6 +101,16 @@ describe("a model that cannot be loaded ends with exit code 1 and one line", () 
       await layerleap(["generate", "x", "--model", join(folder, "none")]),
       1,
       /none: there is no folder \/.*: check the path/,
+    );
+  });
+
+  test("a name of the hub without what tells it from a folder", async () => {
+    const line = /--model a\/b: there is no folder .*: check the path, or write hf:a\/b for/;
+    expectOneLine(await layerleap(["score", "--ids", "1", "--model", "a/b"]), 1, line);
+    expectOneLine(
+      await layerleap(["inspect", "--model", "./b.gguf"]),
+      1,
+      /there is no file .*b\.gguf: check the path$/m,
     );
   });
 
@@ -130,6 +144,21 @@ test("where @sparticuz/chromium is not installed, help works and the error says 
   expect((await layerleap(["--help"], { command })).code).toBe(0);
   const run = await layerleap(["generate", "x"], { command, env: { LAYERLEAP_ADAPTER: "software" } });
   expectOneLine(run, 1, /npm install @sparticuz\/chromium/);
+});
+
+test("where there is no GPU, inspect says what a model is all the same", async () => {
+  const bare = join(folder, "without-gpu");
+  await cp(join(ROOT, "dist/node"), join(bare, "dist/node"), { recursive: true });
+  await cp(join(ROOT, "package.json"), join(bare, "package.json"));
+  await mkdir(join(bare, "node_modules"));
+  await symlink(join(ROOT, "node_modules/@huggingface"), join(bare, "node_modules/@huggingface"), "junction");
+  const options = { command: join(bare, "dist/node/layerleap.js"), env: { LAYERLEAP_ADAPTER: "" } };
+  const run = await layerleap(["inspect", "--model", MODEL], options);
+  expect(run).toMatchObject({ code: 0, stderr: "" });
+  expect(run.stdout).toMatch(/^ {2}supported +yes$[\s\S]*^ {2}f32 +1\.6 MiB$[\s\S]*^ {2}adapter +none found/m);
+  const json = JSON.parse((await layerleap(["inspect", "--model", MODEL, "--json"], options)).stdout);
+  expect(json).toMatchObject({ check: { supported: true }, device: null });
+  expectOneLine(await layerleap(["generate", "x", "--model", MODEL], options), 1, /./);
 });
 
 test("LAYERLEAP_DEBUG=1 adds where the error came from", async () => {

@@ -10,6 +10,7 @@ import { FileFormatError, UnsupportedModelError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { ropeRotations } from "../../src/kernels/rope.ts";
+import { decodeMatrix } from "../../src/kernels/weight_codec.ts";
 import type { ModelSpec, RopeScaling } from "../../src/model/spec.ts";
 import { defaultGpu, openFolder } from "../../src/platform/node.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/weights/checkpoint.ts";
@@ -17,8 +18,10 @@ import { planWeights } from "../../src/weights/plan.ts";
 import { uploadWeights } from "../../src/weights/upload.ts";
 import { expectSameBits, type Words } from "../kernels/harness.ts";
 import { memoryFolder } from "../memory_folder.ts";
+import { decodeBlocks, randomBlocks } from "../reference/gguf_blocks.ts";
 import { type Converted, convert, convertToGguf } from "../reference/gguf_model.ts";
 import { f32, number, numbers, u32, type Value, writeGguf } from "../reference/gguf_writer.ts";
+import { Random } from "../reference/random.ts";
 import { failure } from "./model_folder.ts";
 
 const FAMILIES = join(import.meta.dirname, "../assets/families");
@@ -76,6 +79,44 @@ describe("every family, converted to GGUF", () => {
       await original.close();
       await converted.close();
     }
+  });
+
+  test("rows of blocks that are no whole words, and an odd number of them", async () => {
+    const [hidden, vocabulary] = [32, 101]; // a row of Q8_0 is 34 bytes
+    const matrix = (name: string, rows: number, random: () => number) => ({
+      ...{ name, dtype: "Q8_0" as const, shape: [rows, hidden] },
+      bytes: randomBlocks("Q8_0", rows, random, [10, 15]),
+    });
+    const norm = (name: string) => ({
+      ...{ name, dtype: "F32" as const, shape: [hidden] },
+      bytes: new Uint8Array(new Float32Array(hidden).fill(1).buffer),
+    });
+    const random = new Random(5);
+    const uniform = () => random.uniform();
+    const layer = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+    const embedding = matrix("token_embd.weight", vocabulary, uniform);
+    const file = writeGguf({
+      metadata: [
+        ["general.architecture", "llama"],
+        ...Object.entries({
+          ...{ block_count: 1, context_length: 16, embedding_length: hidden, feed_forward_length: hidden },
+          "attention.head_count": 2,
+        }).map(([key, value]) => [`llama.${key}`, u32(value)] as const),
+      ],
+      tensors: [
+        embedding,
+        norm("output_norm.weight"),
+        ...["attn_norm", "ffn_norm"].map((name) => norm(`blk.0.${name}.weight`)),
+        ...layer.map((name) => matrix(`blk.0.${name}.weight`, hidden, uniform)),
+      ],
+    });
+    const checkpoint = await openGguf(file);
+    const plan = planWeights(checkpoint, { dtype: "f32", keepsBlocks: false }, device.ledger.bindableBytes);
+    const { embedding: parts } = await uploadWeights(device, checkpoint, plan);
+    expect(parts).toHaveLength(1);
+    const { format, weight, scales } = parts[0]!;
+    const held = decodeMatrix(format, await words(weight), await words(scales), hidden, vocabulary);
+    expect([...held]).toEqual([...decodeBlocks("Q8_0", embedding.bytes)]);
   });
 
   /** Fails unless two models compute the same. */
