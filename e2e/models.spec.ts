@@ -136,6 +136,28 @@ test("a load that fails leaves the model before it, and can be tried again", asy
   await expect(page.locator("#model")).toContainText("owner/name");
 });
 
+test("where there is no room for two models, the one that is there is given up first, and it is said so", async ({
+  page,
+}) => {
+  await page.addInitScript(() => Object.defineProperty(navigator, "deviceMemory", { value: 0.004 }));
+  const hub = await startHub(enlarged(filesOf(LLAMA), EXTRA_BYTES));
+  await openWithHub(page, hub);
+  await lookUp(page, "owner/name");
+  await expect(found(page)).toContainText("no room for two models: stories260k-layerskip is given up first.");
+  hub.meddle = ({ at }, response) => {
+    if (at === "cdn") response.writeHead(400).end();
+    return at === "cdn";
+  };
+  await page.getByRole("button", { name: /^Load \(/ }).click();
+  const alert = page.getByRole("alert");
+  await expect(alert).toContainText("400");
+  await expect(status(page)).toHaveText("No model is loaded.");
+  await expect(page.getByRole("button", { name: "Generate" })).toBeDisabled();
+  hub.meddle = () => false;
+  await alert.getByRole("button", { name: "Load the model again" }).click();
+  await expect(page.locator("#model")).toContainText("owner/name");
+});
+
 test("a model that cannot be run says why before it is downloaded", async ({ page }) => {
   const files = enlarged(filesOf(LLAMA), EXTRA_BYTES);
   const hub = await startHub(

@@ -4,6 +4,8 @@
 // picks the best of row r. The second stage (select_draft.wgsl, select_target.wgsl) merges the workgroups. A head too large
 // for one binding is several matrices, whose workgroups follow one another in `candidates`.
 //
+// The products are compared as they are: a factor above 0 and a soft cap keep their order, but for what rounding makes equal.
+//
 // candidates: [rows][resultStride], of this matrix from resultOffset on
 //
 // Constants: M <= WORKGROUP, WIDTH = 1, SLICES, WORKGROUP, NONE. Needs matmul.wgsl, few_rows.wgsl and best.wgsl.

@@ -5,7 +5,7 @@
 //
 // product:    [rows][productStride] vec4
 // weight:     [vectors] vec4
-// nextWeight: [vectors] vec4, of the norm that comes next; ones where nothing is normed next
+// nextWeight: [vectors] vec4, of the norm that comes next; any where nothing is normed next, as nothing reads the product
 // stream:     [rows][2 * half] vec4: the residual stream, and the same times nextWeight
 //
 // One workgroup a row, as norm/rms_norm.wgsl, whose order of sums it has: a row's bits depend on nothing but the row.

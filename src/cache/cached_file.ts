@@ -2,7 +2,8 @@
  * One file that is downloaded in chunks, each kept when it is whole, and read from there.
  *
  * A chunk is stored with its SHA-256 behind it and counts only while that is right, so neither a kill in the middle nor a
- * damaged disk makes a wrong byte. While a reader goes through the file, the chunks ahead of it come in over one connection.
+ * damaged disk makes a wrong byte. While a reader goes through the file, the chunks ahead of it come in over one connection;
+ * who reads only a header gets no more than its chunks.
  * Two who load one file (tabs, processes) lock each chunk while they fetch it, and so share the work.
  */
 
@@ -22,7 +23,7 @@ export const CHUNK_BYTES = 4 * 2 ** 20;
 /** SHA-256 behind each chunk. */
 const SUM_BYTES = 32;
 
-/** So many chunks are fetched ahead of the reader. */
+/** So many chunks are fetched ahead of the reader at most. */
 const AHEAD = 8;
 
 /** So many chunks are kept in memory for the next read. */
@@ -73,7 +74,9 @@ export class CachedFile implements Source {
   readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #wanted = new Map<number, Wanted>();
   /** The chunk that was asked for last. */
-  #last = -1;
+  #last = Number.NaN;
+  /** How often the chunk behind another one was asked for: so many chunks are fetched ahead. */
+  #steps = 0;
   #closed = false;
   /** There was no room: what comes now is not stored. */
   #full = false;
@@ -134,6 +137,8 @@ export class CachedFile implements Source {
     if (this.#chunks <= 1) await this.verified(signal);
     const bytes = new Uint8Array(length);
     const end = offset + length;
+    // More than one chunk, over one connection.
+    if (Math.floor(offset / CHUNK_BYTES) < Math.ceil(end / CHUNK_BYTES) - 1) this.#steps ||= 1;
     for (let k = Math.floor(offset / CHUNK_BYTES); k * CHUNK_BYTES < end; k++) {
       const chunk = await this.#chunk(k, signal);
       const begin = k * CHUNK_BYTES;
@@ -149,6 +154,7 @@ export class CachedFile implements Source {
   async verified(signal?: AbortSignal): Promise<void> {
     const { sha256: expected, path } = this.#manifest;
     const { directory } = this.#options;
+    this.#steps = AHEAD;
     while (!this.whole && this.#summed < this.#chunks && !this.#full) {
       const k = this.#summed;
       // Without a SHA-256 to compare with, being there is enough.
@@ -184,6 +190,8 @@ export class CachedFile implements Source {
   /** A chunk from memory, from the store or from the server. */
   async #chunk(k: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     if (this.#broken) throw this.#broken;
+    // Readers of several places take turns.
+    if (k !== this.#last && (k === this.#last + 1 || this.#counted.has(k - 1))) this.#steps++;
     this.#last = k;
     this.#wake();
     const held = this.#held.get(k) ?? (this.#stored.has(k) ? await this.#load(k) : undefined);
@@ -278,7 +286,7 @@ export class CachedFile implements Source {
         }
         if (!stream?.leadsTo(k)) {
           await stream?.end();
-          stream = new ChunkStream(remote, k, this.#missingUntil(k), this.size, signal, (bytes) => this.#came(bytes));
+          stream = new ChunkStream(remote, k, this.#streamEnd(k, remote), this.size, signal, (n) => this.#came(n));
         }
         for (let index = -1; index !== k; ) {
           const chunk = await stream.next();
@@ -300,12 +308,15 @@ export class CachedFile implements Source {
     if (waited !== undefined || this.#full || this.#closed) return waited;
     let ahead = Math.max(previous, this.#last) + 1;
     while (this.#stored.has(ahead)) ahead++;
-    return ahead < this.#chunks && ahead <= this.#last + AHEAD ? ahead : undefined;
+    return ahead < this.#chunks && ahead <= this.#last + Math.min(AHEAD, this.#steps) ? ahead : undefined;
   }
 
-  /** The end of the chunks from `k` on that are not stored. */
-  #missingUntil(k: number): number {
+  /** The end of the chunks from `k` on to ask for: those that are not stored, if the reader seems to go on. */
+  #streamEnd(k: number, { ranges }: RemoteFile): number {
+    // Everything comes, whatever is asked for.
+    if (!ranges) return this.#chunks;
     let end = k + 1;
+    if (this.#steps === 0) return end;
     while (end < this.#chunks && !this.#stored.has(end)) end++;
     return end;
   }
@@ -406,7 +417,7 @@ class ChunkStream {
 
   /** Whether `k` comes next; of a server without ranges, also later. */
   leadsTo(k: number): boolean {
-    return this.#remote.ranges ? k === this.#position && k < this.#to : k >= this.#position;
+    return k < this.#to && (this.#remote.ranges ? k === this.#position : k >= this.#position);
   }
 
   async next(): Promise<Chunk> {

@@ -204,14 +204,21 @@ export class Device {
   }
 
   /**
-   * Runs `allocate` and makes sure that the memory it asked for is really there.
+   * Runs `allocate` and makes sure that the memory it asked for is really there. Where it is not, nothing stays booked.
    * @throws GpuMemoryError | GpuError naming what was wanted
    */
   async allocating<T>(what: string, neededBytes: number, allocate: () => T): Promise<T> {
     this.check();
-    const inner = scoped(this.handle, "validation", () => scoped(this.handle, "out-of-memory", allocate));
+    let added: GPUBuffer[] = [];
+    const collecting = () => {
+      const { result, buffers } = this.ledger.collecting(allocate);
+      added = buffers;
+      return result();
+    };
+    const inner = scoped(this.handle, "validation", () => scoped(this.handle, "out-of-memory", collecting));
     const attempt = inner.value();
     const [memory, validation] = await Promise.all([attempt.error, inner.error]);
+    if (memory || validation) for (const buffer of added) this.ledger.release(buffer);
     const value = attempt.value();
     if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
     if (validation) throw new GpuError(what, validation.message);

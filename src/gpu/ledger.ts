@@ -16,6 +16,8 @@ export class BufferLedger {
   readonly #device: GPUDevice;
   readonly #entries = new Map<GPUBuffer, Entry>();
   #closed = false;
+  /** Takes down what is allocated, while `collecting`. */
+  #collected: GPUBuffer[] | undefined;
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -42,7 +44,27 @@ export class BufferLedger {
     }
     const buffer = this.#device.createBuffer({ label: `${owner}/${name}`, size, usage });
     this.#entries.set(buffer, { owner, bytes: size });
+    this.#collected?.push(buffer);
     return buffer;
+  }
+
+  /** Calls `allocate`, which waits for nothing, and tells which buffers it allocated; `result` throws what it threw. */
+  collecting<T>(allocate: () => T): { result: () => T; buffers: GPUBuffer[] } {
+    const buffers: GPUBuffer[] = [];
+    this.#collected = buffers;
+    try {
+      const value = allocate();
+      return { result: () => value, buffers };
+    } catch (error) {
+      return {
+        result: () => {
+          throw error;
+        },
+        buffers,
+      };
+    } finally {
+      this.#collected = undefined;
+    }
   }
 
   /** Destroys one buffer and strikes it off. */

@@ -7,7 +7,7 @@ import { FAMILIES } from "./families/index.ts";
 import { readLayerAttention } from "./layer_attention.ts";
 import { isInterpreted } from "./settings.ts";
 import type { Activation, LayerSkipSpec, ModelSpec, ModelTensors } from "./spec.ts";
-import { type Biases, tensorsOf } from "./tensors.ts";
+import { type BiasName, tensorsOf } from "./tensors.ts";
 
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   silu: "silu",
@@ -36,6 +36,8 @@ export interface Container {
   interleavedRotary?: boolean;
   /** Norms are stored as they are multiplied with, where Hugging Face stores them less one. */
   normsIncludeOne?: boolean;
+  /** Tells by their presence which products have biases, where no setting does. */
+  hasTensor?: (name: string) => boolean;
 }
 
 /**
@@ -94,7 +96,10 @@ export function readModelSpec(
   };
   const layerSkip = readLayerSkip(fields, layers);
   if (layerSkip) spec.layerSkip = layerSkip;
-  return { spec, tensors: tensorsOf(family, spec, readBiases(fields, family), container.interleavedRotary) };
+  const { hasTensor, interleavedRotary } = container;
+  const biases = readBiases(fields, family);
+  const hasBias = (key: BiasName, name: string) => hasTensor?.(name) ?? biases[BIAS_GROUPS[key]];
+  return { spec, tensors: tensorsOf(family, spec, hasBias, interleavedRotary) };
 }
 
 /** The family that `model_type` names. */
@@ -140,7 +145,18 @@ function readActivation(fields: Fields): Activation {
   return ACTIVATIONS[name]!;
 }
 
-function readBiases(fields: Fields, { biases = {} }: Family): Biases {
+/** Which setting says whether a bias is there. */
+const BIAS_GROUPS: Readonly<Record<BiasName, "qkv" | "output" | "mlp">> = {
+  queryBias: "qkv",
+  keyBias: "qkv",
+  valueBias: "qkv",
+  outputBias: "output",
+  gateBias: "mlp",
+  upBias: "mlp",
+  downBias: "mlp",
+};
+
+function readBiases(fields: Fields, { biases = {} }: Family): Record<"qkv" | "output" | "mlp", boolean> {
   const read = (rule: string | true | undefined) =>
     typeof rule === "string" ? fields.boolean(rule, false) : rule === true;
   return { qkv: read(biases.qkv), output: read(biases.output), mlp: read(biases.mlp) };

@@ -27,20 +27,19 @@ const NAMES: Readonly<Record<LayerTensorName, string>> = {
   postFeedforwardNorm: "post_feedforward_layernorm.weight",
 };
 
-/** Which products have a bias. */
-export interface Biases {
-  qkv: boolean;
-  output: boolean;
-  mlp: boolean;
-}
+/** Tensors that a layer may have or not. */
+export type BiasName = Extract<LayerTensorName, `${string}Bias`>;
+
+/** Whether a layer has a bias. @param name the tensor's whole name */
+export type HasBias = (key: BiasName, name: string) => boolean;
 
 /** @param interleaved queries' and keys' rows have the elements of a pair side by side, as llama.cpp writes them */
-export function tensorsOf(family: Family, spec: ModelSpec, biases: Biases, interleaved = false): ModelTensors {
+export function tensorsOf(family: Family, spec: ModelSpec, hasBias: HasBias, interleaved = false): ModelTensors {
   const { vocabSize, hiddenSize } = spec;
   const tensors: ModelTensors = {
     embedding: { name: "model.embed_tokens.weight", shape: [vocabSize, hiddenSize] },
     layers: Array.from({ length: spec.layers }, (_, index) =>
-      prefixed(`model.layers.${index}.`, layerTensors(family, spec, biases, headOrderOf(spec, index, interleaved))),
+      layerTensors(family, spec, index, hasBias, headOrderOf(spec, index, interleaved)),
     ),
     finalNorm: { name: "model.norm.weight", shape: [hiddenSize] },
   };
@@ -54,11 +53,19 @@ function headOrderOf({ attention, headDim }: ModelSpec, layer: number, interleav
   return interleaved || rotaryDim < headDim ? { headDim, rotaryDim, interleaved } : undefined;
 }
 
-function layerTensors(family: Family, spec: ModelSpec, biases: Biases, headOrder?: HeadOrder): LayerTensors {
+function layerTensors(
+  family: Family,
+  spec: ModelSpec,
+  index: number,
+  hasBias: HasBias,
+  headOrder?: HeadOrder,
+): LayerTensors {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, norms, headNorm } = spec;
   const names = { ...NAMES, ...family.tensors };
   const tensor = <K extends LayerTensorName>(key: K, ...shape: number[]) =>
     ({ [key]: { name: names[key], shape } }) as unknown as Record<K, TensorSpec>;
+  const prefix = `model.layers.${index}.`;
+  const bias = (key: BiasName, size: number) => hasBias(key, prefix + names[key]) && tensor(key, size);
   const [queries, keys] = [heads * headDim, kvHeads * headDim];
   const rotated = (spec: TensorSpec): TensorSpec => (headOrder ? { ...spec, headOrder } : spec);
   const normOf = (size: number) => (headNorm === "row" ? size : headDim);
@@ -70,27 +77,27 @@ function layerTensors(family: Family, spec: ModelSpec, biases: Biases, headOrder
     ...tensor("key", keys, hiddenSize),
     ...tensor("value", keys, hiddenSize),
     ...(qkv && slices(fused.qkv, hiddenSize, { query: queries, key: keys, value: keys })),
-    ...(biases.qkv && { ...tensor("queryBias", queries), ...tensor("keyBias", keys), ...tensor("valueBias", keys) }),
+    ...bias("queryBias", queries),
+    ...bias("keyBias", keys),
+    ...bias("valueBias", keys),
     ...(headNorm && { ...tensor("queryNorm", normOf(queries)), ...tensor("keyNorm", normOf(keys)) }),
     ...tensor("output", hiddenSize, queries),
-    ...(biases.output && tensor("outputBias", hiddenSize)),
+    ...bias("outputBias", hiddenSize),
     ...(norms !== "before" && tensor("postAttentionNorm", hiddenSize)),
     ...(norms !== "after" && tensor("preFeedforwardNorm", hiddenSize)),
     ...tensor("gate", intermediateSize, hiddenSize),
     ...tensor("up", intermediateSize, hiddenSize),
     ...tensor("down", hiddenSize, intermediateSize),
     ...(fused && slices(fused.gateUp, hiddenSize, { gate: intermediateSize, up: intermediateSize })),
-    ...(biases.mlp && {
-      ...tensor("gateBias", intermediateSize),
-      ...tensor("upBias", intermediateSize),
-      ...tensor("downBias", hiddenSize),
-    }),
+    ...bias("gateBias", intermediateSize),
+    ...bias("upBias", intermediateSize),
+    ...bias("downBias", hiddenSize),
     ...(norms !== "before" && tensor("postFeedforwardNorm", hiddenSize)),
   };
   for (const key of ["query", "key", "queryBias", "keyBias", "queryNorm", "keyNorm"] as const) {
     if (all[key]) all[key] = rotated(all[key]);
   }
-  return all;
+  return prefixed(prefix, all);
 }
 
 /** Matrices that lie one after the other in one tensor: `rows` of each. */

@@ -75,6 +75,9 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   meter.report("read", 0, 0);
   const checkpoint = await openCheckpoint(folder, signal);
   let device: Device | undefined;
+  // What fails ends the check of the files too.
+  const failed = new AbortController();
+  const verifying = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   try {
     const { name, parameters, weightBytes } = checkpoint;
     const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
@@ -87,10 +90,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
       spec.maxPositionEmbeddings,
     );
     requireEosCapacity(spec, name);
-    device = options.gpu
-      ? await Device.open(options.gpu as GPU)
-      : await Device.open(await defaultGpu(), gpuBackend(), noAdapterAdvice);
-    signal?.throwIfAborted();
+    device = await openDevice(options.gpu, signal);
     const opened = device;
     const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
     const needs = kernelNeeds(checkpoint, plan);
@@ -114,14 +114,31 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     signal?.throwIfAborted();
     meter.report("compile", weightBytes, weightBytes);
     // Nothing that was made of bytes that are not those published is handed out.
-    await Promise.all([abortable(model.prepare(), signal), folder.verified?.(signal)]);
+    await Promise.all([abortable(model.prepare(), signal), folder.verified?.(verifying)]);
     meter.finish();
     return model;
   } catch (error) {
+    failed.abort(error);
     device?.dispose();
     throw error;
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** A device that an abort does not wait for; one that comes too late is disposed of. */
+async function openDevice(gpu: LoadOptions["gpu"], signal: AbortSignal | undefined): Promise<Device> {
+  const opening = gpu
+    ? Device.open(gpu as GPU)
+    : defaultGpu().then((found) => Device.open(found, gpuBackend(), noAdapterAdvice));
+  try {
+    return await abortable(opening, signal);
+  } catch (error) {
+    opening.then(
+      (late) => late.dispose(),
+      () => {},
+    );
+    throw error;
   }
 }
 

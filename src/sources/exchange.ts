@@ -5,7 +5,7 @@
  * not. An abort ends waiting at once, wherever it happens.
  */
 
-import { SourceError } from "../errors.ts";
+import { InputError, SourceError } from "../errors.ts";
 import { isPassing, pause, type RetryPolicy, waitBeforeRetry } from "./retry.ts";
 
 /** What requests to one place have in common. */
@@ -47,7 +47,8 @@ export function shown(url: URL): string {
 
 /**
  * Asks, and asks again while the server says "not now".
- * @throws ConnectionError when there is no connection after all attempts; the signal's reason
+ * @throws ConnectionError when there is no connection after all attempts; InputError for a token that no header can hold; the
+ * signal's reason
  * @returns the answer, whatever its status
  */
 export async function request(
@@ -59,7 +60,7 @@ export async function request(
   if (range) headers.set("range", `bytes=${range[0]}-${range[1] - 1}`);
   if (accept) headers.set("accept", accept);
   const secret = await authorization?.();
-  if (secret) headers.set("authorization", secret);
+  if (secret) headers.set("authorization", headerOf(secret));
   for (let failures = 1; ; failures++) {
     signal?.throwIfAborted();
     const answer = await exchange(url, headers, retry.silenceMs, signal).catch((error: unknown) => {
@@ -77,6 +78,14 @@ export async function request(
     if (!(answer instanceof ConnectionError)) await answer.cancel();
     await pause(wait, signal);
   }
+}
+
+/** Checked here, as the error of `Headers` quotes the value. */
+function headerOf(secret: string): string {
+  const value = secret.trim();
+  if (/^[ -~]*$/.test(value)) return value;
+  const found = "a text with line breaks or characters outside ASCII";
+  throw new InputError({ file: "load", field: "token", found, expected: "an access token on one line" });
 }
 
 async function exchange(url: URL, headers: Headers, silenceMs: number, signal?: AbortSignal): Promise<Exchange> {

@@ -8,7 +8,7 @@
 import { SourceError } from "../errors.ts";
 import { Fields, parseJson } from "../json.ts";
 import type { AccessToken } from "../types.ts";
-import { type Http, refusal, request } from "./exchange.ts";
+import { type Http, refusal, request, shown } from "./exchange.ts";
 import { knownHttpFile, openHttpFile } from "./http_file.ts";
 import type { HubReference } from "./hub_reference.ts";
 import { isModelFile } from "./model_file.ts";
@@ -58,7 +58,7 @@ export async function hubListing(
   }
   const parts: Uint8Array<ArrayBuffer>[] = [];
   for await (const bytes of exchange.bytes(signal)) parts.push(Uint8Array.from(bytes));
-  return readListing(parseJson(await new Blob(parts).text(), url.href), url.href);
+  return readListing(parseJson(await new Blob(parts).text(), shown(url)), shown(url));
 }
 
 /**
@@ -107,7 +107,7 @@ export function hubRemote(
   http: Http,
 ): RemoteFolder {
   const { repo, path: asked } = reference;
-  const name = hubUrl(endpoint, [repo, "resolve", commit, asked].filter(Boolean).join("/")).href;
+  const name = shown(hubUrl(endpoint, [repo, "resolve", commit, asked].filter(Boolean).join("/")));
   const byPath = new Map(files.map((file) => [file.path, file]));
   const only = byPath.has(asked) ? asked : undefined;
   if (only !== undefined && !isModelFile(only)) {
@@ -162,7 +162,7 @@ export function hubHttp(endpoint: URL, repo: string, token: AccessToken | undefi
     advice({ status }) {
       if (status === 404) return `there is no ${repo} or no such revision of it: check the name, capitals included`;
       if (status !== 401 && status !== 403) return undefined;
-      const page = hubUrl(endpoint, repo).href;
+      const page = shown(hubUrl(endpoint, repo));
       return (
         `${repo} does not exist, is private, or is gated: accept its licence at ${page} and pass an access token ` +
         "(the option `token`; for the command line HF_TOKEN)"

@@ -5,6 +5,7 @@ import { cachedFolder, isUnreachable } from "../cache/cached_folder.ts";
 import { CacheEntry } from "../cache/entry.ts";
 import { type Store, StoreFullError } from "../cache/store.ts";
 import { FileFormatError, InputError } from "../errors.ts";
+import { quote } from "../json.ts";
 import type { CacheOptions, ModelSource, SourceOptions } from "../types.ts";
 import type { Folder } from "../weights/source.ts";
 import { directFolder } from "./direct_folder.ts";
@@ -22,7 +23,8 @@ import { ONCE, PATIENT } from "./retry.ts";
  * cache. Await `verified` of the folder before anything made of its bytes is handed out.
  *
  * @throws SourceError when there is no such model, or it cannot be reached, or may not be read
- * @throws InputError for an endpoint that is no URL, or a source of none of these kinds; the signal's reason
+ * @throws InputError for an endpoint that is no URL, a URL with a password, a source of none of these kinds, or cache options that
+ * there are not; the signal's reason
  */
 export async function openSource(
   source: ModelSource | undefined,
@@ -30,6 +32,7 @@ export async function openSource(
   retry = PATIENT,
 ): Promise<Folder> {
   options.signal?.throwIfAborted();
+  const { whenFull } = cacheOptions(options);
   // The package's own model is small, and lies beside the script that is being run.
   if (source === undefined) return openFolder(defaultModel());
   if (!isLocation(source)) return ownFolder(source);
@@ -38,7 +41,6 @@ export async function openSource(
   const entry = await entryOf(place, options);
   const remote = await remoteOf(place, entry, options, retry);
   if (entry) {
-    const { whenFull } = cacheOptions(options);
     return cachedFolder(remote, entry, { uncachedWhenFull: whenFull === "uncached", onDownload: options.onDownload });
   }
   return uncached(remote, options);
@@ -74,20 +76,24 @@ type Place =
   | { kind: "url"; url: URL }
   | { kind: "hub"; endpoint: URL; reference: HubReference };
 
-/** @throws SourceError when it points nowhere; InputError for an endpoint that is no URL */
+/** @throws SourceError when it points nowhere; InputError for an endpoint that is no URL, or a URL with a password */
 function placeOf(source: string | URL, options: SourceOptions): Place {
   const endpoint = endpointOf(options);
   if (typeof source === "string" && isHubReference(source)) {
     return { kind: "hub", endpoint, reference: parseHubReference(source) };
   }
+  if (hasUser(source)) throw userError("source");
   const found = locate(source);
   if (!(found instanceof URL)) return { kind: "folder", folder: found };
+  // A relative one has what the page's address has.
+  if (hasUser(found)) throw userError("source");
   const reference = hubReferenceOf(found, endpoint);
   return reference ? { kind: "hub", endpoint, reference } : { kind: "url", url: found };
 }
 
 function endpointOf({ endpoint }: SourceOptions): URL {
   const named = endpoint ?? hubEndpoint() ?? HUB;
+  if (hasUser(named)) throw userError("endpoint");
   try {
     const url = new URL(named);
     if (url.protocol === "http:" || url.protocol === "https:") return url;
@@ -95,11 +101,49 @@ function endpointOf({ endpoint }: SourceOptions): URL {
     // Told below.
   }
   const expected = "an http: or https: URL";
-  throw new InputError({ file: "load", field: "endpoint", found: String(named), expected });
+  // `name:password@host` is a URL too, of another kind.
+  const found = String(named).includes("@") ? "another text, with an @" : String(named);
+  throw new InputError({ file: "load", field: "endpoint", found, expected });
 }
 
-export function cacheOptions({ cache }: SourceOptions): CacheOptions {
-  return typeof cache === "object" ? cache : {};
+/** Whether a URL has a user name or a password. Where it is none because of a mistake, whether it may have been meant to. */
+function hasUser(location: string | URL): boolean {
+  const text = String(location).trim();
+  if (!/^(https?:|[a-z][a-z\d+.-]+:\/\/)/i.test(text)) return false;
+  try {
+    const { username, password } = new URL(text);
+    return username !== "" || password !== "";
+  } catch {
+    return text.includes("@");
+  }
+}
+
+/** Says nothing of what was found: it is a secret, and `fetch` takes no such URLs. */
+function userError(field: "source" | "endpoint"): InputError {
+  const found = "a URL with a user name or a password";
+  return new InputError({ file: "load", field, found, expected: "a URL without them" });
+}
+
+const CACHE_OPTIONS: readonly string[] = ["folder", "whenFull"] satisfies (keyof CacheOptions)[];
+const WHEN_FULL: readonly unknown[] = ["error", "uncached", undefined] satisfies CacheOptions["whenFull"][];
+
+/**
+ * Where and how downloads are kept.
+ * @throws InputError for what is no such option: a misspelt one would be ignored in silence
+ */
+function cacheOptions({ cache = {} }: SourceOptions): CacheOptions {
+  if (typeof cache === "boolean") return {};
+  const error = (field: string, value: unknown, expected: string, found = quote(value)) =>
+    new InputError({ file: "load", field, found, expected });
+  if (typeof cache !== "object" || cache === null) throw error("cache", cache, "true, false or an object");
+  for (const key of Object.keys(cache)) {
+    if (CACHE_OPTIONS.includes(key)) continue;
+    throw error(`cache.${key}`, key, `one of ${CACHE_OPTIONS.join(", ")}`, "an unknown option");
+  }
+  const { folder, whenFull } = cache;
+  if (folder !== undefined && typeof folder !== "string") throw error("cache.folder", folder, "a folder's path");
+  if (!WHEN_FULL.includes(whenFull)) throw error("cache.whenFull", whenFull, "one of error, uncached");
+  return cache;
 }
 
 /**
@@ -107,7 +151,8 @@ export function cacheOptions({ cache }: SourceOptions): CacheOptions {
  * @returns undefined where the caller wants no cache, or there is no place for one
  */
 export async function storeOf(options: SourceOptions): Promise<Store | undefined> {
-  return options.cache === false ? undefined : openStore(cacheOptions(options).folder);
+  const { folder } = cacheOptions(options);
+  return options.cache === false ? undefined : openStore(folder);
 }
 
 async function entryOf(place: Exclude<Place, { kind: "folder" }>, options: SourceOptions) {

@@ -25,9 +25,11 @@ export function columnRuns(
   bindingBytes: number,
   width = 1,
 ): ColumnRun[] {
-  const fits = (count: number) =>
-    Math.max(weightBytes(format, inputSize, width * count), scaleBytes(format, inputSize, width * count)) <=
-    bindingBytes;
+  const fits = (count: number) => {
+    const [weights, scales] = [weightBytes, scaleBytes].map((bytes) => bytes(format, inputSize, width * count));
+    const biases = 4 * width * count; // behind the scales, if there are any
+    return Math.max(weights!, scales! + biases) <= bindingBytes;
+  };
   if (fits(columns)) return [{ first: 0, count: columns }];
   let size = RUN_STEP; // where not even these fit, allocating them says so
   while (fits(size + RUN_STEP)) size += RUN_STEP;

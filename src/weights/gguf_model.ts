@@ -11,6 +11,7 @@ import { FileFormatError, UnsupportedModelError } from "../errors.ts";
 import { quote } from "../json.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readModelSpec } from "../model/config.ts";
+import type { TensorSpec } from "../model/spec.ts";
 import type { GgufHeader, GgufTensor, GgufValue } from "./gguf.ts";
 import { type ReadFloats, readRopeScaling } from "./gguf_rope.ts";
 
@@ -176,9 +177,11 @@ export async function readGgufModel(
     model_type: architecture.modelType,
     vocab_size: embedding.shape[0],
     tie_word_embeddings: !stored.has("lm_head.weight"),
-    attention_bias: stored.has("model.layers.0.self_attn.q_proj.bias"),
-    mlp_bias: stored.has("model.layers.0.mlp.down_proj.bias"),
   };
+  if (config.rms_norm_eps === undefined) {
+    const field = `${name}.attention.layer_norm_rms_epsilon`;
+    throw new FileFormatError({ file, field, found: "nothing", expected: "a positive number" });
+  }
   if (config.sliding_window === 0) config.sliding_window = null;
   requireOneHeadSize(get, config.head_dim, file, String(name));
   rotaryPart(config, get("rope.dimension_count"));
@@ -189,10 +192,29 @@ export async function readGgufModel(
   if (architecture.largestModel) config.query_pre_attn_scalar = gemmaScalar(config, architecture.largestModel);
   if (name === "granite") config.attention_multiplier ??= Number(config.head_dim) ** -0.5;
   const { interleavedRotary = false } = architecture;
-  return {
-    ...readModelSpec(config, undefined, file, file, { interleavedRotary, normsIncludeOne: true }),
-    stored,
-  };
+  const model = readModelSpec(config, undefined, file, file, {
+    ...{ interleavedRotary, normsIncludeOne: true },
+    hasTensor: (wanted) => stored.has(wanted),
+  });
+  requireAllRead(tensors, architecture, model, file);
+  return { ...model, stored };
+}
+
+/** A tensor of a layer that no product or norm reads would be missing from the numbers. */
+function requireAllRead(
+  tensors: GgufHeader["tensors"],
+  architecture: Architecture,
+  { tensors: read }: ModelConfig,
+  file: string,
+): void {
+  const inLayers = read.layers.flatMap((layer) => Object.values<TensorSpec | undefined>({ ...layer }));
+  const names = new Set(inLayers.map((tensor) => tensor?.name));
+  for (const name of tensors.keys()) {
+    if (!name.startsWith("blk.") || !/\.(weight|bias)$/.test(name)) continue;
+    const known = huggingFaceName(name, architecture);
+    if (known !== undefined && names.has(known)) continue;
+    throw unsupported(file, name, "a tensor", `none that ${architecture.modelType} does not have`);
+  }
 }
 
 function unsupported(file: string, field: string, found: unknown, expected: string): UnsupportedModelError {
@@ -223,9 +245,11 @@ function settingsOf(get: (key: string) => unknown, settings: Readonly<Record<str
   return Object.fromEntries(entries);
 }
 
-/** 1e-5 as a file in f32 has it is not the 1e-5 that was meant: 7 digits are what f32 keeps. */
+/** 1e-5 as a file in f32 has it is not the 1e-5 that was meant: the shortest number is that which f32 rounds to the same. */
 function meant(value: unknown): unknown {
-  return typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;
+  if (typeof value !== "number" || Number.isInteger(value)) return value;
+  const digits = [6, 7, 8, 9].find((count) => Math.fround(Number(value.toPrecision(count))) === Math.fround(value));
+  return digits === undefined ? value : Number(value.toPrecision(digits));
 }
 
 /** What follows from the number of heads where a file does not say: keys and values for each, and the size of one. */

@@ -99,7 +99,7 @@ export function planWeights(
         { tensor: tensors.gate, bias: tensors.gateBias },
         { tensor: tensors.up, bias: tensors.upBias },
       ],
-      commonFormat(format("layers", tensors.gate), format("layers", tensors.up)),
+      commonFormat(format("layers", tensors.gate), format("layers", tensors.up), holding),
       bindableBytes,
     ),
     down: whole(tensors.down, tensors.downBias),
@@ -113,9 +113,12 @@ export function planWeights(
   };
 }
 
-/** Gate and up are one product of pairs, so of one format: where a file has two, that which holds both exactly. */
-function commonFormat(gate: WeightFormat, up: WeightFormat): WeightFormat {
-  return formatName(gate) === formatName(up) ? gate : { type: "f32" };
+/**
+ * Gate and up are one product of pairs, so of one format. Where a file has two, both are held as floats would be, but in no
+ * less than 8 bits: a file's makers took more for one of them than for the other, not less.
+ */
+function commonFormat(gate: WeightFormat, up: WeightFormat, { dtype }: Holding): WeightFormat {
+  return formatName(gate) === formatName(up) ? gate : formatsOf(dtype === "q4" ? "q8" : dtype).layers;
 }
 
 /** All matrices of a plan. */
@@ -214,8 +217,9 @@ function emptyPlan(members: readonly Member[], format: WeightFormat): MatrixPlan
   return { name, format, inputSize, columns: 0, firstColumn: 0, landings: [], biases: [], bias };
 }
 
-function requireBindable({ name, format, inputSize, columns }: MatrixPlan, dtype: Dtype, bindableBytes: number): void {
-  const needed = weightBytes(format, inputSize, columns);
+function requireBindable(plan: MatrixPlan, dtype: Dtype, bindableBytes: number): void {
+  const { name, format, inputSize, columns } = plan;
+  const needed = Math.max(weightBytes(format, inputSize, columns), scalesBytes(plan));
   if (needed <= bindableBytes) return;
   const other = DTYPES.find((type) => weightBytes(formatsOf(type).layers, inputSize, columns) <= bindableBytes);
   throw new GpuError(

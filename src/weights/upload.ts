@@ -276,11 +276,22 @@ class Uploader {
     await kernel.prepare();
     this.#reserve(bytes.byteLength);
     queue.writeBuffer(this.#shape, 0, repackShape(rows, inputSize, firstColumn, columns, row, headOrder));
-    queue.writeBuffer(this.#staging, 0, bytes);
+    this.#stage(bytes);
     const recorder = new Recorder(this.#device.handle, "lay weights");
     const group = kernel.bind({ shape: this.#shape, source: this.#staging, weight, scales });
     kernel.dispatch(recorder, group, rows, inputSize);
     await this.#queue.submit(recorder, bytes.byteLength, pace);
+  }
+
+  /** Writes take whole words; rows of blocks need not end with one. */
+  #stage(bytes: Uint8Array<ArrayBuffer>): void {
+    const { queue } = this.#device.handle;
+    const whole = bytes.byteLength - (bytes.byteLength % 4);
+    queue.writeBuffer(this.#staging, 0, bytes, 0, whole);
+    if (whole === bytes.byteLength) return;
+    const last = new Uint8Array(4);
+    last.set(bytes.subarray(whole));
+    queue.writeBuffer(this.#staging, whole, last);
   }
 
   /** Waits until the GPU has laid out everything. */

@@ -120,6 +120,27 @@ test("reads far apart, at once, give the right bytes and fetch none twice", asyn
   expect(server.downloads.filter(({ at }) => at === "cdn").length).toBeLessThanOrEqual(3);
 });
 
+test("a header takes its own chunks; ahead of a reader comes the more, the longer it goes on", async () => {
+  const { server, folder, options } = await place();
+  server.files.set(LARGE, randomBytes(7 * CHUNK_BYTES));
+  const source = (await (await open(MODEL, options)).open(LARGE))!;
+  const settled = () => new Promise((resolve) => setTimeout(resolve, 300));
+  const ranges = () => server.downloads.filter(({ at }) => at === "cdn").map(({ range }) => range);
+  await source.read(0, 8);
+  await source.read(8, 1000);
+  await settled();
+  expect(chunksBelow(folder)).toHaveLength(1);
+  expect(ranges()).toEqual([[0, CHUNK_BYTES]]);
+  await source.read(CHUNK_BYTES, 8);
+  await settled();
+  expect(chunksBelow(folder)).toHaveLength(3);
+  await source.read(2 * CHUNK_BYTES, 8);
+  await settled();
+  expect(chunksBelow(folder)).toHaveLength(5);
+  await source.close();
+  expect(ranges()).toHaveLength(2);
+});
+
 test("verified fetches what no read wanted", async () => {
   const { server, folder, options } = await place();
   const opened = await open(MODEL, options);

@@ -16,7 +16,8 @@ import { f32, u32, type WrittenTensor, writeGguf } from "../reference/gguf_write
 import type { Tensor } from "../reference/safetensors.ts";
 
 const HIDDEN = 256;
-const VOCABULARY = 96;
+/** Odd: the rows of a block type then end within a word. */
+const VOCABULARY = 97;
 const [HEADS, KV_HEADS] = [4, 2];
 
 /** Block types of a layer's tensors: every product of several tensors is mixed in one of the layers. */

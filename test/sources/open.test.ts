@@ -4,9 +4,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, test } from "vitest";
+import { listCached, removeCached } from "../../src/cache/cached_models.ts";
 import { fileList } from "../../src/sources/file_list.ts";
 import { openSource } from "../../src/sources/open.ts";
-import type { ModelSource } from "../../src/types.ts";
+import type { ModelSource, SourceOptions } from "../../src/types.ts";
 import type { Folder } from "../../src/weights/source.ts";
 import { failure, STORIES, temporaryFolder } from "../weights/model_folder.ts";
 import { honouringRanges, serve } from "../weights/model_server.ts";
@@ -119,6 +120,42 @@ describe("files", () => {
     expect(() => fileList([])).toThrow(/drop the folder of a model/);
     expect(() => fileList([new File([""], "model.safetensors")])).toThrow(/one file of a model/);
   });
+});
+
+test.each([
+  "https://user:secret@127.0.0.1/m/",
+  "https://secret@127.0.0.1/m/",
+  " https://user:secret@127.0.0.1/m/",
+  "https://user:se/secret@127.0.0.1/m/",
+  "ftp://user:secret@127.0.0.1/m/",
+])("%s is refused at once, and shown nowhere", async (url) => {
+  const places: [string, Promise<unknown>][] = [
+    ["source", openSource(url)],
+    ["source", removeCached(url, { cache: { folder: temporaryFolder() } })],
+    ["endpoint", openSource("hf:owner/name", { endpoint: url })],
+    ["endpoint", openSource("hf:owner/name", { endpoint: url.replace(/^.*\/\/(?=\w*:?\w*@)/, "") })],
+  ];
+  if (URL.canParse(url)) places.push(["source", openSource(new URL(url))]);
+  for (const [field, opening] of places) {
+    const error = (await failure(opening)) as Error;
+    expect(error).toMatchObject({ code: "invalid-input", field, cause: undefined });
+    expect(`${error.message} ${error.stack} ${JSON.stringify(error)}`).not.toContain("secret");
+  }
+});
+
+test.each<[string, unknown]>([
+  ["cache.whenfull", { whenfull: "uncached" }],
+  ["cache.whenFull", { whenFull: "ignore" }],
+  ["cache.folder", { folder: 42 }],
+  ["cache", "/tmp/cache"],
+  ["cache", null],
+])("%s is checked, whatever the source", async (field, cache) => {
+  const options = { cache } as SourceOptions;
+  const expected = { code: "invalid-input", field };
+  for (const source of [undefined, STORIES, new Blob(["GGUF"]), "hf:owner/name"]) {
+    expect(await failure(openSource(source, options))).toMatchObject(expected);
+  }
+  expect(await failure(listCached(options))).toMatchObject(expected);
 });
 
 test.each([[42], [null], [{}], [["config.json"]], [true]])("%s is no source", async (source) => {

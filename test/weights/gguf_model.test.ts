@@ -81,6 +81,7 @@ describe("every family, converted to GGUF", () => {
     }
   });
 
+  // Fails until the uploader pads a chunk to whole words: WebGPU writes no others (`Uploader.lay`).
   test("rows of blocks that are no whole words, and an odd number of them", async () => {
     const [hidden, vocabulary] = [32, 101]; // a row of Q8_0 is 34 bytes
     const matrix = (name: string, rows: number, random: () => number) => ({
@@ -102,6 +103,7 @@ describe("every family, converted to GGUF", () => {
           ...{ block_count: 1, context_length: 16, embedding_length: hidden, feed_forward_length: hidden },
           "attention.head_count": 2,
         }).map(([key, value]) => [`llama.${key}`, u32(value)] as const),
+        ["llama.attention.layer_norm_rms_epsilon", f32(1e-5)],
       ],
       tensors: [
         embedding,
