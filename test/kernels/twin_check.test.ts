@@ -148,7 +148,7 @@ const AROUND_THE_SUMS = {
   ],
   "divides before it multiplies": [
     { form: "gated" },
-    ["return x / (1.0 + exp(-x));", "return x * (1.0 / (1.0 + exp(-x)));"], //
+    ["return x / (1.0 + exp(min(-x, 80.0)));", "return x * (1.0 / (1.0 + exp(min(-x, 80.0))));"], //
   ],
   "rotates with other roundings": [
     { form: "qkv" },
@@ -175,7 +175,7 @@ const AROUND_THE_SUMS = {
   ],
   "computes gelu by tanh": [
     { form: "gated", activation: "gelu_tanh" },
-    ["return x * (1.0 - 1.0 / (exp(2.0 * min(t, 40.0)) + 1.0));", "return 0.5 * x * (1.0 + tanh(t));"],
+    ["return x / (1.0 + exp(-2.0 * max(t, -40.0)));", "return 0.5 * x * (1.0 + tanh(t));"],
   ],
   "norms all rows it stores as the first": [
     { form: "store", normed: true },
