@@ -267,18 +267,19 @@ test("a chat model is given messages, or a text to continue", async ({ page }) =
   await expect(page.getByRole("radio", { name: "Chat" })).toBeChecked();
   const message = page.getByRole("textbox", { name: "Message", exact: true });
   await expect(message).toHaveValue("Why is the sky blue?");
-  const { greedy, prompt } = goldenCase("once");
-  await page.getByLabel("System message").fill("Once");
-  await message.fill(" upon a time");
+  const { text, greedy, prompt } = goldenCase("dialogue");
+  const said = text.indexOf(" asked");
+  await page.getByLabel("System message").fill(text.slice(0, said));
+  await message.fill(text.slice(said));
   await expect(page.locator("#prompt-tokens")).toHaveText(`${prompt.length} tokens`);
   await page.getByLabel("Max tokens").fill("20");
   await generate(page);
   expect(await ids(page)).toEqual(greedy.slice(0, 20));
-  await expect(page.locator("#story .story__prompt")).toHaveText("upon a time");
+  await expect(page.locator("#story .story__prompt")).toHaveText(text.slice(said + 1));
 
   await page.getByRole("radio", { name: "Continue text" }).check();
   await expect(page.getByLabel("System message")).toBeHidden();
-  await promptBox(page).fill("Once upon a time");
+  await promptBox(page).fill(text);
   await generate(page);
   expect(await ids(page)).toEqual(greedy.slice(0, 20));
 });

@@ -4,7 +4,7 @@
  */
 
 import type { Device } from "../gpu/device.ts";
-import { attentionShape, chunkCount, type HeadShape } from "./attention_shape.ts";
+import { attentionShape, chunkCount, type HeadShape, type ScoreRule } from "./attention_shape.ts";
 import { FewQueryAttention, type FewQueryVariant } from "./few_query_attention.ts";
 import type { KvType } from "./kv_format.ts";
 import { checkNumbers } from "./matmul_probe.ts";
@@ -40,23 +40,33 @@ export type AttentionUnderTest =
   | { regime: "generated"; variant: FewQueryVariant }
   | { regime: "prompt"; variant: PromptVariant };
 
-/** What is wrong with a kernel of attention on this device, or undefined. */
+/** A window that ends within a chunk and begins within another, of the positions there are. */
+const LONGEST_WINDOW = 70;
+
+/**
+ * What is wrong with a kernel of attention on this device, or undefined.
+ * @param layerRule what a layer of the model does to scores
+ */
 export async function attentionFault(
   device: Device,
   shape: HeadShape,
   kvType: KvType,
   tried: AttentionUnderTest,
+  layerRule: ScoreRule = {},
 ): Promise<string | undefined> {
   const data = attentionData(shape, kvType);
-  const [attended, ...cut] = await run(device, shape, kvType, tried, data);
+  const rule = { ...layerRule, ...(layerRule.window && { window: Math.min(layerRule.window, LONGEST_WINDOW) }) };
+  const [attended, ...cut] = await run(device, shape, kvType, tried, data, rule);
+  // A capped score is off by some units of 2^-23 of the cap, and a weight by as much of itself.
+  const bound = BOUND + (rule.softCap ?? 0) * 2 ** -18;
   const { heads, headDim } = shape;
   for (let row = 0; row < ROWS; row++) {
     for (let head = 0; head < heads; head++) {
-      const expected = plainAttention(shape, data, row, head);
+      const expected = plainAttention(shape, data, row, head, rule);
       for (const [i, value] of expected.entries()) {
         const got = attended![(row * heads + head) * headDim + i]!;
-        if (Math.abs(got - value) <= BOUND) continue; // of values below 1; NaN fails too
-        return `row ${row}, head ${head}, element ${i}: ${got}, expected ${value} within ${BOUND}`;
+        if (Math.abs(got - value) <= bound) continue; // of values below 1; NaN fails too
+        return `row ${row}, head ${head}, element ${i}: ${got}, expected ${value} within ${bound}`;
       }
     }
   }
@@ -81,20 +91,23 @@ const CUTS = [
   ],
 ] as const;
 
-/** Softmax of the scores of all keys up to the row's position, times their values. */
+/** Softmax of the scores of all keys that the row sees, times their values. */
 function plainAttention(
   { heads, kvHeads, headDim }: HeadShape,
   data: AttentionData,
   row: number,
   head: number,
+  { scale = 1 / Math.sqrt(headDim), window = Infinity, softCap }: ScoreRule,
 ): number[] {
   const kvHead = Math.floor(head / (heads / kvHeads));
   const query = data.queries.subarray((row * heads + head) * headDim, (row * heads + head + 1) * headDim);
   const at = (position: number) => (position * kvHeads + kvHead) * headDim;
-  const scores = Array.from(
-    { length: START + row + 1 },
-    (_, position) => query.reduce((sum, q, i) => sum + q * data.keys[at(position) + i]!, 0) / Math.sqrt(headDim),
-  );
+  const last = START + row;
+  const scores = Array.from({ length: last + 1 }, (_, position) => {
+    if (position <= last - window) return -Infinity;
+    const score = scale * query.reduce((sum, q, i) => sum + q * data.keys[at(position) + i]!, 0);
+    return softCap ? softCap * Math.tanh(score / softCap) : score;
+  });
   const largest = Math.max(...scores);
   const weights = scores.map((score) => Math.exp(score - largest));
   const total = weights.reduce((a, b) => a + b, 0);
@@ -135,6 +148,7 @@ async function run(
   kvType: KvType,
   tried: AttentionUnderTest,
   data: AttentionData,
+  rule: ScoreRule,
 ): Promise<Float32Array[]> {
   const { heads, headDim } = shape;
   const options = { ...shape, kvType };
@@ -150,7 +164,7 @@ async function run(
     const partials = ROWS * heads * chunkCount(END) * 4;
     const given = {
       range: uniform("range", encodeRanges(ranges)),
-      shape: uniform("shape", attentionShape(shape, END)),
+      shape: uniform("shape", attentionShape(shape, END, rule)),
       rows: storage("rows", encodeRows(chainOf(ids, START))),
       queries: storage("queries", data.queries),
       keys: storage("keys", packed(data.keys, headDim, kvType)),

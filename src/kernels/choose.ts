@@ -10,13 +10,13 @@ import { GpuError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { attentionFault } from "./attention_check.ts";
-import type { HeadShape } from "./attention_shape.ts";
+import type { HeadShape, ScoreRule } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
 import { checkEmbedding } from "./embedding_check.ts";
 import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, fewRowName, THREAD_VARIANT } from "./few_row_matmul.ts";
 import type { KvType } from "./kv_format.ts";
 import { type ManyRowForm, ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
-import { kindName, type MatmulForm, type MatmulKind } from "./matmul_form.ts";
+import { kindName, type MatmulKind } from "./matmul_form.ts";
 import { checkAddNormed, checkRmsNorm } from "./norm_check.ts";
 import { checkPlaceHeads } from "./place_heads_check.ts";
 import { type Conversion, checkRepack } from "./repack_check.ts";
@@ -31,6 +31,8 @@ export interface KernelNeeds {
   /** Formats of embedding and head. */
   head: readonly WeightFormat[];
   headShape: HeadShape;
+  /** What layers do to scores; default: nothing but the usual scale. */
+  scoreRules?: readonly ScoreRule[];
   /** How queries and keys are normed, if they are. */
   headNorm?: ModelSpec["headNorm"];
   /** Where blocks are normed; default: before. */
@@ -62,6 +64,7 @@ export async function chooseKernels(
   const { kv } = best;
   const { heads, kvHeads, headDim } = needs.headShape;
   const shape = { heads, kvHeads, headDim };
+  const { scoreRules = [{}] } = needs;
   /** A variant that is asked for, or else the best one and what takes its place. */
   const candidates = <K extends keyof KernelChoice>(kernel: K, ...others: KernelChoice[K][]) =>
     forced[kernel] ? [forced[kernel]] : [...new Set([best[kernel], ...others])];
@@ -77,10 +80,14 @@ export async function chooseKernels(
       faultOfAny(manyRowKinds(needs, kv), (kind) => manyRowFault(device, kind, variant)),
     ),
     firstThatWorks("attention of generated rows", candidates("attention", "workgroup", "threads"), String, (variant) =>
-      faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "generated", variant })),
+      faultOfAny(scoreRules, (rule) =>
+        faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "generated", variant }, rule)),
+      ),
     ),
     firstThatWorks("attention of prompts", candidates("promptAttention", "tiles", "threads"), String, (variant) =>
-      faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant })),
+      faultOfAny(scoreRules, (rule) =>
+        faultOf(device, "", () => attentionFault(device, shape, kv, { regime: "prompt", variant }, rule)),
+      ),
     ),
     ...checksOfOthers(device, needs, kv),
   ]);
@@ -140,11 +147,11 @@ async function firstThatWorks<T>(
   throw new GpuError(what, warnings.at(-1) ?? "there is no variant");
 }
 
-async function faultOfAny<F extends MatmulForm>(
-  kinds: readonly MatmulKind<F>[],
-  faultOf: (kind: MatmulKind<F>) => Promise<string | undefined>,
+async function faultOfAny<T>(
+  tried: readonly T[],
+  faultOf: (each: T) => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  const faults = await Promise.all(kinds.map(faultOf));
+  const faults = await Promise.all(tried.map(faultOf));
   return faults.find(Boolean);
 }
 

@@ -6,13 +6,14 @@ import { FileFormatError, GpuError, GpuUnavailableError, UnsupportedModelError }
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
-import { publishedRecipe } from "../model/layer_skip_checkpoints.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
 import type { CheckOptions, Dtype, ModelCheck, ModelSource } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { DTYPES } from "../weights/dtype.ts";
 import { type ChosenHolding, chooseHolding } from "../weights/holding.ts";
 import { plannedBytes } from "../weights/plan.ts";
+import { completedSpec } from "./completed_spec.ts";
 import { DEFAULT_CONTEXT_LENGTH } from "./load.ts";
 import { memoryFor } from "./memory_estimate.ts";
 import { requireInteger, requireKnown } from "./options.ts";
@@ -55,19 +56,14 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
     return { ...found, supported: false, reason: reasonOf(error) };
   }
   try {
-    const { name, spec, parameters, fileBytes } = checkpoint;
+    const { name, parameters, fileBytes } = checkpoint;
     const facts = {
-      ...{
-        ...found,
-        name,
-        parameters,
-        family: spec.family,
-        layerSkip: (spec.layerSkip ?? publishedRecipe(name, spec.layers)) !== undefined,
-      },
+      ...{ ...found, name, parameters, family: checkpoint.spec.family },
       ...(cached !== undefined && { download: { totalBytes: fileBytes, cachedBytes: Math.min(cached, fileBytes) } }),
     };
+    let spec: ModelSpec;
     try {
-      readText(checkpoint.text);
+      spec = completedSpec(checkpoint, readText(checkpoint.text).eosTokenIds);
     } catch (error) {
       return { ...facts, supported: false, reason: reasonOf(error) };
     }
@@ -78,7 +74,13 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
       2,
       spec.maxPositionEmbeddings,
     );
-    return { ...facts, supported: true, contextLength, ...memoryOf(checkpoint, contextLength, device) };
+    return {
+      ...facts,
+      layerSkip: spec.layerSkip !== undefined,
+      supported: true,
+      contextLength,
+      ...memoryOf(checkpoint, contextLength, device),
+    };
   } finally {
     await checkpoint.close();
   }

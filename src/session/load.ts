@@ -1,16 +1,15 @@
 /** Loading: from a source to a model that can generate. */
 
 import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
-import { InputError, UnsupportedModelError } from "../errors.ts";
+import { InputError } from "../errors.ts";
 import { requireContext } from "../forward/context_limit.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { productKinds } from "../forward/product_kinds.ts";
 import { Device } from "../gpu/device.ts";
+import type { ScoreRule } from "../kernels/attention_shape.ts";
 import { chooseKernels, type KernelNeeds } from "../kernels/choose.ts";
-import { EOS_CAPACITY } from "../kernels/constants.ts";
 import { takesInt8 } from "../kernels/many_row_matmul.ts";
 import { formatName } from "../kernels/weight_format.ts";
-import { publishedRecipe } from "../model/layer_skip_checkpoints.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
@@ -21,6 +20,7 @@ import { chooseHolding } from "../weights/holding.ts";
 import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { abortable } from "./abortable.ts";
+import { completedSpec } from "./completed_spec.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
 import { memoryFor } from "./memory_estimate.ts";
@@ -81,7 +81,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   try {
     const { name, parameters, weightBytes } = checkpoint;
     const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
-    const spec = completed(checkpoint, eosTokenIds);
+    const spec = completedSpec(checkpoint, eosTokenIds);
     const contextLength = requireInteger(
       "load",
       "contextLength",
@@ -89,7 +89,6 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
       2,
       spec.maxPositionEmbeddings,
     );
-    requireEosCapacity(spec, name);
     device = await openDevice(options.gpu, signal);
     const opened = device;
     const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
@@ -149,26 +148,6 @@ function bothOf<T>(first: (value: T) => void, second: ((value: T) => void) | und
   };
 }
 
-/** The architecture with what the tokenizer and the model's name tell of it. */
-function completed({ name, spec }: Checkpoint, eosTokenIds: readonly number[]): ModelSpec {
-  const layerSkip = spec.layerSkip ?? publishedRecipe(name, spec.layers);
-  return {
-    ...spec,
-    eosTokenIds: [...new Set([...spec.eosTokenIds, ...eosTokenIds])],
-    ...(layerSkip && { layerSkip }),
-  };
-}
-
-function requireEosCapacity({ eosTokenIds }: ModelSpec, name: string): void {
-  if (eosTokenIds.length <= EOS_CAPACITY) return;
-  throw new UnsupportedModelError({
-    file: name,
-    field: "eos_token_id",
-    found: `${eosTokenIds.length} ids`,
-    expected: `at most ${EOS_CAPACITY}`,
-  });
-}
-
 /** What the kernels of a model are tried for. */
 function kernelNeeds(checkpoint: Checkpoint, plan: WeightPlan): KernelNeeds {
   const { spec } = checkpoint;
@@ -176,9 +155,15 @@ function kernelNeeds(checkpoint: Checkpoint, plan: WeightPlan): KernelNeeds {
     layers: productKinds(spec, plan.layers, "f32"),
     head: headFormats(plan),
     headShape: spec,
+    scoreRules: scoreRules(spec),
     ...{ headNorm: spec.headNorm, norms: spec.norms },
     conversions: conversionsOf(plan, checkpoint),
   };
+}
+
+/** What layers do to scores, each rule once. */
+function scoreRules({ attention, attentionScale: scale, attentionSoftCap: softCap }: ModelSpec): ScoreRule[] {
+  return [...new Set(attention.map(({ window }) => window))].map((window) => ({ scale, softCap, window }));
 }
 
 function requireInt8({ layers }: KernelNeeds): void {

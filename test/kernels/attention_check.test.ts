@@ -16,6 +16,36 @@ test.each([
   expect(await attentionFault(bench.device, shape, kvType, tried)).toBeUndefined();
 });
 
+/** What a driver could make of them. */
+const WRONG_RULES = [
+  ["return position + 1 - shape.window;", "return position + 2 - shape.window;"],
+  ["if (shape.softCap > 0.0) {", "if (shape.softCap < 0.0) {"],
+] as const;
+
+const CAPPED = { scale: 0.5, softCap: 50, window: 24 };
+
+test.each([
+  [{ regime: "generated", variant: "threads" }],
+  [{ regime: "generated", variant: "workgroup" }],
+  [{ regime: "prompt", variant: "threads" }],
+  [{ regime: "prompt", variant: "tiles" }],
+] as const)("with a scale, a soft cap and a window, %j: no fault", async (tried) => {
+  const shape = { heads: 4, kvHeads: 2, headDim: 32 };
+  expect(await attentionFault(bench.device, shape, "f32", tried, CAPPED)).toBeUndefined();
+});
+
+test.each(["generated", "prompt"] as const)(
+  "a window or a soft cap that is not kept by %s rows is found out",
+  async (regime) => {
+    for (const change of WRONG_RULES) {
+      const device = miscompiling(bench.device, ({ name }) => (name.includes("merge") ? [] : [change]));
+      const shape = { heads: 2, kvHeads: 1, headDim: 8 };
+      const fault = await attentionFault(device, shape, "f32", { regime, variant: "threads" }, CAPPED);
+      expect(fault).toMatch(/^row \d, head \d, element \d/);
+    }
+  },
+);
+
 test.each(["generated", "prompt"] as const)(
   "a kernel of %s rows that computes something else is found out",
   async (regime) => {
