@@ -98,6 +98,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
     requireContext(opened, spec, contextLength, kernels.kv);
     const weights = await uploadWeights(opened, checkpoint, plan, {
+      dtype,
       signal,
       onProgress: (loadedBytes) => meter.report("upload", loadedBytes, weightBytes),
     });

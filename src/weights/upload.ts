@@ -18,6 +18,7 @@ import { half, single } from "../kernels/weight_codec.ts";
 import { formatName, isBlockFormat, type WeightFormat, weightBytes } from "../kernels/weight_format.ts";
 import { inHeadOrder } from "../model/head_order.ts";
 import type { HeadOrder, TensorSpec } from "../model/spec.ts";
+import type { ModelDtype } from "../types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { type MatrixPlan, matrixShape, plannedBytes, scalesBytes, type WeightPlan } from "./plan.ts";
 
@@ -73,6 +74,8 @@ export interface ModelWeights {
 }
 
 export interface UploadOptions {
+  /** What the weights are held in, for messages. */
+  dtype?: ModelDtype;
   /** Told the bytes of the checkpoint that are on the GPU or on their way. */
   onProgress?: (loadedBytes: number) => void;
   signal?: AbortSignal | undefined;
@@ -86,9 +89,9 @@ export async function uploadWeights(
   device: Device,
   checkpoint: Checkpoint,
   plan: WeightPlan,
-  { onProgress = () => {}, signal }: UploadOptions = {},
+  { dtype, onProgress = () => {}, signal }: UploadOptions = {},
 ): Promise<ModelWeights> {
-  const what = `${checkpoint.name} (weights)`;
+  const what = `${checkpoint.name} (weights${dtype && dtype !== "stored" ? ` in ${dtype}` : ""})`;
   const held = await device.allocating(what, plannedBytes(plan), () => new HeldWeights(device, plan));
   const uploader = await device.allocating("staging", STAGING_BYTES, () => new Uploader(device));
   let loadedBytes = 0;
