@@ -8,7 +8,7 @@ import { type Failures, failureText } from "./failures.ts";
 import { LoadView } from "./load_view.ts";
 import { ModelPicker } from "./model_picker.ts";
 import { type LoadRequest, ModelSeat } from "./model_seat.ts";
-import { STORIES, type WantedModel } from "./wanted_model.ts";
+import { isRemote, STORIES, type WantedModel } from "./wanted_model.ts";
 
 export interface ChoiceParts {
   /** Where names are looked up. */
@@ -53,7 +53,8 @@ export class ModelChoice {
     if (wanted === STORIES && unasked !== "never") return this.load({ wanted, dtype: this.picker.dtype });
     const found = await this.#lookUp(wanted);
     if (!found?.supported || unasked === "never") return;
-    if (bytesToFetch(found) <= (unasked === "nothing" ? 0 : unasked.atMostBytes)) await this.#loadOffer();
+    const fetched = isUncached(wanted, found) ? Infinity : bytesToFetch(found);
+    if (fetched <= (unasked === "nothing" ? 0 : unasked.atMostBytes)) await this.#loadOffer();
   }
 
   /** Loads a model in place of the one that is there, which stays where this fails. */
@@ -125,8 +126,11 @@ export class ModelChoice {
     if (found.supported) this.#offer = { wanted, check: found };
     const { model, request } = this.#seat;
     this.picker.showFound(wanted, found, (dtype: DtypeChoice) => {
-      if (!model || !request || this.#seat.hasRoomFor({ dtype, check: found })) return "";
-      return `There is no room for two models: ${request.wanted.label} is given up first.`;
+      const notes = isUncached(wanted, found) ? ["This browser keeps no downloads: it is fetched each time."] : [];
+      if (model && request && !this.#seat.hasRoomFor({ dtype, check: found })) {
+        notes.push(`There is no room for two models: ${request.wanted.label} is given up first.`);
+      }
+      return notes.join(" ");
     });
   }
 
@@ -162,6 +166,11 @@ export class ModelChoice {
   #reach(): SourceOptions {
     return { endpoint: this.#parts.hub, token: () => this.picker.token };
   }
+}
+
+/** Whether it has to be fetched, with no place to keep it: then nobody says how much that is. */
+function isUncached(wanted: WantedModel, { download }: ModelCheck): boolean {
+  return isRemote(wanted) && !download;
 }
 
 /** Whether a hub refused for want of an access token, or of the right one. */

@@ -37,6 +37,11 @@ export function typedModel(text: string, hub: URL): WantedModel {
   return { source: `hf:${name}`, label: name, repository: repositoryOf(name, hub) };
 }
 
+/** Whether it has to come over the network. */
+export function isRemote({ source }: WantedModel): boolean {
+  return typeof source === "string" || source instanceof URL;
+}
+
 /** Files that make up a model. */
 export function modelOfFiles(files: readonly File[], folder?: string): WantedModel {
   const label = folder ?? (files.length === 1 ? files[0]?.name : undefined) ?? `${files.length} files`;

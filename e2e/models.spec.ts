@@ -158,6 +158,16 @@ test("where there is no room for two models, the one that is there is given up f
   await expect(page.locator("#model")).toContainText("owner/name");
 });
 
+test("a browser that keeps no downloads asks before each", async ({ page }) => {
+  await page.addInitScript(() => Object.defineProperty(navigator.storage, "getDirectory", { value: undefined }));
+  const hub = await startHub(filesOf(LLAMA));
+  await openWithHub(page, hub, { model: "owner/name" });
+  await expect(found(page)).toContainText("This browser keeps no downloads: it is fetched each time.");
+  await expect(status(page)).toHaveText("owner/name can be loaded.");
+  await page.getByRole("button", { name: "Load", exact: true }).click();
+  await expect(page.locator("#model")).toContainText("owner/name");
+});
+
 test("a model that cannot be run says why before it is downloaded", async ({ page }) => {
   const files = enlarged(filesOf(LLAMA), EXTRA_BYTES);
   const hub = await startHub(

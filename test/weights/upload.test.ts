@@ -39,7 +39,7 @@ async function upload(checkpoint: Checkpoint, { dtype, ...options }: UploadOptio
     device,
     checkpoint,
     planWeights(checkpoint, { dtype, keepsBlocks: false }, device.ledger.bindableBytes),
-    options,
+    { dtype, ...options },
   );
 }
 
