@@ -91,8 +91,10 @@ test("a load that is cancelled leaves the model before it", async ({ page }) => 
   const hub = await startHub(enlarged(filesOf(LLAMA), EXTRA_BYTES));
   await openWithHub(page, hub);
   await lookUp(page, "owner/name");
+  const load = page.getByRole("button", { name: /^Load \(/ });
+  await expect(load).toBeVisible();
   const goOn = holdBack(hub);
-  await page.getByRole("button", { name: /^Load \(/ }).click();
+  await load.click();
   await expect(page.locator("#progress-text")).toHaveText(/^Downloading/);
   await page.getByRole("button", { name: "Cancel" }).click();
   await expect(status(page)).toHaveText("The load was stopped. stories260k-layerskip is still loaded.");
@@ -103,7 +105,7 @@ test("a load that is cancelled leaves the model before it", async ({ page }) => 
 
   // And it can be taken up.
   goOn();
-  await page.getByRole("button", { name: /^Load \(/ }).click();
+  await load.click();
   await expect(page.locator("#model")).toContainText("owner/name");
 });
 

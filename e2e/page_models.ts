@@ -38,7 +38,7 @@ export function changed(files: Files, name: string, fields: Record<string, unkno
   return { ...files, [name]: Buffer.from(JSON.stringify({ ...JSON.parse(files[name]!.toString()), ...fields })) };
 }
 
-/** From now on the hub sends of each large file all but its last megabyte, and then waits. Resolves what waits. */
+/** From now on the hub sends of a large file all but the last megabyte of what was asked, and waits for the call back. */
 export function holdBack(server: HubServer): () => void {
   const waiting: (() => void)[] = [];
   server.meddle = ({ at, path, range }, response) => {
