@@ -6,8 +6,17 @@
  */
 
 import { join } from "node:path";
-import { defineConfig, type ViteUserConfig } from "vitest/config";
+import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig } from "vitest/config";
 import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
+
+/** Tests that mostly run small models. */
+const DECODING = ["test/decode/**", "test/session/**", "test/forward/**"].map((folder) => `${folder}/*.test.ts`);
+
+type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
+
+function project(name: string, test: ProjectTest): TestProjectInlineConfiguration {
+  return { extends: true, test: { name, ...test } };
+}
 
 export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
   // `npm run test:slow`: the full matrices of shapes, formats and variants instead of a selection.
@@ -20,18 +29,20 @@ export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
   }
   return {
     test: {
-      include: ["test/**/*.test.ts"],
       environment: "node",
       // Downloads of tests are not the user's.
       env: { LAYERLEAP_CACHE: join(import.meta.dirname, "test-results/cache") },
       // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
       pool: "forks",
-      // SwiftShader computes on all cores already, and several processes of it hold each other up: 11 minutes with one
-      // worker, 18 with two.
-      maxWorkers: 1,
       testTimeout: mode === "slow" ? 3_600_000 : 120_000,
       hookTimeout: 120_000,
       reporters: process.env.CI ? ["default", ["json", { outputFile: "test-results/vitest.json" }]] : ["default"],
+      // SwiftShader computes on all cores. Two processes that mostly compile shaders share them well; two that mostly
+      // run short dispatches hold each other up, up to ten times as long.
+      projects: [
+        project("kernels and files", { include: ["test/**/*.test.ts"], exclude: DECODING, maxWorkers: 2 }),
+        project("decoding", { include: DECODING, maxWorkers: 1, sequence: { groupOrder: 1 } }),
+      ],
     },
   };
 });

@@ -85,6 +85,7 @@ function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler:
       postAttentionNorm: norm(norms !== "before"),
       preFeedforwardNorm: norm(norms !== "after"),
       gateUp: parts("gate and up", formats.layers, hiddenSize, intermediateSize, 2),
+      ungated: [],
       down: matrix("down", formats.layers, intermediateSize, hiddenSize),
       postFeedforwardNorm: norm(norms !== "before"),
     })),

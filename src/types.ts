@@ -192,7 +192,7 @@ export interface ModelCheck {
   layerSkip?: boolean;
   /** The adapter it would run on; absent where there is none. */
   device?: DeviceInfo;
-  /** Of a model on a server: bytes of its files, and how many of them are in the cache. */
+  /** Of a model on a server: bytes of its weight files, and how many of them were in the cache. */
   download?: { totalBytes: number; cachedBytes: number };
   /** Tokens of the context that the memory is counted for. */
   contextLength?: number;

@@ -23,7 +23,11 @@ export async function chosenKernels(
   if (fewRows?.kind === "subgroup") requireSubgroups(device, fewRows.slices);
   const { layers, head } = formatsOf(dtype);
   const traits = [{ format: layers, bias: false }];
-  const products = productKinds(spec, [{ qkv: traits, output: traits, gateUp: traits, down: traits }], "f32");
+  const products = productKinds(
+    spec,
+    [{ qkv: traits, output: traits, gateUp: traits, ungated: [], down: traits }],
+    "f32",
+  );
   const { headNorm, norms } = spec;
   const needs = { layers: products, head: [head], headShape: spec, headNorm, norms, conversions: [] };
   return chooseKernels(device, needs, settings);

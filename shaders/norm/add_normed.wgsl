@@ -8,9 +8,9 @@
 // nextWeight: [vectors] vec4, of the norm that comes next; any where nothing is normed next, as nothing reads the product
 // stream:     [rows][2 * half] vec4: the residual stream, and the same times nextWeight
 //
-// One workgroup a row, as norm/rms_norm.wgsl, whose order of sums it has: a row's bits depend on nothing but the row.
+// One workgroup a row (row_scale.wgsl).
 //
-// Constants: WORKGROUP. Needs rows.wgsl.
+// Constants: WORKGROUP. Needs rows.wgsl and row_scale.wgsl.
 
 struct Shape {
   vectors: u32,       // hiddenSize / 4
@@ -26,7 +26,9 @@ struct Shape {
 @group(0) @binding(4) var<storage, read> nextWeight: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> stream: array<vec4f>;
 
-var<workgroup> shares: array<f32, WORKGROUP>;
+fn normInput(at: u32) -> vec4f {
+  return product[at];
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -35,19 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   let row = range.first + group.x;
   let base = row * shape.productStride;
-  var share = 0.0;
-  for (var k = thread; k < shape.vectors; k += WORKGROUP) {
-    let x = product[base + k];
-    share += dot(x, x);
-  }
-  shares[thread] = share;
-  workgroupBarrier();
-
-  var sum = 0.0;
-  for (var t = 0u; t < WORKGROUP; t++) {
-    sum += shares[t];
-  }
-  let scale = inverseSqrt(sum / f32(shape.vectors * 4) + shape.epsilon);
+  let scale = rowScale(base, thread);
   for (var k = thread; k < shape.vectors; k += WORKGROUP) {
     let to = row * 2 * shape.half + k;
     let total = stream[to] + product[base + k] * scale * weight[k];

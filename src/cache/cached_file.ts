@@ -61,6 +61,7 @@ interface Wanted {
 export class CachedFile implements Source {
   readonly name: string;
   readonly size: number;
+  readonly missing: number;
   readonly #entry: CacheEntry;
   readonly #options: CachedFileOptions;
   readonly #chunks: number;
@@ -98,6 +99,7 @@ export class CachedFile implements Source {
     this.#manifest = manifest;
     this.#stored = stored;
     this.size = manifest.size;
+    this.missing = [...stored].reduce((missing, k) => missing - chunkLength(this.size, k), this.size);
     this.#chunks = Math.ceil(this.size / CHUNK_BYTES);
     this.name = remote?.name ?? `${entry.source}/${manifest.path}`;
     // A chunk that went missing makes the whole doubtful.
@@ -121,13 +123,6 @@ export class CachedFile implements Source {
   /** Whether all of it is there and known to be right. */
   get whole(): boolean {
     return this.#manifest.whole;
-  }
-
-  /** Bytes still to be fetched. */
-  get missing(): number {
-    let missing = this.size;
-    for (const k of this.#stored) missing -= chunkLength(this.size, k);
-    return missing;
   }
 
   async read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {

@@ -27,12 +27,6 @@ export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Pr
   return models.sort((a, b) => (a.source < b.source ? -1 : 1));
 }
 
-/** Bytes that are cached of a model, of all its revisions; undefined for one that is not on a server. */
-export async function cachedBytes(source: ModelSource, options: SourceOptions): Promise<number | undefined> {
-  const entry = await cacheEntry(source, options);
-  return entry && sizeOf(entry.store, entry.id);
-}
-
 /**
  * Removes all that is cached of a model, all its revisions.
  * @param source as it was loaded, or as `listCached` names it

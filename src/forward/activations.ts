@@ -20,6 +20,8 @@ export interface Activations {
   queries: GPUBuffer;
   /** `[rows][padded heads * headDim]` */
   attended: GPUBuffer;
+  /** `[rows][2][intermediateSize]`: gate and up that are products of their own. */
+  ungated: GPUBuffer;
   /** `[rows][padded intermediateSize]` */
   gated: GPUBuffer;
   /** `[ROW_CAPACITY][heads][chunks][headDim]` and `[ROW_CAPACITY][heads][chunks]` pairs, of attention in two stages. */
@@ -38,6 +40,7 @@ export function createActivations(
   spec: ModelSpec,
   contextLength: number,
   candidatesPerRow: number,
+  storesGates = false,
 ): Activations {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, headNorm, norms } = spec;
   const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
@@ -53,6 +56,7 @@ export function createActivations(
     unadded: perRow("unadded", norms === "before" ? 1 : paddedSize(hiddenSize)),
     queries: perRow("queries", heads * headDim),
     attended: perRow("attended", paddedSize(heads * headDim)),
+    ungated: perRow("ungated", storesGates ? 2 * intermediateSize : 1),
     gated: perRow("gated", paddedSize(intermediateSize)),
     partialSums: allocate("partial sums", ROW_CAPACITY, chunks * headDim),
     partialSoftmax: allocate("partial softmax", ROW_CAPACITY, chunks * 2),

@@ -21,6 +21,7 @@ import { ROW_CAPACITY } from "../kernels/constants.ts";
 import { embeddingShape } from "../kernels/embedding.ts";
 import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
 import { fewRowGroups } from "../kernels/few_row_matmul.ts";
+import { gateShape } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
 import {
@@ -106,7 +107,13 @@ export class Forward {
     this.#constants = new Constants(device);
     const partCandidates = weights.head.map((part) => fewRowGroups("headArgmax", part.columns, choice.fewRows));
     this.candidatesPerRow = partCandidates.reduce((sum, count) => sum + count, 0);
-    this.#activations = createActivations(device, spec, contextLength, this.candidatesPerRow);
+    this.#activations = createActivations(
+      device,
+      spec,
+      contextLength,
+      this.candidatesPerRow,
+      weights.layers.some(({ ungated }) => ungated.length > 0),
+    );
     this.candidates = this.#activations.candidates;
     this.#embedding = this.#bindEmbedding();
     this.#layers = this.#bindLayers(kv, contextLength);
@@ -326,13 +333,29 @@ export class Forward {
     };
   }
 
-  #bindGated({ gateUp }: LayerWeights): Products[] {
+  /** Gate and up: one product in as many parts as there are, or two that are stored and then gated. */
+  #bindGated({ gateUp, ungated }: LayerWeights): Products[] {
     const { hiddenSize, intermediateSize, rmsNormEps: epsilon } = this.spec;
-    const { stream, gated } = this.#activations;
-    const sizes = { epsilon, inputStride: streamStride(hiddenSize), resultStride: paddedSize(intermediateSize) };
-    return gateUp.map((part) =>
-      this.#products("gateUp", part, { ...sizes, resultOffset: part.firstColumn }, { input: stream, output: gated }),
+    const { stream, gated, ungated: products } = this.#activations;
+    const input = { epsilon, inputStride: streamStride(hiddenSize) };
+    const fused = { ...input, resultStride: paddedSize(intermediateSize) };
+    const pairs = gateUp.map((part) =>
+      this.#products("gateUp", part, { ...fused, resultOffset: part.firstColumn }, { input: stream, output: gated }),
     );
+    if (ungated.length === 0) return pairs;
+    const stored = { ...input, resultStride: 2 * intermediateSize };
+    const singles = ungated.map((part) =>
+      this.#products(
+        "ungated",
+        part,
+        { ...stored, resultOffset: part.firstColumn },
+        { input: stream, output: products },
+      ),
+    );
+    const gate = this.#kernels.gate;
+    const shape = this.#constants.uniform(gateShape(intermediateSize));
+    const group = gate.bind({ range: this.#table.ranges, shape, products, output: gated });
+    return [...singles, inBothRegimes((recorder, rows) => gate.dispatch(recorder, group, rows, intermediateSize))];
   }
 
   /** The product that ends a block: it adds to the stream, or is stored to be normed and added. */

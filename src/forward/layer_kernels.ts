@@ -7,6 +7,7 @@ import type { KernelChoice } from "../kernels/choice.ts";
 import { Embedding } from "../kernels/embedding.ts";
 import { FewQueryAttention } from "../kernels/few_query_attention.ts";
 import { FewRowMatmul } from "../kernels/few_row_matmul.ts";
+import { Gate } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import { type ManyRowForm, ManyRowMatmul } from "../kernels/many_row_matmul.ts";
 import {
@@ -20,7 +21,7 @@ import { PlaceHeads } from "../kernels/place_heads.ts";
 import { PromptAttention } from "../kernels/prompt_attention.ts";
 import { RmsNorm } from "../kernels/rms_norm.ts";
 import { formatName, type WeightFormat } from "../kernels/weight_format.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import type { Activation, ModelSpec } from "../model/spec.ts";
 
 /** What a row is: of a prompt, or generated. */
 export type Regime = "generated" | "prompt";
@@ -42,16 +43,23 @@ export class LayerKernels {
   /** Where a family norms queries and keys, or the output of a block. */
   readonly placeHeads: PlaceHeads | undefined;
   readonly addNormed: AddNormed | undefined;
+  #gate: Gate | undefined;
   readonly attention: { generated: FewQueryAttention; prompt: PromptAttention };
   readonly #device: Device;
+  readonly #activation: Activation;
   readonly #choice: KernelChoice;
   readonly #embeddings = new Map<string, Embedding>();
   readonly #few = new Map<string, FewRowMatmul>();
   readonly #many = new Map<string, ManyRowMatmul>();
 
-  constructor(device: Device, { heads, kvHeads, headDim, headNorm, norms }: ModelSpec, choice: KernelChoice) {
+  constructor(
+    device: Device,
+    { heads, kvHeads, headDim, headNorm, norms, activation }: ModelSpec,
+    choice: KernelChoice,
+  ) {
     this.#device = device;
     this.#choice = choice;
+    this.#activation = activation;
     this.finalNorm = new RmsNorm(device);
     this.placeHeads = headNorm && new PlaceHeads(device, choice.kv);
     this.addNormed = norms === "before" ? undefined : new AddNormed(device);
@@ -60,6 +68,12 @@ export class LayerKernels {
       generated: new FewQueryAttention(device, { ...shape, variant: choice.attention }),
       prompt: new PromptAttention(device, { ...shape, variant: choice.promptAttention }),
     };
+  }
+
+  /** For gate and up that are products of their own. */
+  get gate(): Gate {
+    this.#gate ??= new Gate(this.#device, this.#activation);
+    return this.#gate;
   }
 
   embedding(format: WeightFormat): Embedding {
@@ -105,6 +119,7 @@ export class LayerKernels {
       this.finalNorm.prepare(),
       this.placeHeads?.prepare(),
       this.addNormed?.prepare(),
+      this.#gate?.prepare(),
       this.attention.generated.prepare(),
       this.attention.prompt.prepare(),
       ...[...this.#embeddings.values()].map((embedding) => embedding.prepare()),

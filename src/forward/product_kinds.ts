@@ -13,14 +13,14 @@ export interface MatrixTraits {
 }
 
 /** The products of a layer. */
-export const LAYER_PRODUCTS = ["qkv", "output", "gateUp", "down"] as const;
+export const LAYER_PRODUCTS = ["qkv", "output", "gateUp", "ungated", "down"] as const;
 export type LayerProduct = (typeof LAYER_PRODUCTS)[number];
 
 /**
  * The kernel of a layer's product.
  *
  * Queries and keys that are normed, and blocks whose output is, wait for a sum over a row or a head: those products are
- * stored, and the kernel that sums goes on.
+ * stored, and the kernel that sums goes on. So are gate and up where they are products of their own.
  */
 export function productKind(
   { norms, headNorm, activation }: ModelSpec,
@@ -35,6 +35,8 @@ export function productKind(
       return headNorm ? { form: "store", normed, ...matrix } : { form: "qkv", normed, kv, ...matrix };
     case "gateUp":
       return { form: "gated", normed, activation, ...matrix };
+    case "ungated":
+      return { form: "store", normed, ...matrix };
     default:
       return { form: norms === "before" ? "add" : "store", ...matrix };
   }

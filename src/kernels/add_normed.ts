@@ -1,6 +1,7 @@
 /** stream += RMSNorm(product) * weight (shaders/norm/add_normed.wgsl). */
 
 import addNormed from "../../shaders/norm/add_normed.wgsl?raw";
+import rowScale from "../../shaders/norm/row_scale.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
@@ -27,7 +28,7 @@ export function addNormedShape(hiddenSize: number, epsilon: number): Uint32Array
 
 export class AddNormed extends Kernel<keyof typeof BINDINGS> {
   constructor(device: Device) {
-    super(device, { name: "norm/add_normed", code: [rows, addNormed], bindings: BINDINGS }, COMMON_CONSTANTS);
+    super(device, { name: "norm/add_normed", code: [rows, rowScale, addNormed], bindings: BINDINGS }, COMMON_CONSTANTS);
   }
 
   /** One workgroup a row. */

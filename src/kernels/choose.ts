@@ -14,6 +14,7 @@ import type { HeadShape, ScoreRule } from "./attention_shape.ts";
 import { bestChoice, type KernelChoice } from "./choice.ts";
 import { checkEmbedding } from "./embedding_check.ts";
 import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, fewRowName, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { checkGate } from "./gate_check.ts";
 import type { KvType } from "./kv_format.ts";
 import { type ManyRowForm, ManyRowMatmul, type ManyRowVariant, runsVariant } from "./many_row_matmul.ts";
 import { kindName, type MatmulKind } from "./matmul_form.ts";
@@ -37,6 +38,8 @@ export interface KernelNeeds {
   headNorm?: ModelSpec["headNorm"];
   /** Where blocks are normed; default: before. */
   norms?: ModelSpec["norms"];
+  /** What becomes of gates that are stored, if any are. */
+  gate?: ModelSpec["activation"] | undefined;
   /** What the GPU makes of a checkpoint's numbers; none where the weights come from elsewhere. */
   conversions: readonly Conversion[];
 }
@@ -114,13 +117,14 @@ function resultOf<T>(trial: PromiseSettledResult<T>): T {
 
 /** The kernels that there is one of each of. Where one computes wrong, nothing takes its place. */
 function checksOfOthers(device: Device, needs: KernelNeeds, kv: KvType): Promise<void>[] {
-  const { head, headShape, headNorm, norms = "before", conversions } = needs;
+  const { head, headShape, headNorm, norms = "before", gate, conversions } = needs;
   return [
     ...conversions.map((conversion) => checkRepack(device, conversion)),
     ...head.map((format) => checkEmbedding(device, format)),
     checkRmsNorm(device),
     ...(headNorm ? [checkPlaceHeads(device, headShape, kv, headNorm)] : []),
     ...(norms === "before" ? [] : [checkAddNormed(device)]),
+    ...(gate ? [checkGate(device, gate)] : []),
     checkSelection(device),
   ];
 }

@@ -39,8 +39,8 @@ export function plainProducts(data: ProbeData, row: number): Expected[] {
   });
 }
 
-/** What `gated` makes of a gate. */
-const ACTIVATIONS: Readonly<Record<Activation, (x: number) => number>> = {
+/** What becomes of a gate. */
+export const ACTIVATIONS: Readonly<Record<Activation, (x: number) => number>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu_tanh: (x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };

@@ -1,6 +1,7 @@
 /** normed = RMSNorm(hidden) * weight (shaders/norm/rms_norm.wgsl). */
 
 import rmsNorm from "../../shaders/norm/rms_norm.wgsl?raw";
+import rowScale from "../../shaders/norm/row_scale.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
@@ -29,7 +30,7 @@ export function rmsNormShape(
 
 export class RmsNorm extends Kernel<keyof typeof BINDINGS> {
   constructor(device: Device) {
-    super(device, { name: "rms_norm", code: [rows, rmsNorm], bindings: BINDINGS }, COMMON_CONSTANTS);
+    super(device, { name: "rms_norm", code: [rows, rowScale, rmsNorm], bindings: BINDINGS }, COMMON_CONSTANTS);
   }
 
   /** One workgroup a row. */

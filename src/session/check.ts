@@ -1,7 +1,6 @@
 /** What a model is and takes, from its settings and headers alone: before a download, without a device. */
 
 import { defaultGpu, gpuBackend } from "#platform";
-import { cachedBytes } from "../cache/cached_models.ts";
 import { FileFormatError, GpuError, GpuUnavailableError, UnsupportedModelError } from "../errors.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
@@ -44,8 +43,6 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
   const { signal } = options;
   signal?.throwIfAborted();
   const reach = sourceOptions(options);
-  // Before anything is fetched: the headers that are looked at are kept too.
-  const cached = source === undefined ? undefined : await cachedBytes(source, reach);
   const folder = await openSource(source, reach);
   const device = await deviceOf(options);
   const found = { name: folder.name, ...(device && { device }) };
@@ -56,10 +53,12 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
     return { ...found, supported: false, reason: reasonOf(error) };
   }
   try {
-    const { name, parameters, fileBytes } = checkpoint;
+    const { name, parameters, fileBytes, missingBytes } = checkpoint;
     const facts = {
       ...{ ...found, name, parameters, family: checkpoint.spec.family },
-      ...(cached !== undefined && { download: { totalBytes: fileBytes, cachedBytes: Math.min(cached, fileBytes) } }),
+      ...(missingBytes !== undefined && {
+        download: { totalBytes: fileBytes, cachedBytes: fileBytes - missingBytes },
+      }),
     };
     let spec: ModelSpec;
     try {

@@ -158,6 +158,7 @@ function kernelNeeds(checkpoint: Checkpoint, plan: WeightPlan): KernelNeeds {
     headShape: spec,
     scoreRules: scoreRules(spec),
     ...{ headNorm: spec.headNorm, norms: spec.norms },
+    gate: plan.layers.some(({ ungated }) => ungated.length > 0) ? spec.activation : undefined,
     conversions: conversionsOf(plan, checkpoint),
   };
 }

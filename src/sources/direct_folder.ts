@@ -36,6 +36,7 @@ export async function directSource(file: RemoteFile, signal?: AbortSignal, onByt
   return {
     name,
     size,
+    missing: size,
     async read(offset, length, signal) {
       signal?.throwIfAborted();
       requireRange(name, size, offset, length);

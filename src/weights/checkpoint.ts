@@ -48,8 +48,9 @@ export interface Checkpoint {
    * loaded. Neither happens for the tensors of `tensors`, which were checked on opening.
    */
   tensor(tensor: TensorSpec): WeightTensor;
-  /** Bytes of the weight files. */
+  /** Bytes of the weight files, and how many of them a server had still to send; absent where they are at hand. */
   readonly fileBytes: number;
+  readonly missingBytes?: number;
   /** Closes the weight files. */
   close(): Promise<void>;
 }
@@ -151,12 +152,16 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
 
 /** A checkpoint whose tensors are all there. */
 function opened(
-  parts: Omit<Checkpoint, "parameters" | "weightBytes" | "fileBytes" | "close"> & { sources: Source[] },
+  parts: Omit<Checkpoint, "parameters" | "weightBytes" | "fileBytes" | "missingBytes" | "close"> & {
+    sources: Source[];
+  },
 ): Checkpoint {
   const { sources, ...checkpoint } = parts;
   const needed = [...new Set(allTensors(checkpoint.tensors).map(checkpoint.tensor))]; // slices of one tensor count once
+  const remote = sources.some(({ missing }) => missing !== undefined);
   return {
     ...checkpoint,
+    ...(remote && { missingBytes: sources.reduce((sum, { missing = 0 }) => sum + missing, 0) }),
     parameters: needed.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
     weightBytes: needed.reduce((sum, { byteLength }) => sum + byteLength, 0),
     fileBytes: sources.reduce((sum, { size }) => sum + size, 0),

@@ -44,8 +44,10 @@ export interface LayerPlan {
   output: [MatrixPlan];
   postAttentionNorm: TensorSpec | undefined;
   preFeedforwardNorm: TensorSpec | undefined;
-  /** Gate and up side by side, in as many parts as bindings need. */
+  /** Gate and up side by side, in as many parts as bindings need; none where their formats differ. */
   gateUp: MatrixPlan[];
+  /** Gate, and up behind it, as matrices of their own where their formats differ; none else. */
+  ungated: MatrixPlan[];
   down: [MatrixPlan];
   postFeedforwardNorm: TensorSpec | undefined;
 }
@@ -94,12 +96,10 @@ export function planWeights(
     output: whole(tensors.output, tensors.outputBias),
     postAttentionNorm: tensors.postAttentionNorm,
     preFeedforwardNorm: tensors.preFeedforwardNorm,
-    gateUp: cutAlike(
-      [
-        { tensor: tensors.gate, bias: tensors.gateBias },
-        { tensor: tensors.up, bias: tensors.upBias },
-      ],
-      commonFormat(format("layers", tensors.gate), format("layers", tensors.up), holding),
+    ...gateAndUp(
+      { tensor: tensors.gate, bias: tensors.gateBias },
+      { tensor: tensors.up, bias: tensors.upBias },
+      (tensor) => format("layers", tensor),
       bindableBytes,
     ),
     down: whole(tensors.down, tensors.downBias),
@@ -113,19 +113,32 @@ export function planWeights(
   };
 }
 
-/**
- * Gate and up are one product of pairs, so of one format. Where a file has two, both are held as floats would be, but in no
- * less than 8 bits: a file's makers took more for one of them than for the other, not less.
- */
-function commonFormat(gate: WeightFormat, up: WeightFormat, { dtype }: Holding): WeightFormat {
-  return formatName(gate) === formatName(up) ? gate : formatsOf(dtype === "q4" ? "q8" : dtype).layers;
+/** Gate and up: one product of pairs where they are of one format, and two products else. */
+function gateAndUp(
+  gate: Member,
+  up: Member,
+  formatOf: (tensor: TensorSpec) => WeightFormat,
+  bindableBytes: number,
+): Pick<LayerPlan, "gateUp" | "ungated"> {
+  const [gateFormat, upFormat] = [formatOf(gate.tensor), formatOf(up.tensor)];
+  if (formatName(gateFormat) === formatName(upFormat)) {
+    return { gateUp: cutAlike([gate, up], gateFormat, bindableBytes), ungated: [] };
+  }
+  const { rows } = matrixShape(gate.tensor);
+  const behind = cutAlike([up], upFormat, bindableBytes).map((plan) => ({
+    ...plan,
+    firstColumn: rows + plan.firstColumn,
+  }));
+  return { gateUp: [], ungated: [...cutAlike([gate], gateFormat, bindableBytes), ...behind] };
 }
 
 /** All matrices of a plan. */
 export function matricesOf({ embedding, layers, head }: WeightPlan): MatrixPlan[] {
   return [
     ...embedding,
-    ...layers.flatMap(({ qkv, output, gateUp, down }) => [...qkv, ...output, ...gateUp, ...down]),
+    ...layers.flatMap(({ qkv, output, gateUp, ungated, down }) => [
+      ...[...qkv, ...output, ...gateUp, ...ungated, ...down],
+    ]),
     ...(head ?? []),
   ];
 }

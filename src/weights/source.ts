@@ -13,6 +13,8 @@ export interface Source {
   readonly name: string;
   /** Size in bytes. */
   readonly size: number;
+  /** Bytes that a server had still to send when it was opened; absent where the file is at hand. */
+  readonly missing?: number;
   /**
    * Bytes `[offset, offset + length)`: exactly `length` of them.
    * @throws SourceError when the range cannot be read whole.

@@ -59,6 +59,8 @@ export interface LayerWeights {
   preFeedforwardNorm: GPUBuffer | undefined;
   /** Gate and up side by side: 2 * intermediateSize columns. */
   gateUp: MatrixPart[];
+  /** Gate, and up behind it, where their formats differ; `gateUp` is empty then. */
+  ungated: MatrixPart[];
   down: Matrix;
   postFeedforwardNorm: GPUBuffer | undefined;
 }
@@ -184,6 +186,7 @@ class HeldWeights {
         postAttentionNorm: norm(layer.postAttentionNorm),
         preFeedforwardNorm: norm(layer.preFeedforwardNorm),
         gateUp: layer.gateUp.map(matrix),
+        ungated: layer.ungated.map(matrix),
         down: matrix(layer.down[0]),
         postFeedforwardNorm: norm(layer.postFeedforwardNorm),
       })),

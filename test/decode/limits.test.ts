@@ -157,7 +157,7 @@ describe("what cannot be generated from", () => {
   });
 
   test("neither text nor ids", () => {
-    expect(() => model.generate(undefined as unknown as string)).toThrow(/prompt: found undefined, expected a text/);
+    expect(() => model.generate(undefined as unknown as string)).toThrow(/prompt: found nothing, expected a text/);
   });
 
   test("an empty text is the tokenizer's BOS alone", async () => {

@@ -123,7 +123,13 @@ describe("blocks of different types in one model", () => {
 
   test("queries and keys of one format are one matrix, values of another are another", () => {
     expect(blocks.weights.layers.map(({ qkv }) => qkv.length)).toEqual([2, 3]);
-    expect(blocks.weights.layers.map(({ gateUp }) => gateUp[0]!.format.type)).toEqual(["q4", "f32"]);
+    const types = blocks.weights.layers.map(({ gateUp, ungated }) =>
+      [gateUp, ungated].map((of) => of.map(({ format }) => format.type)),
+    );
+    expect(types).toEqual([
+      [["q4"], []],
+      [[], ["q8", "q4"]],
+    ]);
     expect(floats.weights.layers.map(({ qkv }) => qkv.length)).toEqual([1, 1]);
   });
 

@@ -53,6 +53,22 @@ describe("check", () => {
     expect(again.download).toEqual({ totalBytes: size, cachedBytes: size });
   });
 
+  test("of a repository, only the files that the model needs count as cached", async () => {
+    await (await load("hf:owner/name", options())).dispose();
+    const shards = server.files.get("model.safetensors")!;
+    server.files.set("other/config.json", server.files.get("config.json")!);
+    server.files.set("other/tokenizer.json", server.files.get("tokenizer.json")!);
+    server.files.set("other/model.safetensors", shards);
+    const found = await check("hf:owner/name/other", options());
+    expect(found.download).toEqual({ totalBytes: shards.length, cachedBytes: 0 });
+  });
+
+  test("without a cache all is to be downloaded", async () => {
+    const found = await check("hf:owner/name", { ...options(), cache: false });
+    const size = server.files.get("model.safetensors")!.length;
+    expect(found.download).toEqual({ totalBytes: size, cachedBytes: 0 });
+  });
+
   test.each([
     ["an unknown family", { "config.json": Buffer.from('{"model_type":"mamba","state_size":16}') }, /state_size/],
     ["a damaged config", { "config.json": Buffer.from("{") }, /config\.json: JSON/],

@@ -201,11 +201,17 @@ describe("block codes as the file has them", () => {
     ]);
   });
 
-  test("gate and up of two formats are held in one, as floats would be", () => {
+  test("gate and up of two formats are two products, each as the file has it", () => {
     const planned = (up: SourceType) =>
-      planWeights(modelOf("Llama-3.2-1B", {}, types({ up_proj: up })), STORED, BINDABLE).layers[0]!.gateUp;
-    expect(formats(planned("Q4_K"))).toEqual([exact("Q4_K")]);
-    expect(new Set(formats(planned("Q6_K")))).toEqual(new Set(["f16"]));
+      planWeights(modelOf("Llama-3.2-1B", {}, types({ up_proj: up })), STORED, BINDABLE).layers[0]!;
+    expect(formats(planned("Q4_K").gateUp)).toEqual([exact("Q4_K")]);
+    expect(planned("Q4_K").ungated).toEqual([]);
+    expect(planned("Q6_K").gateUp).toEqual([]);
+    expect(formats(planned("Q6_K").ungated)).toEqual([exact("Q4_K"), exact("Q6_K")]);
+    expect(planned("Q6_K").ungated.map(({ firstColumn, columns }) => [firstColumn, columns])).toEqual([
+      [0, 8192],
+      [8192, 8192],
+    ]);
   });
 
   test("formats of embedding and head, each once", () => {
