@@ -10,7 +10,9 @@ import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig 
 import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
 
 /** Tests that mostly run small models. */
-const DECODING = ["test/decode/**", "test/session/**", "test/forward/**"].map((folder) => `${folder}/*.test.ts`);
+const DECODING = ["test/decode/**", "test/session/**", "test/forward/**", "test/cli/**"].map(
+  (folder) => `${folder}/*.test.ts`,
+);
 
 type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
 

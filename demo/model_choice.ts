@@ -168,9 +168,9 @@ export class ModelChoice {
   }
 }
 
-/** Whether it has to be fetched, with no place to keep it: then nobody says how much that is. */
+/** Whether it has to be fetched, with no place to keep it. */
 function isUncached(wanted: WantedModel, { download }: ModelCheck): boolean {
-  return isRemote(wanted) && !download;
+  return isRemote(wanted) && !download?.kept;
 }
 
 /** Whether a hub refused for want of an access token, or of the right one. */

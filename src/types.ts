@@ -192,8 +192,8 @@ export interface ModelCheck {
   layerSkip?: boolean;
   /** The adapter it would run on; absent where there is none. */
   device?: DeviceInfo;
-  /** Of a model on a server: bytes of its weight files, and how many of them were in the cache. */
-  download?: { totalBytes: number; cachedBytes: number };
+  /** Of a model on a server: bytes of its weight files, how many of them were in the cache, and whether what comes is kept. */
+  download?: { totalBytes: number; cachedBytes: number; kept: boolean };
   /** Tokens of the context that the memory is counted for. */
   contextLength?: number;
   /** GPU memory that weights and context take in each data type, and what there seems to be. */

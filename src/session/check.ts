@@ -57,7 +57,7 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
     const facts = {
       ...{ ...found, name, parameters, family: checkpoint.spec.family },
       ...(missingBytes !== undefined && {
-        download: { totalBytes: fileBytes, cachedBytes: fileBytes - missingBytes },
+        download: { totalBytes: fileBytes, cachedBytes: fileBytes - missingBytes, kept: folder.verified !== undefined },
       }),
     };
     let spec: ModelSpec;

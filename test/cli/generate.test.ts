@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenCase } from "../golden.ts";
+import { SLOW } from "../slow.ts";
 import { layerleap, MODEL, ROOT, type Run, userEnvironment } from "./command.ts";
 
 interface Load {
@@ -74,7 +75,8 @@ describe("--json", () => {
     expect(output.device.features).toBeInstanceOf(Array);
   });
 
-  test.each(["once", "dialogue", "one-token", "long"])(
+  // test/decode/golden.test.ts has all cases in one process.
+  test.each(SLOW ? ["once", "dialogue", "one-token", "long"] : ["once", "long"])(
     "plain decoding of '%s' gives the reference's ids",
     async (name) => {
       const golden = goldenCase(name);

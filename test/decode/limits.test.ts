@@ -6,6 +6,7 @@ import { ContextLengthError, InputError, load, type Model } from "../../src/inde
 import { memoryFolder, randomModelFolder, STORIES } from "../memory_folder.ts";
 import { ReferenceModel } from "../reference/model.ts";
 import { seeded } from "../reference/random.ts";
+import { SLOW } from "../slow.ts";
 
 const PROMPT = [1, 403, 407, 261, 378];
 
@@ -70,7 +71,7 @@ describe("maxTokens", () => {
 });
 
 describe("any drafting gives plain decoding's ids, on models of random shape and weights", () => {
-  test.each(Array.from({ length: 6 }, (_, i) => i))(
+  test.each(Array.from({ length: SLOW ? 24 : 4 }, (_, i) => i))(
     "model %i",
     seeded(async (random) => {
       const eosTokenIds = random.uniform() < 0.5 ? [2] : [];

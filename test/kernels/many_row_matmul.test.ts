@@ -207,7 +207,7 @@ describe("many-row matmul", () => {
   });
 
   test("the size of a tile changes no bit", async () => {
-    const kind = kindOf("gated", Q4);
+    const kind = kindOf("gated", { type: "f16" });
     const tiles = [
       SMALL_TILE,
       TILE,

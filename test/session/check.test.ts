@@ -50,23 +50,24 @@ describe("check", () => {
     await using model = await load("hf:owner/name", options());
     expect(model.loadStats.fetchedBytes + model.loadStats.cachedBytes).toBeGreaterThanOrEqual(size);
     const again = await check("hf:owner/name", options());
-    expect(again.download).toEqual({ totalBytes: size, cachedBytes: size });
+    expect(again.download).toEqual({ totalBytes: size, cachedBytes: size, kept: true });
   });
 
   test("of a repository, only the files that the model needs count as cached", async () => {
     await (await load("hf:owner/name", options())).dispose();
-    const shards = server.files.get("model.safetensors")!;
+    const weights = Buffer.from(server.files.get("model.safetensors")!);
+    weights[weights.length - 1]! ^= 1; // the same bytes would be the same file
     server.files.set("other/config.json", server.files.get("config.json")!);
     server.files.set("other/tokenizer.json", server.files.get("tokenizer.json")!);
-    server.files.set("other/model.safetensors", shards);
+    server.files.set("other/model.safetensors", weights);
     const found = await check("hf:owner/name/other", options());
-    expect(found.download).toEqual({ totalBytes: shards.length, cachedBytes: 0 });
+    expect(found.download).toEqual({ totalBytes: weights.length, cachedBytes: 0, kept: true });
   });
 
   test("without a cache all is to be downloaded", async () => {
     const found = await check("hf:owner/name", { ...options(), cache: false });
     const size = server.files.get("model.safetensors")!.length;
-    expect(found.download).toEqual({ totalBytes: size, cachedBytes: 0 });
+    expect(found.download).toEqual({ totalBytes: size, cachedBytes: 0, kept: false });
   });
 
   test.each([
