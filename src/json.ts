@@ -54,20 +54,29 @@ export class Fields {
   /** Path of this object inside the file; empty for the file's own object. */
   readonly path: string;
   readonly #object: object;
+  readonly #named: (path: string) => string;
 
-  /** @throws FileFormatError when `value` is not an object. */
-  constructor(value: unknown, file: string, path = "") {
+  /**
+   * @param named what a field is called in the file, by its path here, where that is something else
+   * @throws FileFormatError when `value` is not an object.
+   */
+  constructor(value: unknown, file: string, path = "", named = (path: string) => path) {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new FileFormatError({ file, field: path || "JSON", found: quote(value), expected: "an object" });
+      throw new FileFormatError({ file, field: named(path) || "JSON", found: quote(value), expected: "an object" });
     }
     this.file = file;
     this.path = path;
     this.#object = value;
+    this.#named = named;
+  }
+
+  #path(key: string): string {
+    return this.path ? `${this.path}.${key}` : key;
   }
 
   /** Full name of a field, for messages. */
   name(key: string): string {
-    return this.path ? `${this.path}.${key}` : key;
+    return this.#named(this.#path(key));
   }
 
   /** The field as it stands; undefined when it is absent or null. */
@@ -89,7 +98,7 @@ export class Fields {
   /** @throws FileFormatError when it is there and not an object. */
   object(key: string): Fields | undefined {
     const value = this.get(key);
-    return value === undefined ? undefined : new Fields(value, this.file, this.name(key));
+    return value === undefined ? undefined : new Fields(value, this.file, this.#path(key), this.#named);
   }
 
   /** @throws FileFormatError when it is not a string. */

@@ -38,6 +38,8 @@ export interface Container {
   normsIncludeOne?: boolean;
   /** Tells by their presence which products have biases, where no setting does. */
   hasTensor?: (name: string) => boolean;
+  /** What a setting is called there, for messages. */
+  settingName?: (setting: string) => string;
 }
 
 /**
@@ -55,8 +57,8 @@ export function readModelSpec(
   generationFile = "generation_config.json",
   container: Container = {},
 ): ModelConfig {
-  const family = readFamily(new Fields(config, file));
-  const fields = new Fields({ ...family.defaults, ...(config as object) }, file);
+  const family = readFamily(new Fields(config, file, "", container.settingName));
+  const fields = new Fields({ ...family.defaults, ...(config as object) }, file, "", container.settingName);
   requireArithmetic(fields, family);
   const heads = fields.integer("num_attention_heads", { min: 1, max: MAX_SIZE });
   const layers = fields.integer("num_hidden_layers", { min: 1, max: MAX_LAYERS });

@@ -8,7 +8,7 @@
 
 import { FileFormatError, InputError, SourceError, UnsupportedModelError } from "../errors.ts";
 import { Fields, parseJson, quote } from "../json.ts";
-import { isFloat, SOURCE_LAYOUTS } from "../kernels/source_type.ts";
+import { isFloat, SOURCE_LAYOUTS, type SourceType } from "../kernels/source_type.ts";
 import { readModelSpec } from "../model/config.ts";
 import type { ModelSpec, ModelTensors, TensorSpec } from "../model/spec.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf.ts";
@@ -66,6 +66,9 @@ const INDEX = "model.safetensors.index.json";
 /** Above any tokenizer or index there is, below what a JavaScript string holds. */
 const MAX_TEXT_BYTES = 256 * 2 ** 20;
 
+const TYPES = Object.keys(SOURCE_LAYOUTS) as SourceType[];
+const FLOATS = TYPES.filter(isFloat);
+
 const RELOAD = "download the model again, with all its files";
 
 /**
@@ -99,10 +102,11 @@ async function openGguf(folder: Folder, path: string, signal?: AbortSignal): Pro
     const header = await readGgufHeader(source, signal);
     const { metadata } = header;
     const model = await readGgufModel(header, source.name, (tensor) => readFloats(tensor, signal));
+    const ofGguf = { settings: "the metadata", types: TYPES, nameOf: model.tensorName };
     return opened({
       ...{ name: source.name, spec: model.spec, tensors: model.tensors, sources: [source] },
       text: { kind: "gguf", metadata, file: source.name },
-      tensor: (wanted) => findTensor({ file: source.name, tensors: model.stored }, wanted),
+      tensor: (wanted) => findTensor({ ...ofGguf, file: source.name, tensors: model.stored }, wanted),
     });
   });
 }
@@ -145,7 +149,7 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
         tokenizerConfigFile: tokenizerConfig?.name ?? TOKENIZER_CONFIG,
         ...(chatTemplate && { chatTemplate }),
       },
-      tensor: (wanted) => findTensor(weights, wanted),
+      tensor: (wanted) => findTensor({ ...weights, settings: CONFIG, types: FLOATS }, wanted),
     });
   });
 }
@@ -223,24 +227,37 @@ function readWeightMap({ name, value }: JsonFile): Map<string, string> {
   );
 }
 
+/** Tensors by Hugging Face's names, and what a message about them needs. */
+interface Holder {
+  /** The file that lists them. */
+  file: string;
+  tensors: ReadonlyMap<string, StoredTensor | WeightTensor>;
+  /** Where the shapes come from. */
+  settings: string;
+  /** Element types that can be loaded. */
+  types: readonly string[];
+  /** What the file calls a tensor. */
+  nameOf?: (name: string) => string;
+}
+
 /** A tensor of the kind the model needs, or the reason why there is none. */
 function findTensor(
-  { file, tensors }: { file: string; tensors: ReadonlyMap<string, StoredTensor | WeightTensor> },
+  { file, tensors, settings, types, nameOf = (name) => name }: Holder,
   { name, shape }: TensorSpec,
 ): WeightTensor {
   const found = tensors.get(name);
   if (!found) {
     const expected = `a tensor of shape ${quote(shape)}`;
-    throw new FileFormatError({ file, field: name, found: "no such tensor", expected });
+    throw new FileFormatError({ file, field: nameOf(name), found: "no such tensor", expected });
   }
   const holder = found.source.name;
   if (found.shape.length !== shape.length || !found.shape.every((size, axis) => size === shape[axis])) {
-    const expected = `${quote(shape)}, as ${CONFIG} implies`;
+    const expected = `${quote(shape)}, as ${settings} implies`;
     throw new FileFormatError({ file: holder, field: `${found.name}.shape`, found: quote(found.shape), expected });
   }
   const vector = shape.length === 1;
   if (!isWeight(found) || (vector && !isFloat(found.dtype))) {
-    const expected = vector ? "F32, F16 or BF16" : Object.keys(SOURCE_LAYOUTS).join(", ");
+    const expected = (vector ? FLOATS : types).join(", ");
     throw new UnsupportedModelError({ file: holder, field: `${found.name}.dtype`, found: found.dtype, expected });
   }
   return found;

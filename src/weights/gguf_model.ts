@@ -13,7 +13,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { readModelSpec } from "../model/config.ts";
 import type { TensorSpec } from "../model/spec.ts";
 import type { GgufHeader, GgufTensor, GgufValue } from "./gguf.ts";
-import { type ReadFloats, readRopeScaling } from "./gguf_rope.ts";
+import { type ReadFloats, ROPE_DIVISORS, readRopeScaling } from "./gguf_rope.ts";
 
 type Config = Record<string, unknown>;
 
@@ -85,8 +85,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
 };
 
-/** Of every architecture: mixtures of experts, and encoders. */
-const REQUIRES = { expert_count: 0, "attention.causal": true };
+/** Of every architecture: mixtures of experts, encoders, and a YaRN that is mixed with no YaRN. */
+const REQUIRES = { expert_count: 0, "attention.causal": true, "rope.scaling.yarn_ext_factor": 1 };
 
 /** Names of a layer's tensors, behind `blk.N.` and before `.weight` or `.bias`. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
@@ -130,10 +130,29 @@ const SETTINGS: Readonly<Record<string, string>> = {
   "rope.freq_base": "rope_theta",
 };
 
+/** Where settings stand that are put together here: metadata, without the architecture's name, and tensors. */
+const ORIGINS: Readonly<Record<string, string>> = {
+  rope_scaling: "rope.scaling",
+  "rope_scaling.rope_type": "rope.scaling.type",
+  "rope_scaling.original_max_position_embeddings": "rope.scaling.original_context_length",
+  "rope_scaling.attention_factor": "rope.scaling.attn_factor",
+  "rope_scaling.beta_fast": "rope.scaling.yarn_beta_fast",
+  "rope_scaling.beta_slow": "rope.scaling.yarn_beta_slow",
+  partial_rotary_factor: "rope.dimension_count",
+  layer_types: WINDOW_PATTERN,
+};
+const TENSOR_ORIGINS: Readonly<Record<string, string>> = {
+  vocab_size: "token_embd.weight.shape",
+  "rope_scaling.short_factor": "rope_factors_short.weight",
+  "rope_scaling.long_factor": "rope_factors_long.weight",
+};
+
 /** The model of a GGUF file. */
 export interface GgufModel extends ModelConfig {
   /** Tensors by Hugging Face's names. */
   stored: ReadonlyMap<string, GgufTensor>;
+  /** What the file calls a tensor that Hugging Face calls so. */
+  tensorName(name: string): string;
 }
 
 /**
@@ -195,9 +214,26 @@ export async function readGgufModel(
   const model = readModelSpec(config, undefined, file, file, {
     ...{ interleavedRotary, normsIncludeOne: true },
     hasTensor: (wanted) => stored.has(wanted),
+    settingName: settingNames(String(name), architecture, tensors.has(ROPE_DIVISORS)),
   });
   requireAllRead(tensors, architecture, model, file);
-  return { ...model, stored };
+  return { ...model, stored, tensorName: (wanted) => ggufName(wanted, architecture) };
+}
+
+/** What the file calls a setting. */
+function settingNames(
+  architecture: string,
+  { settings }: Architecture,
+  oneListOfDivisors: boolean,
+): (setting: string) => string {
+  const keys = new Map(Object.entries({ ...SETTINGS, ...settings }).map(([key, setting]) => [setting, key]));
+  return (setting) => {
+    if (Object.hasOwn(TENSOR_ORIGINS, setting)) {
+      return oneListOfDivisors && setting.endsWith("_factor") ? ROPE_DIVISORS : TENSOR_ORIGINS[setting]!;
+    }
+    const known = Object.hasOwn(ORIGINS, setting) ? ORIGINS[setting] : keys.get(setting);
+    return `${architecture}.${known ?? setting.replace(/^rope_scaling\b/, "rope.scaling")}`;
+  };
 }
 
 /** A tensor of a layer that no product or norm reads would be missing from the numbers. */
@@ -235,6 +271,16 @@ function huggingFaceName(name: string, { tensors }: Architecture): string | unde
   const names: Readonly<Record<string, string>> = { ...LAYER_TENSORS, ...tensors };
   if (part === undefined || !Object.hasOwn(names, part)) return undefined;
   return `model.layers.${layer}.${names[part]}.${kind}`;
+}
+
+/** The file's name of a tensor that Hugging Face calls `name`. */
+function ggufName(name: string, { tensors }: Architecture): string {
+  const whole = Object.entries(MODEL_TENSORS).find(([, known]) => known === name);
+  if (whole) return whole[0];
+  const [, layer, part, kind] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
+  // The architecture's own names come first: Llama's may mean another tensor there.
+  const found = Object.entries({ ...tensors, ...LAYER_TENSORS, ...tensors }).find(([, known]) => known === part);
+  return found ? `blk.${layer}.${found[0]}.${kind}` : name;
 }
 
 function settingsOf(get: (key: string) => unknown, settings: Readonly<Record<string, string>>): Config {

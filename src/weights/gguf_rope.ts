@@ -10,7 +10,9 @@ import type { GgufTensor } from "./gguf.ts";
 /** Reads a small tensor of F32. */
 export type ReadFloats = (tensor: GgufTensor) => Promise<number[]>;
 
-const TENSORS = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"] as const;
+/** Divisors that serve every length. */
+export const ROPE_DIVISORS = "rope_freqs.weight";
+const TENSORS = [ROPE_DIVISORS, "rope_factors_short.weight", "rope_factors_long.weight"] as const;
 
 /**
  * @param get metadata by key, without the architecture's name

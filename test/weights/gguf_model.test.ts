@@ -81,7 +81,7 @@ describe("every family, converted to GGUF", () => {
     }
   });
 
-  // Fails until the uploader pads a chunk to whole words: WebGPU writes no others (`Uploader.lay`).
+  // WebGPU writes whole words only, so a chunk of them is padded.
   test("rows of blocks that are no whole words, and an odd number of them", async () => {
     const [hidden, vocabulary] = [32, 101]; // a row of Q8_0 is 34 bytes
     const matrix = (name: string, rows: number, random: () => number) => ({
@@ -275,11 +275,41 @@ describe("RoPE's scaling", () => {
   test("divisors that are too many, or no numbers in F32", async () => {
     const push = (tensor: Converted["tensors"][number]) => (parts: Converted) => void parts.tensors.push(tensor);
     const many = list("rope_freqs.weight", [...SHORT!, 1]);
-    expect(await failure(edited("qwen2", {}, push(many)))).toBeInstanceOf(FileFormatError);
+    expect(await failure(edited("qwen2", {}, push(many)))).toMatchObject({ field: "rope_freqs.weight" });
+    const lists = (parts: Converted) => {
+      parts.tensors.push(list("rope_factors_long.weight", LONG!.slice(1)), list("rope_factors_short.weight", SHORT!));
+    };
+    expect(await failure(edited("qwen2", {}, lists))).toMatchObject({ field: "rope_factors_long.weight" });
     const halves = { ...list("rope_freqs.weight", []), dtype: "F16" as const, shape: [8], bytes: new Uint8Array(16) };
     expect(await failure(edited("qwen2", {}, push(halves)))).toMatchObject({ field: "rope_freqs.weight" });
     const huge = { ...list("rope_freqs.weight", []), shape: [2 ** 13], bytes: new Uint8Array(2 ** 15) };
     expect(await failure(edited("qwen2", {}, push(huge)))).toMatchObject({ field: "rope_freqs.weight" });
+  });
+});
+
+describe("a tensor is named as the file names it", () => {
+  test.each(readdirSync(FAMILIES))("%s: one that is missing, and one of another shape", async (family) => {
+    const { tensors } = convert(join(FAMILIES, family));
+    const needed = tensors
+      .map(({ name }) => name)
+      .filter((name) => /^(blk\.1\.|token|output_norm).*weight$/.test(name));
+    expect(needed.length).toBeGreaterThan(7);
+    for (const wanted of needed) {
+      const without = edited(family, {}, (parts) => {
+        parts.tensors = parts.tensors.filter(({ name }) => name !== wanted);
+      });
+      expect(await failure(without)).toMatchObject({ name: "FileFormatError", field: wanted, found: "no such tensor" });
+      if (wanted === "token_embd.weight") continue; // whose shape is the vocabulary
+      const wrong = edited(family, {}, (parts) => {
+        const tensor = parts.tensors.find(({ name }) => name === wanted)!;
+        tensor.shape = [Number(tensor.shape[0]) / 2, ...tensor.shape.slice(1)];
+        tensor.bytes = tensor.bytes.slice(0, tensor.bytes.length / 2);
+      });
+      expect(await failure(wrong)).toMatchObject({
+        ...{ name: "FileFormatError", file: "m/m.gguf", field: `${wanted}.shape` },
+        expected: expect.stringMatching(/, as the metadata implies$/),
+      });
+    }
   });
 });
 
@@ -316,6 +346,13 @@ describe("what the engine does not have is refused", () => {
       "llama.feed_forward_length",
       /\[176, 176, 88, 176\]/,
     ],
+    [
+      "a YaRN mixed with none",
+      "llama",
+      { "llama.rope.scaling.yarn_ext_factor": f32(0.5) },
+      "llama.rope.scaling.yarn_ext_factor",
+      /found 0.5, expected 1/,
+    ],
     ["one file of several", "llama", { "split.count": number("u16", 3) }, "split.count", /found 3/],
     ["OLMo 3", "olmo2", { "olmo2.attention.sliding_window": u32(4096) }, "olmo2.attention.sliding_window", /4096/],
     [
@@ -325,7 +362,7 @@ describe("what the engine does not have is refused", () => {
       "granite.rope.scaling.finetuned",
       /false/,
     ],
-    ["a RoPE of another kind", "llama", { "llama.rope.scaling.type": "ntk" }, "rope_scaling.rope_type", /"ntk"/],
+    ["a RoPE of another kind", "llama", { "llama.rope.scaling.type": "ntk" }, "llama.rope.scaling.type", /"ntk"/],
   ];
   test.each(cases)("%s", async (_, family, changes, field, message) => {
     const error = await failure(edited(family, changes));
@@ -349,7 +386,8 @@ describe("what the engine does not have is refused", () => {
       ["llama.rope.freq_base", f32(-1)],
       ["llama.context_length", undefined],
     ] as [string, Value | undefined][]) {
-      expect(await failure(edited("llama", { [key]: value })), key).toBeInstanceOf(FileFormatError);
+      const error = await failure(edited("llama", { [key]: value }));
+      expect(error, key).toMatchObject({ name: "FileFormatError", file: "m/m.gguf", field: key });
     }
     const gemma = edited("gemma3", { "gemma3.block_count": u32(2 ** 31) });
     expect(await failure(gemma)).toBeInstanceOf(FileFormatError);
