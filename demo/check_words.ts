@@ -37,17 +37,16 @@ export function neededBytes({ memory, recommendedDtype }: ModelCheck, dtype: Dty
 }
 
 export function memoryWords(check: ModelCheck, dtype: DtypeChoice): string {
-  const { memory, recommendedDtype, contextLength = 0, device } = check;
+  const { memory, recommendedDtype, contextLength = 0 } = check;
   const needed = neededBytes(check, dtype);
-  if (!memory || needed === undefined) {
-    return check.supported ? "This device does not hold its largest matrix in this type of weights." : "";
+  const available = memory?.availableBytes;
+  if (needed === undefined) {
+    return available === undefined ? "" : "This device does not hold its largest matrix in this type of weights.";
   }
   const held = dtype === "auto" && recommendedDtype ? dtypeName(recommendedDtype) : dtype;
   const choice = dtype === "auto" && recommendedDtype !== "stored" ? `${held}, which suits this device` : held;
   const takes = `Held ${held === "as stored" ? "" : "in "}${choice}, it takes ${bytes(needed)} of GPU memory with a context of ${count(contextLength)} tokens`;
-  if (!device) return `${takes}.`;
-  if (needed > memory.availableBytes) {
-    return `${takes}: more than the ${bytes(memory.availableBytes)} that this device seems to have.`;
-  }
-  return `${takes}; this device seems to have ${bytes(memory.availableBytes)}.`;
+  if (available === undefined) return `${takes}.`;
+  if (needed > available) return `${takes}: more than the ${bytes(available)} that this device seems to have.`;
+  return `${takes}; this device seems to have ${bytes(available)}.`;
 }

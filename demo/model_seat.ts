@@ -27,8 +27,9 @@ export class ModelSeat {
   /** Whether the model that is there can stay until the other is loaded. */
   hasRoomFor({ dtype, check }: Omit<LoadRequest, "wanted">): boolean {
     const needed = check && neededBytes(check, dtype);
-    if (!this.#taken || needed === undefined || !check?.memory) return true;
-    return this.#taken.model.memory().bytes + needed <= check.memory.availableBytes;
+    const available = check?.memory?.availableBytes;
+    if (!this.#taken || needed === undefined || available === undefined) return true;
+    return this.#taken.model.memory().bytes + needed <= available;
   }
 
   /** Throws what `load` throws; the model that was there is then there still, unless there was no room for both. */

@@ -196,13 +196,14 @@ export interface ModelCheck {
   download?: { totalBytes: number; cachedBytes: number; kept: boolean };
   /** Tokens of the context that the memory is counted for. */
   contextLength?: number;
-  /** GPU memory that weights and context take in each data type, and what there seems to be. */
-  memory?: { neededBytes: Partial<Record<ModelDtype, number>>; availableBytes: number };
-  /** What `dtype: "auto"` would choose. */
+  /** GPU memory that weights and context take in each data type, and what there seems to be where there is a device. */
+  memory?: { neededBytes: Partial<Record<ModelDtype, number>>; availableBytes?: number };
+  /** What `dtype: "auto"` would choose on the device. */
   recommendedDtype?: ModelDtype;
 }
 
 export interface CheckOptions extends SourceOptions {
+  /** Tokens of the context that memory is counted for. Default: as for `load`. */
   contextLength?: number;
   /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
   gpu?: GpuProvider;
@@ -297,7 +298,10 @@ export interface SourceOptions {
 }
 
 export interface LoadOptions extends SourceOptions {
-  /** Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. */
+  /**
+   * Tokens the context holds, prompt included. Default: the smaller of the model's limit and 4,096. A model whose positions are
+   * scaled by the text's length (LongRoPE, `dynamic`) scales them by this length, for all texts alike.
+   */
   contextLength?: number;
   /**
    * What the weights are held in on the GPU. Default: `auto`, which keeps the block codes of a GGUF file and holds floats in

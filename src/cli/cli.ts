@@ -44,6 +44,13 @@ const fixedDtype = () =>
     .choices(DTYPES)
     .default("q4");
 
+/** How long prompt and answer may be together. */
+const context = () =>
+  new Option(
+    "--context-length <n>",
+    "tokens of prompt and answer (default: the model's limit, at most 4,096)",
+  ).argParser(positiveInteger);
+
 /** The hub that names are looked up at. */
 const endpoint = () =>
   new Option("--endpoint <url>", "the hub or its mirror (default: HF_ENDPOINT, else huggingface.co)");
@@ -88,6 +95,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .option(...MODEL)
     .addOption(endpoint())
     .addOption(dtype())
+    .addOption(context())
     .addOption(kernels())
     .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
     .option("--chat", "PROMPT is what a user says: the model's chat template goes around it, and the model answers")
@@ -136,6 +144,7 @@ The drafter changes the speed, never the text. A smaller dtype may change the te
     .option(...MODEL)
     .addOption(endpoint())
     .addOption(dtype())
+    .addOption(context())
     .addOption(kernels())
     .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
     .addHelpText(
@@ -157,6 +166,7 @@ Examples:
     .option(...MODEL)
     .addOption(endpoint())
     .addOption(dtype())
+    .addOption(context())
     .addOption(kernels())
     .option("--load", "loads it too, as --dtype and --kernels say, and shows what it holds and how long that took")
     .option("--json", "one JSON object on stdout instead of tables")
@@ -223,6 +233,7 @@ Examples:
     .option(...MODEL)
     .addOption(endpoint())
     .addOption(dtype())
+    .addOption(context())
     .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)

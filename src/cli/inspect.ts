@@ -22,8 +22,9 @@ type Row = readonly [label: string, value: string];
 
 /** Looks at the model, loads it where that is asked for, and prints. @returns the exit code: a failure where it does not run */
 export async function inspect(flags: InspectFlags): Promise<number> {
+  const { contextLength } = flags;
   return interruptible(async (signal) => {
-    const found = await check(modelSource(flags.model), { ...sourceOptions(flags), signal });
+    const found = await check(modelSource(flags.model), { ...sourceOptions(flags), contextLength, signal });
     // Before a load, which may take its time.
     if (!flags.json) await write(checkText(found));
     await using model = found.supported && flags.load ? await loadModel(flags, signal) : undefined;
@@ -40,7 +41,8 @@ export async function inspect(flags: InspectFlags): Promise<number> {
 
 function checkText(found: ModelCheck): string {
   const { memory, device } = found;
-  const seems = device && memory ? ` (there seem to be ${bytes(memory.availableBytes)})` : "";
+  const available = memory?.availableBytes;
+  const seems = available === undefined ? "" : ` (there seem to be ${bytes(available)})`;
   return [
     table("Model", checkRows(found)),
     ...(memory ? [table(`GPU memory for weights and context${seems}`, memoryRows(found, memory))] : []),
@@ -63,15 +65,13 @@ function checkRows(found: ModelCheck): Row[] {
 }
 
 /** What weights and context take in each data type. */
-function memoryRows({ recommendedDtype, device }: ModelCheck, memory: NonNullable<ModelCheck["memory"]>): Row[] {
+function memoryRows({ recommendedDtype }: ModelCheck, memory: NonNullable<ModelCheck["memory"]>): Row[] {
   const { neededBytes, availableBytes } = memory;
   return DTYPES.filter((dtype) => dtype !== "stored" || neededBytes.stored !== undefined).map((dtype): Row => {
     const needed = neededBytes[dtype];
     if (needed === undefined) return [dtype, "has a matrix that the device cannot bind whole"];
-    // Without a device nothing is known of its memory.
-    const notes = device
-      ? [dtype === recommendedDtype && "recommended", needed > availableBytes && "more than there seems to be"]
-      : [];
+    const tooMuch = availableBytes !== undefined && needed > availableBytes;
+    const notes = [dtype === recommendedDtype && "recommended", tooMuch && "more than there seems to be"];
     return [dtype, [bytes(needed), ...notes].filter(Boolean).join(", ")];
   });
 }
@@ -160,7 +160,7 @@ function checkJson(found: ModelCheck): object {
     context_length: found.contextLength,
     download: download && { total_bytes: download.totalBytes, cached_bytes: download.cachedBytes },
     memory: memory && { needed_bytes: memory.neededBytes, available_bytes: memory.availableBytes },
-    recommended_dtype: found.device && found.recommendedDtype,
+    recommended_dtype: found.recommendedDtype,
   };
 }
 

@@ -8,16 +8,17 @@ export interface LoadFlags extends SourceFlags {
   model?: string;
   dtype: Dtype | "auto";
   kernels?: KernelOptions;
+  contextLength?: number;
 }
 
 export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise<Model> {
-  const { dtype, kernels } = flags;
+  const { dtype, kernels, contextLength } = flags;
   using bar = new ProgressBar();
   // What is read from the cache counts as a download too, but is none to who waits for it.
   let fetched = false;
   return await load(modelSource(flags.model), {
     ...sourceOptions(flags),
-    ...{ dtype, kernels, signal },
+    ...{ dtype, kernels, contextLength, signal },
     onDownload: (file) => {
       fetched ||= file.fetched > 0;
     },

@@ -17,6 +17,7 @@ const OPTIONS: readonly (readonly [field: RegExp, option: string])[] = [
   [/^messages$/, "--chat"],
   [/^at(\[\d+\])?$/, "--at"],
   [/^maxTokens$/, "--max-tokens"],
+  [/^contextLength$/, "--context-length"],
   [/^exitLayer$/, "--exit-layer"],
   [/^draftLength$/, "--draft-length"],
   [/^endpoint$/, "--endpoint"],

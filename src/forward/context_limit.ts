@@ -5,7 +5,6 @@
  */
 
 import { InputError } from "../errors.ts";
-import type { Device } from "../gpu/device.ts";
 import { KEYS_PER_CHUNK, ROW_CAPACITY } from "../kernels/constants.ts";
 import { KV_BYTES, type KvType } from "../kernels/kv_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -26,16 +25,25 @@ function growing({ heads, kvHeads, headDim }: ModelSpec, kv: KvType): Growing[] 
   ];
 }
 
-/** @throws InputError for a context whose buffers the device cannot bind: it says how long one may be */
-export function requireContext({ ledger }: Device, spec: ModelSpec, contextLength: number, kv: KvType): void {
-  const { bindableBytes } = ledger;
+/**
+ * @param bindableBytes the most that the device binds as one buffer
+ * @param caller the public function whose option it was
+ * @throws InputError for a context whose buffers the device cannot bind: it says how long one may be
+ */
+export function requireContext(
+  bindableBytes: number,
+  spec: ModelSpec,
+  contextLength: number,
+  kv: KvType,
+  caller = "load",
+): void {
   const longest = ({ bytes, positions }: Growing) => Math.floor(bindableBytes / bytes) * positions;
   const tightest = growing(spec, kv).reduce((a, b) => (longest(b) < longest(a) ? b : a));
   if (contextLength <= longest(tightest)) return;
   const { what, bytes, positions } = tightest;
   const needed = Math.ceil(contextLength / positions) * bytes;
   throw new InputError({
-    file: "load",
+    file: caller,
     field: "contextLength",
     found: String(contextLength),
     expected:

@@ -19,7 +19,7 @@ export class KvCache {
 
   /** @throws InputError for a context that no pass can serve here: what other buffers cannot hold is refused with it */
   constructor(device: Device, spec: ModelSpec, contextLength: number, type: KvType) {
-    requireContext(device, spec, contextLength, type);
+    requireContext(device.ledger.bindableBytes, spec, contextLength, type);
     this.type = type;
     const bytes = contextLength * spec.kvHeads * spec.headDim * KV_BYTES[type];
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;

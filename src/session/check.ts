@@ -2,6 +2,7 @@
 
 import { defaultGpu, gpuBackend } from "#platform";
 import { FileFormatError, GpuError, GpuUnavailableError, UnsupportedModelError } from "../errors.ts";
+import { requireContext } from "../forward/context_limit.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
@@ -13,9 +14,9 @@ import { DTYPES } from "../weights/dtype.ts";
 import { type ChosenHolding, chooseHolding } from "../weights/holding.ts";
 import { plannedBytes } from "../weights/plan.ts";
 import { completedSpec } from "./completed_spec.ts";
-import { DEFAULT_CONTEXT_LENGTH } from "./load.ts";
+import { contextLengthOf } from "./context_length.ts";
 import { memoryFor } from "./memory_estimate.ts";
-import { requireInteger, requireKnown } from "./options.ts";
+import { requireKnown } from "./options.ts";
 import { sourceOptions } from "./source_options.ts";
 import { readText } from "./text.ts";
 
@@ -35,8 +36,8 @@ const LEAST_BINDING = 128 * 2 ** 20;
 /**
  * Says whether a model can be run and what it would take. Only settings, tokenizer and headers are fetched.
  * @param source as for `load`
- * @throws SourceError when the model is not there or cannot be reached; InputError for an option that there is not; the signal's
- * reason. A model that is damaged or of an unknown kind is no error here: the answer says so.
+ * @throws SourceError when the model is not there or cannot be reached; InputError for an option that there is not, or a
+ * context that the model or the device does not have; the signal's reason. A model that is damaged or of an unknown kind is no error here: the answer says so.
  */
 export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
   requireKnown("check", options, CHECK_OPTIONS);
@@ -66,13 +67,8 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
     } catch (error) {
       return { ...facts, supported: false, reason: reasonOf(error) };
     }
-    const contextLength = requireInteger(
-      "check",
-      "contextLength",
-      options.contextLength ?? Math.min(spec.maxPositionEmbeddings, DEFAULT_CONTEXT_LENGTH),
-      2,
-      spec.maxPositionEmbeddings,
-    );
+    const contextLength = contextLengthOf("check", options.contextLength, spec);
+    if (device) requireContext(bindableBytes(device), spec, contextLength, "f32", "check");
     return {
       ...facts,
       layerSkip: spec.layerSkip !== undefined,
@@ -101,20 +97,23 @@ async function deviceOf({ gpu }: CheckOptions): Promise<DeviceInfo | undefined> 
   }
 }
 
+function bindableBytes({ limits }: DeviceInfo): number {
+  return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+}
+
 /** GPU memory for weights and context, in each data type, and which of them would be chosen. */
 function memoryOf(
   checkpoint: Checkpoint,
   contextLength: number,
   device: DeviceInfo | undefined,
 ): Pick<ModelCheck, "memory" | "recommendedDtype"> {
-  const limits = device?.limits;
-  const bindable = limits ? Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize) : LEAST_BINDING;
-  const availableBytes = device ? memoryFor(device) : 0;
+  const bindable = device ? bindableBytes(device) : LEAST_BINDING;
+  const availableBytes = device && memoryFor(device);
   const context = KvCache.bytes(checkpoint.spec, contextLength, "f32");
   const neededBytes: NonNullable<ModelCheck["memory"]>["neededBytes"] = {};
   const note = (asked: Dtype | "auto"): ChosenHolding | undefined => {
     try {
-      const chosen = chooseHolding(checkpoint, asked, availableBytes, bindable);
+      const chosen = chooseHolding(checkpoint, asked, availableBytes ?? 0, bindable);
       neededBytes[chosen.name] = plannedBytes(chosen.plan) + context;
       return chosen;
     } catch (error) {
@@ -124,5 +123,6 @@ function memoryOf(
   };
   for (const dtype of DTYPES) note(dtype);
   const chosen = note("auto");
+  if (availableBytes === undefined) return { memory: { neededBytes } };
   return { memory: { neededBytes, availableBytes }, ...(chosen && { recommendedDtype: chosen.name }) };
 }

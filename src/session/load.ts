@@ -21,11 +21,12 @@ import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { abortable } from "./abortable.ts";
 import { completedSpec } from "./completed_spec.ts";
+import { contextLengthOf } from "./context_length.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
 import { memoryFor } from "./memory_estimate.ts";
 import { Model } from "./model.ts";
-import { requireChoice, requireInteger, requireKnown } from "./options.ts";
+import { requireChoice, requireKnown } from "./options.ts";
 import { sourceOptions } from "./source_options.ts";
 import { readText } from "./text.ts";
 
@@ -41,9 +42,6 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
   "signal",
   "token",
 ];
-
-/** The context a model gets when nothing is asked: longer ones cost memory that most chats never touch. */
-export const DEFAULT_CONTEXT_LENGTH = 4096;
 
 /**
  * Loads a model onto the GPU: downloads, reads, quantises and compiles what it needs.
@@ -82,13 +80,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const { name, parameters, weightBytes } = checkpoint;
     const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
     const spec = completedSpec(checkpoint, eosTokenIds);
-    const contextLength = requireInteger(
-      "load",
-      "contextLength",
-      options.contextLength ?? Math.min(spec.maxPositionEmbeddings, DEFAULT_CONTEXT_LENGTH),
-      2,
-      spec.maxPositionEmbeddings,
-    );
+    const contextLength = contextLengthOf("load", options.contextLength, spec);
     device = await openDevice(options.gpu, signal);
     const opened = device;
     const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
@@ -96,7 +88,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     if (forced.manyRows === "int8") requireInt8(needs);
     meter.report("compile", 0, 0);
     const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
-    requireContext(opened, spec, contextLength, kernels.kv);
+    requireContext(opened.ledger.bindableBytes, spec, contextLength, kernels.kv);
     const weights = await uploadWeights(opened, checkpoint, plan, {
       dtype,
       signal,

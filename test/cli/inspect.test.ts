@@ -46,6 +46,17 @@ describe("a supported model", () => {
     expect([f32, f16, q8, q4]).toEqual([f32, f16, q8, q4].sort((a, b) => b - a));
   });
 
+  test("for a context that is asked for", async () => {
+    const checked = async (...args: string[]) =>
+      JSON.parse((await layerleap(["inspect", "--json", ...args])).stdout).check;
+    const [whole, part] = [await checked(), await checked("--context-length", "64")];
+    expect([whole.context_length, part.context_length]).toEqual([512, 64]);
+    const saved = whole.memory.needed_bytes.f32 - part.memory.needed_bytes.f32;
+    expect(saved).toBe(2 * 4 * 5 * 4 * 8 * (512 - 64));
+    const loaded = await layerleap(["inspect", "--load", "--json", "--context-length", "64"]);
+    expect(JSON.parse(loaded.stdout).model.context_length).toBe(64);
+  });
+
   test("of a hub: what is to download, and what of it is there", async () => {
     const { server, env } = await hub();
     const inspected = async () => JSON.parse((await layerleap(["inspect", "--model", NAME, "--json"], { env })).stdout);

@@ -84,6 +84,7 @@ describe("a value that the model cannot take ends with exit code 2 and names the
     ["an id beyond the vocabulary", ["generate", "--ids", "1,512"], /--ids, element 1: found 512, expected .* 511/],
     ["an id to score beyond the vocabulary", ["score", "--ids", "600"], /--ids, element 0: found 600/],
     ["an exit layer beyond the model", ["generate", "x", "--exit-layer", "5"], /--exit-layer: found 5, expected .* 4/],
+    ["a context beyond the model", ["generate", "x", "--context-length", "513"], /--context-length: found 513, .*512/],
     ["an exit layer to score beyond the model", ["score", "--ids", "1", "--exit-layer", "6"], /--exit-layer: found 6/],
     ["a draft length beyond the limit", ["generate", "x", "--draft-length", "99"], /--draft-length: found 99/],
     ["a position beyond the ids", ["score", "--ids", "1,2", "--at", "2"], /--at: found 2, expected .* 1/],
@@ -158,6 +159,8 @@ test("where there is no GPU, inspect says what a model is all the same", async (
   expect(run.stdout).toMatch(/^ {2}supported +yes$[\s\S]*^ {2}f32 +1\.6 MiB$[\s\S]*^ {2}adapter +none found/m);
   const json = JSON.parse((await layerleap(["inspect", "--model", MODEL, "--json"], options)).stdout);
   expect(json).toMatchObject({ check: { supported: true }, device: null });
+  expect(json.check, "nothing is known of its memory").not.toHaveProperty("recommended_dtype");
+  expect(json.check.memory).not.toHaveProperty("available_bytes");
   expectOneLine(await layerleap(["generate", "x", "--model", MODEL], options), 1, /./);
 });
 

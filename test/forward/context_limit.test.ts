@@ -5,7 +5,7 @@ import { Forward } from "../../src/forward/forward.ts";
 import { KvCache } from "../../src/forward/kv_cache.ts";
 import { RowTable } from "../../src/forward/row_table.ts";
 import { Device } from "../../src/gpu/device.ts";
-import { InputError, load } from "../../src/index.ts";
+import { check, InputError, load } from "../../src/index.ts";
 import { bestChoice } from "../../src/kernels/choice.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
@@ -58,12 +58,15 @@ test.each([
   }
 });
 
-test("`load` says so", async () => {
+test.each([
+  ["load", load],
+  ["check", check],
+] as const)("`%s` says so", async (name, call) => {
   const gpu = bindingAtMost(await defaultGpu(), BINDING);
-  const error = await load(modelOf(8, 8), { gpu, contextLength: 10_000 }).catch((error: unknown) => error);
+  const error = await call(modelOf(8, 8), { gpu, contextLength: 10_000 }).catch((error: unknown) => error);
   expect(error).toBeInstanceOf(InputError);
   expect((error as InputError).message).toBe(
-    "load: contextLength: found 10000, expected at most 8192 on this device: " +
+    `${name}: contextLength: found 10000, expected at most 8192 on this device: ` +
       "a layer's keys would take 10240000 bytes and it binds at most 8388608",
   );
 });
