@@ -1,190 +1,168 @@
 /**
- * The self-check of repacking: do a checkpoint's numbers land where they should, rounded or as codes, on this device? The
- * host's twin (weight_codec.ts) says what the matrix must hold, bit for bit.
+ * The self-check of repacking: do a file's numbers land where they should, rounded, as codes, or with the codes that they have,
+ * on this device? The host's twins (weight_codec.ts, gguf_blocks.ts) say what the matrix must hold, bit for bit.
  *
- * It has no rule of its own for scales: the numbers of a block are made from codes and a scale, which must come back.
+ * The columns are those of several tensors: one in plain order, and two whose heads are in other orders, one of them in two
+ * chunks.
  */
 
 import type { Device } from "../gpu/device.ts";
+import { headPlace } from "../model/head_order.ts";
+import type { HeadOrder } from "../model/spec.ts";
 import { checkNumbers } from "./matmul_probe.ts";
 import { Repack, repackShape } from "./repack.ts";
-import type { FloatType } from "./source_type.ts";
+import { type ProbeRows, probeInputSize, probeRows } from "./repack_probe.ts";
+import { isFloat, rowBytes, type SourceType } from "./source_type.ts";
 import { firstDifference, requireRight, runTrial } from "./trial_run.ts";
-import {
-  codeRange,
-  half,
-  halfBits,
-  type MatrixContents,
-  type PackedMatrix,
-  packMatrix,
-  singleBits,
-  unpackMatrix,
-} from "./weight_codec.ts";
+import { codeRange, decodeMatrix, type PackedMatrix, packMatrix, randomMatrix, unpackMatrix } from "./weight_codec.ts";
 import { type BlockFormat, formatName, isBlockFormat, type WeightFormat } from "./weight_format.ts";
 
-/** An element type of a checkpoint, and the format that its numbers become. */
+/** What a file stores, and the format that it becomes. */
 export interface Conversion {
-  type: FloatType;
+  type: SourceType;
   format: WeightFormat;
 }
 
-/** Two units of any format and the beginning of a third; more rows than a workgroup has threads. */
-const INPUT_SIZE = 140;
-const ROWS = 67;
-/** Columns of the matrix: the rows become those from `FIRST` on, others stay. */
+/** The tensors: rows, and where their heads are in another order, that. More rows than a workgroup has threads. */
+const TENSORS: readonly { rows: number; chunks: readonly number[]; order?: HeadOrder }[] = [
+  { rows: 67, chunks: [67] },
+  { rows: 24, chunks: [13, 11], order: { headDim: 8, rotaryDim: 8, interleaved: true } },
+  { rows: 16, chunks: [16], order: { headDim: 8, rotaryDim: 4, interleaved: false } },
+];
+const ROWS = TENSORS.reduce((sum, { rows }) => sum + rows, 0);
+/** Columns of the matrix: the first `FIRST` and the last one are not the tensors'. */
 const FIRST = 2;
 const COLUMNS = FIRST + ROWS + 1;
 
+/** Runs of rows that a dispatch lays, with the first column of their tensor. */
+const CHUNKS = TENSORS.flatMap(({ chunks, order }, tensor) => {
+  const before = TENSORS.slice(0, tensor).reduce((sum, { rows }) => sum + rows, 0);
+  return chunks.map((rows, i) => {
+    const firstRow = chunks.slice(0, i).reduce((sum, count) => sum + count, 0);
+    return { rows, firstRow, begin: before + firstRow, firstColumn: FIRST + before, order };
+  });
+});
+
+/** The column that each row must become. */
+const COLUMN_OF = CHUNKS.flatMap(({ rows, firstRow, firstColumn, order }) =>
+  Array.from({ length: rows }, (_, i) => {
+    const row = firstRow + i;
+    if (!order) return firstColumn + row;
+    return firstColumn + row - (row % order.headDim) + headPlace(order, row % order.headDim);
+  }),
+);
+
 /**
  * By how much a scale may be off, as a fraction. One in f16 is the nearest; a device may compute one in f32 to 2.5 units
- * of 2^-24, and the entries of a codebook are rounded to the source's type before it is fitted.
+ * of 2^-24, and the entries of a codebook are rounded to the source's type before it is fitted. What is moved is exact.
  */
-function scaleBound({ scale, codes }: BlockFormat): number {
+function scaleBound({ type }: Conversion, { scale, codes }: BlockFormat): number {
+  if (!isFloat(type)) return 0;
   if (codes === "codebook") return 2 ** -7;
   return scale === "f16" ? 0 : 2 ** -21;
 }
 
 /** @throws GpuError when the kernel cannot be compiled or computes wrong on this device */
-export async function checkRepack(device: Device, { type, format }: Conversion): Promise<void> {
+export async function checkRepack(device: Device, conversion: Conversion): Promise<void> {
+  const { type, format } = conversion;
   const kernel = new Repack(device, type, format);
   await kernel.prepare();
   const random = checkNumbers();
-  const before = made(type, format, COLUMNS, random);
-  const given = made(type, format, ROWS, random);
-  const held = packMatrix(format, INPUT_SIZE, COLUMNS, before.contents);
+  const inputSize = probeInputSize(type);
+  const given = probeRows(type, format, ROWS, random);
+  const held = randomMatrix(format, inputSize, COLUMNS, random);
+  const size = rowBytes(type, inputSize);
   const [weight, scales] = await runTrial(device, "repack check", ({ recorder, storage, uniform }) => {
     const buffers = { weight: storage("weight", held.weight), scales: storage("scales", held.scales) };
-    const group = kernel.bind({
-      ...buffers,
-      shape: uniform("shape", repackShape(ROWS, INPUT_SIZE, FIRST, COLUMNS)),
-      source: storage("source", stored(type, given.numbers)),
-    });
-    kernel.dispatch(recorder, group, ROWS, INPUT_SIZE);
+    for (const { rows, firstRow, begin, firstColumn, order } of CHUNKS) {
+      const group = kernel.bind({
+        ...buffers,
+        shape: uniform("shape", repackShape(rows, inputSize, firstColumn, COLUMNS, firstRow, order)),
+        source: storage("source", words(given.bytes.subarray(begin * size, (begin + rows) * size))),
+      });
+      kernel.dispatch(recorder, group, rows, inputSize);
+    }
     return [buffers.weight, buffers.scales];
   });
-  const fault = difference(format, { weight: weight!, scales: scales! }, inColumns(before.contents, given.contents));
+  const fault = difference(conversion, { weight: weight!, scales: scales! }, held, given);
   requireRight(kernel.name, fault && `${type} to ${formatName(format)}: ${fault}`);
 }
 
-/** Numbers as the source holds them, row by row, and what they must become. */
-interface Made {
-  numbers: number[];
-  contents: Required<MatrixContents>;
+/** Bytes in whole words. */
+function words(bytes: Uint8Array): Uint32Array<ArrayBuffer> {
+  const padded = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+  padded.set(bytes);
+  return new Uint32Array(padded.buffer);
 }
 
-function made(type: FloatType, format: WeightFormat, rows: number, random: () => number): Made {
-  const round = ROUNDED[type];
-  if (!isBlockFormat(format)) {
-    const numbers = Array.from({ length: rows * INPUT_SIZE }, () =>
-      round((2 * random() - 1) * 2 ** Math.floor(8 - 38 * random())),
-    );
-    return { numbers, contents: { elements: numbers, scales: [], minima: [] } };
+/** Each row's numbers in its column; what is not a column of the tensors stays. */
+function inColumns(whole: ArrayLike<number>, rows: ArrayLike<number>): Float64Array<ArrayBuffer> {
+  const perColumn = whole.length / COLUMNS;
+  const numbers = Float64Array.from(whole);
+  for (const [row, column] of COLUMN_OF.entries()) {
+    for (let i = 0; i < perColumn; i++) numbers[column * perColumn + i] = rows[row * perColumn + i]!;
   }
-  const { full, others, levelOf, signed } = codesOf(format);
-  const blocks = Math.ceil(INPUT_SIZE / format.block);
-  const scales = Array.from(
-    { length: rows * blocks },
-    () => 2 ** -Math.floor(2 + 4 * random()) * (signed && random() < 0.5 ? -1 : 1),
-  );
-  const minima = scales.map((scale) =>
-    format.codes === "minimum" ? 0 - scale * Math.floor(random() * levelOf(full)) : 0,
-  );
-  const elements: number[] = [];
-  const numbers: number[] = [];
-  for (let row = 0; row < rows; row++) {
-    for (let k = 0; k < INPUT_SIZE; k++) {
-      const block = row * blocks + Math.floor(k / format.block);
-      // The ends of a block's numbers are those of its codes, so that no other scale fits.
-      const ends = [full, others[0]!];
-      const code = ends[k % format.block] ?? others[Math.floor(random() * others.length)]!;
-      elements.push(code);
-      numbers.push(round(scales[block]! * levelOf(code) + minima[block]!));
-    }
-  }
-  return { numbers, contents: { elements, scales, minima } };
+  return numbers;
 }
 
-/** A number that a type holds. */
-const ROUNDED: Record<FloatType, (value: number) => number> = {
-  F32: Math.fround,
-  F16: (value) => half(halfBits(value)),
-  BF16: (value) => {
-    const bits = Uint32Array.of(singleBits(value) & 0xffff0000);
-    return new Float32Array(bits.buffer)[0]!;
-  },
-};
+const within = (what: string, perColumn: number) => (i: number) =>
+  `column ${Math.floor(i / perColumn)}, ${what} ${i % perColumn}`;
 
-/** Numbers as a checkpoint stores them. */
-function stored(type: FloatType, numbers: readonly number[]): Uint32Array<ArrayBuffer> {
-  if (type === "F32") return Uint32Array.from(numbers, singleBits);
-  const halves = Uint16Array.from(numbers, type === "F16" ? halfBits : (value) => singleBits(value) >>> 16);
-  return new Uint32Array(halves.buffer);
-}
-
-/** The codes that blocks are made of. */
-interface Codes {
-  /** The code that a block's number of largest magnitude gets, or its greatest number where it has a minimum. */
-  full: number;
-  /** The others; the first is the lowest. Those of a codebook that a rounding takes for another are left out. */
-  others: number[];
-  levelOf(code: number): number;
-  /** Whether scales may be negative. */
-  signed: boolean;
-}
-
-function codesOf(format: BlockFormat): Codes {
-  const { type, codes, codebook = [] } = format;
-  const { lowest, highest } = codeRange(format);
-  const all = Array.from({ length: highest - lowest + 1 }, (_, i) => lowest + i);
-  if (codes === "codebook") {
-    const levelOf = (code: number) => codebook[code]!;
-    const full = all.reduce((a, b) => (Math.abs(levelOf(b)) > Math.abs(levelOf(a)) ? b : a));
-    const others = all.filter((code) => {
-      const gap = 2 ** -6 * Math.abs(levelOf(code));
-      return (
-        Math.abs(levelOf(code)) + gap < Math.abs(levelOf(full)) &&
-        all.every((other) => other === code || Math.abs(levelOf(other) - levelOf(code)) > gap)
-      );
-    });
-    return { full, others, levelOf, signed: true };
-  }
-  const levelOf = (code: number) => code;
-  if (codes === "minimum") return { full: highest, others: all.slice(0, -1), levelOf, signed: false };
-  // -8 .. 7: the end of the longer side. -127 .. 127: either end, and -128 is no code.
-  return type === "q4"
-    ? { full: lowest, others: all.slice(1), levelOf, signed: true }
-    : { full: highest, others: all.slice(1, -1), levelOf, signed: false };
-}
-
-/** A matrix with the columns from `FIRST` on replaced. */
-function inColumns(whole: Made["contents"], part: Made["contents"]): Made["contents"] {
-  const put = (all: ArrayLike<number>, some: ArrayLike<number>) => {
-    const numbers = Float64Array.from(all);
-    numbers.set(some, (some.length / ROWS) * FIRST);
-    return numbers;
-  };
-  return {
-    elements: put(whole.elements, part.elements),
-    scales: put(whole.scales, part.scales),
-    minima: put(whole.minima, part.minima),
-  };
-}
-
-/** The first element, scale or minimum of a matrix that is not as expected, or else a word of its padding. */
-function difference(format: WeightFormat, got: PackedMatrix, contents: Made["contents"]): string | undefined {
-  const expected = packMatrix(format, INPUT_SIZE, COLUMNS, contents);
-  const [found, wanted] = [got, expected].map(({ weight, scales }) =>
-    unpackMatrix(format, weight, scales, INPUT_SIZE, COLUMNS),
-  );
-  const within = (what: string, perColumn: number) => (i: number) =>
-    `column ${Math.floor(i / perColumn)}, ${what} ${i % perColumn}`;
-  const blocks = contents.scales.length / COLUMNS;
-  const bound = isBlockFormat(format) ? scaleBound(format) : 0;
-  const tolerance = wanted!.scales.map((scale) => bound * Math.abs(scale));
+/** The first element, scale or minimum of the matrix that is not as expected, or else a word of its padding. */
+function difference(
+  conversion: Conversion,
+  got: PackedMatrix,
+  held: PackedMatrix,
+  given: ProbeRows,
+): string | undefined {
+  const { type, format } = conversion;
+  const inputSize = probeInputSize(type);
+  if (!given.contents) return numbersDiffer(conversion, got, held, given);
+  const unpacked = ({ weight, scales }: PackedMatrix) => unpackMatrix(format, weight, scales, inputSize, COLUMNS);
+  const before = unpacked(held);
+  const expected = packMatrix(format, inputSize, COLUMNS, {
+    elements: inColumns(before.elements, given.contents.elements),
+    scales: inColumns(before.scales, given.contents.scales),
+    minima: inColumns(before.minima, given.contents.minima),
+  });
+  const [found, wanted] = [unpacked(got), unpacked(expected)];
+  const blocks = wanted.scales.length / COLUMNS;
+  const bound = isBlockFormat(format) ? scaleBound(conversion, format) : 0;
+  const tolerance = wanted.scales.map((scale) => bound * Math.abs(scale));
+  // A block's zero times a negative scale has the sign that the device's arithmetic gives it.
+  const wholeWords = isFloat(type) || isBlockFormat(format);
   return (
-    firstDifference(found!.elements, wanted!.elements, within("element", INPUT_SIZE)) ??
-    firstDifference(found!.scales, wanted!.scales, within("scale", blocks), tolerance) ??
-    firstDifference(found!.minima, wanted!.minima, within("minimum", blocks)) ??
-    firstDifference(got.weight, expected.weight, (i) => `weight, word ${i}`)
+    firstDifference(found.elements, wanted.elements, within("element", inputSize)) ??
+    firstDifference(found.scales, wanted.scales, within("scale", blocks), tolerance) ??
+    firstDifference(found.minima, wanted.minima, within("minimum", blocks)) ??
+    (wholeWords ? firstDifference(got.weight, expected.weight, (i) => `weight, word ${i}`) : undefined)
   );
+}
+
+/** The first number that is further from the given one than codes of its block are from each other. */
+function numbersDiffer(
+  { type, format }: Conversion,
+  got: PackedMatrix,
+  held: PackedMatrix,
+  { numbers }: ProbeRows,
+): string | undefined {
+  const inputSize = probeInputSize(type);
+  const decoded = ({ weight, scales }: PackedMatrix) => decodeMatrix(format, weight, scales, inputSize, COLUMNS);
+  const tolerance = inColumns(new Float64Array(COLUMNS * inputSize), steps(format as BlockFormat, numbers));
+  const wanted = inColumns(decoded(held), numbers);
+  return firstDifference(decoded(got), wanted, within("element", inputSize), tolerance);
+}
+
+/** How far the levels of each number's block are apart, and a little: what a scale's rounding adds. */
+function steps(format: BlockFormat, numbers: ArrayLike<number>): Float64Array {
+  const { block, codes, codebook = [] } = format;
+  const { highest, largest } = codeRange(format);
+  const gaps = codes === "codebook" ? codebook.slice(1).map((level, i) => level - codebook[i]!) : [1];
+  const levels = (codes === "symmetric" && format.type === "q8" ? highest : largest) / Math.max(...gaps);
+  return Float64Array.from(numbers, (_, i) => {
+    const those = Array.from({ length: block }, (_, k) => numbers[i - (i % block) + k]!);
+    const [low, high] = [Math.min(...those), Math.max(...those)];
+    const reach = codes === "minimum" ? Math.max(high, 0) - Math.min(low, 0) : Math.max(high, -low);
+    return (1.05 * reach) / levels;
+  });
 }

@@ -38,7 +38,7 @@ export interface SourceLayout {
 }
 
 /** The levels of IQ4_NL and IQ4_XS. */
-const IQ4_LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+export const IQ4_LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 const Q4 = { type: "q4", block: 32 } as const;
 const Q8 = { type: "q8", block: 32 } as const;
@@ -61,6 +61,11 @@ export const SOURCE_LAYOUTS: Record<SourceType, SourceLayout> = {
   IQ4_NL: { elements: 32, bytes: 18, exact: { ...Q4, codes: "codebook", scale: "f16", codebook: IQ4_LEVELS } },
   IQ4_XS: { elements: 256, bytes: 136, exact: { ...Q4, codes: "codebook", scale: "f32", codebook: IQ4_LEVELS } },
 };
+
+/** The types of blocks. */
+export const GGUF_BLOCK_TYPES = (Object.keys(SOURCE_LAYOUTS) as SourceType[]).filter(
+  (type) => !isFloat(type),
+) as GgufBlockType[];
 
 /** Whether elements are stored one by one. */
 export function isFloat(type: SourceType): type is FloatType {

@@ -6,12 +6,13 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { score } from "../../src/decode/score.ts";
+import { decodeBlocks, randomBlocks } from "../../src/kernels/gguf_blocks.ts";
+import type { GgufBlockType } from "../../src/kernels/source_type.ts";
 import type { Folder } from "../../src/weights/source.ts";
 import { type Engine, openEngine } from "../engine.ts";
 import { expectSameBits } from "../kernels/harness.ts";
 import { memoryFolder, safetensors } from "../memory_folder.ts";
 import { relativeError } from "../reference/compare.ts";
-import { decodeBlocks, randomBlocks } from "../reference/gguf_blocks.ts";
 import { f32, u32, type WrittenTensor, writeGguf } from "../reference/gguf_writer.ts";
 import type { Tensor } from "../reference/safetensors.ts";
 
@@ -45,7 +46,7 @@ function models(): { blocks: Folder; floats: Folder } {
   };
   const written: WrittenTensor[] = [];
   const tensors = new Map<string, Tensor>();
-  const add = (gguf: string, name: string, shape: number[], type: string) => {
+  const add = (gguf: string, name: string, shape: number[], type: "F32" | GgufBlockType) => {
     const count = shape.reduce((a, b) => a * b, 1);
     if (type === "F32") {
       const values = Float32Array.from({ length: count }, () => random() - 0.5);
@@ -55,7 +56,7 @@ function models(): { blocks: Folder; floats: Folder } {
     }
     const perBlock = decodeBlocks(type, randomBlocks(type, 1, random)).length;
     const bytes = randomBlocks(type, count / perBlock, random, [5, 8]);
-    written.push({ name: gguf, dtype: type as WrittenTensor["dtype"], shape, bytes });
+    written.push({ name: gguf, dtype: type, shape, bytes });
     tensors.set(name, { shape, values: Float32Array.from(decodeBlocks(type, bytes)) });
   };
   add("token_embd.weight", "model.embed_tokens.weight", [VOCABULARY, HIDDEN], "F32");

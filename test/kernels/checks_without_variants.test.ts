@@ -19,7 +19,8 @@ import { checkPlaceHeads } from "../../src/kernels/place_heads_check.ts";
 import { type Conversion, checkRepack } from "../../src/kernels/repack_check.ts";
 import { RmsNorm } from "../../src/kernels/rms_norm.ts";
 import { checkSelection } from "../../src/kernels/selection_check.ts";
-import { formatName } from "../../src/kernels/weight_format.ts";
+import { GGUF_BLOCK_TYPES, SOURCE_LAYOUTS } from "../../src/kernels/source_type.ts";
+import { formatName, isBlockFormat } from "../../src/kernels/weight_format.ts";
 import { readModelSpec } from "../../src/model/config.ts";
 import type { TensorSpec } from "../../src/model/spec.ts";
 import { defaultGpu, openFolder } from "../../src/platform/node.ts";
@@ -43,11 +44,19 @@ const CONFIG: object = JSON.parse(readFileSync(`${STORIES}config.json`, "utf8"))
 afterEach(() => expect(bench.device.ledger.report().buffers, "buffers that a check left behind").toBe(0));
 
 const TYPES = ["F32", "F16", "BF16"] as const;
+const Q8 = formatOf("q8 symmetric");
 const NAMED = FORMATS.map((format) => [formatName(format), format] as const);
 
 describe("a right kernel passes", () => {
   test.each(NAMED)("repacking to %s, from every type", async (_, format) => {
     for (const type of TYPES) await checkRepack(bench.device, { type, format });
+  });
+
+  test.each(GGUF_BLOCK_TYPES)("repacking %s: moved, rounded and quantised", async (type) => {
+    const { exact } = SOURCE_LAYOUTS[type];
+    const moved = isBlockFormat(exact) ? [exact, { ...exact, scale: "f32" as const }] : [];
+    const formats = [...moved, formatOf("f32"), formatOf("f16"), formatOf("q4 symmetric"), Q8, formatOf("q4 minimum")];
+    for (const format of formats) await checkRepack(bench.device, { type, format });
   });
 
   test.each(NAMED)("the embedding in %s", (_, format) => checkEmbedding(bench.device, format));
@@ -73,8 +82,6 @@ describe("a right kernel passes", () => {
 
   test("selection", () => checkSelection(bench.device));
 });
-
-const Q8 = formatOf("q8 symmetric");
 
 /** A device that breaks one kernel. */
 function breaking(device: Device, kernel: string, change: Change): Device {

@@ -7,6 +7,7 @@ import { checkAddNormed, checkRmsNorm } from "../../src/kernels/norm_check.ts";
 import { checkPlaceHeads } from "../../src/kernels/place_heads_check.ts";
 import { checkRepack } from "../../src/kernels/repack_check.ts";
 import { checkSelection } from "../../src/kernels/selection_check.ts";
+import { type GgufBlockType, SOURCE_LAYOUTS } from "../../src/kernels/source_type.ts";
 import { formatOf, headShapeOf } from "./matmul_inputs.ts";
 import type { Change } from "./miscompile.ts";
 
@@ -16,6 +17,8 @@ const MANY_HEADS = headShapeOf("9/3", 80);
 const Q8 = formatOf("q8 symmetric");
 const Q4 = formatOf("q4 symmetric");
 const Q4_MINIMUM = formatOf("q4 minimum", "16 f32");
+
+const exact = (type: GgufBlockType) => SOURCE_LAYOUTS[type].exact;
 
 /** What a check is asked, the kernel that is broken and how, and what is said of it. */
 export const FAULTS: Record<
@@ -81,6 +84,54 @@ export const FAULTS: Record<
     kernel: "weights/quantise q4 minimum",
     change: ["scales[2 * at + 1] = stored.y;", "scales[2 * at + 1] = stored.y + 1;"],
     said: /F32 to q4\/16 minimum f32: column 2, minimum \d: .*, expected/,
+  },
+  "heads that keep the checkpoint's order": {
+    check: (device) => checkRepack(device, { type: "BF16", format: Q8 }),
+    kernel: "weights/quantise q8 symmetric",
+    change: ["return element % 2 * half + element / 2;", "return element;"],
+    said: /BF16 to q8\/32 symmetric f16: column 70, element \d+: .*, expected/,
+  },
+  "a chunk whose rows begin a head": {
+    check: (device) => checkRepack(device, { type: "F32", format: { type: "f16" } }),
+    kernel: "weights/repack f16",
+    change: ["let n = shape.firstRow + row;", "let n = shape.firstRow / 8 * 8 + row;"],
+    said: /F32 to f16: column \d+, element 0: .*, expected/,
+  },
+  "nibbles of a block in each other's place": {
+    check: (device) => checkRepack(device, { type: "Q4_0", format: exact("Q4_0") }),
+    kernel: "weights/move Q4_0",
+    change: ["return nibblesAt(block + 2, vector);", "return nibblesAt(block + 2, (vector + 4) % 8);"],
+    said: /Q4_0 to q4\/32 symmetric f16: column 2, element \d+: .*, expected/,
+  },
+  "upper bits of nested scales lost": {
+    check: (device) => checkRepack(device, { type: "Q4_K", format: exact("Q4_K") }),
+    kernel: "weights/move Q4_K",
+    change: ["<< vec2u(4)));", "<< vec2u(3)));"],
+    said: /Q4_K to q4\/32 minimum f32: column 2, scale [4-7]: .*, expected/,
+  },
+  "a minimum that is added, not subtracted": {
+    check: (device) => checkRepack(device, { type: "Q5_K", format: exact("Q5_K") }),
+    kernel: "weights/move Q5_K",
+    change: ["* vec2f(1.0, -1.0)", "* vec2f(1.0, 1.0)"],
+    said: /Q5_K to q8\/32 minimum f32: column 2, minimum \d+: .*, expected/,
+  },
+  "signed scales taken for unsigned ones": {
+    check: (device) => checkRepack(device, { type: "Q6_K", format: { type: "f16" } }),
+    kernel: "weights/repack f16",
+    change: ["bitcast<i32>(byteAt(block + 192 + group) << 24) >> 24", "i32(byteAt(block + 192 + group))"],
+    said: /Q6_K to f16: column 2, element \d+: .*, expected/,
+  },
+  "levels of a codebook that are quantised from the wrong end": {
+    check: (device) => checkRepack(device, { type: "IQ4_XS", format: Q8 }),
+    kernel: "weights/quantise q8 symmetric",
+    change: ["SOURCE_CODEBOOK[codes.x]", "-SOURCE_CODEBOOK[codes.x]"],
+    said: /IQ4_XS to q8\/32 symmetric f16: column 2, element 0: .*, expected .* within/,
+  },
+  "4-bit codes of 5-bit ones with the wrong fifth bits": {
+    check: (device) => checkRepack(device, { type: "Q5_0", format: Q4 }),
+    kernel: "weights/quantise q4 symmetric",
+    change: ["block + 2", "block + 4"],
+    said: /Q5_0 to q4\/32 symmetric f16: column 2, element \d+: .*, expected .* within/,
   },
   "the embedding of the next id": {
     check: (device) => checkEmbedding(device, Q8),

@@ -1,13 +1,13 @@
 /** Rows of heads land in the engine's order of a head, however a tensor is cut into chunks. */
 
 import { expect, test } from "vitest";
+import { randomBlocks } from "../../src/kernels/gguf_blocks.ts";
 import { REPACK_SHAPE_BYTES, Repack, repackShape } from "../../src/kernels/repack.ts";
-import { rowBytes, type SourceType } from "../../src/kernels/source_type.ts";
+import { isFloat, rowBytes, type SourceType } from "../../src/kernels/source_type.ts";
 import { unpackMatrix } from "../../src/kernels/weight_codec.ts";
 import { scaleBytes, type WeightFormat, weightBytes } from "../../src/kernels/weight_format.ts";
 import { headPlace } from "../../src/model/head_order.ts";
 import type { HeadOrder } from "../../src/model/spec.ts";
-import { randomBlocks } from "../reference/gguf_blocks.ts";
 import { seeded } from "../reference/random.ts";
 import { openBench, poisoned } from "./harness.ts";
 
@@ -47,7 +47,7 @@ test.each(KINDS)("%s to %j", (type, format) =>
       const firstColumn = random.int(0, 30);
       const columns = firstColumn + rows + random.int(0, 30);
       // Bytes below 64 are no infinities or NaN in any float.
-      const bytes = type.startsWith("Q")
+      const bytes = !isFloat(type)
         ? randomBlocks(type, (rows * K) / 32, () => random.uniform(), [10, 20])
         : Uint8Array.from({ length: rows * rowBytes(type, K) }, () => random.int(0, 63));
 

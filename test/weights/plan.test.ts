@@ -223,7 +223,7 @@ describe("block codes as the file has them", () => {
     expect(of("Llama-3.2-1B", STORED, { embed_tokens: "Q8_0" })).toEqual([exact("Q8_0")]);
   });
 
-  test("conversions are each named once, those of block codes not at all", () => {
+  test("conversions are each named once, those of block codes too", () => {
     const of = (name: string, holding: Holding, typeOf: (name: string) => SourceType) => {
       const model = modelOf(name, {}, typeOf);
       const plan = planWeights(model, holding, NO_LIMIT);
@@ -233,9 +233,10 @@ describe("block codes as the file has them", () => {
     expect(of("Phi-4-mini-instruct", as("q4"), types({ embed: "F16", qkv: "F32", gate_up: "BF16" }))).toEqual([
       "F16 to q8/32 symmetric f16",
       "F32 to q4/32 symmetric f16",
+      "Q4_K to q4/32 symmetric f16",
       "BF16 to q4/32 symmetric f16",
     ]);
-    expect(of("Llama-3.2-1B", STORED, types({ v_proj: "F32" }))).toEqual(["F32 to f16"]);
+    expect(of("Llama-3.2-1B", STORED, types({ v_proj: "F32" }))).toEqual(["Q4_K to q4/32 minimum f32", "F32 to f16"]);
   });
 });
 

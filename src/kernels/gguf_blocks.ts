@@ -1,26 +1,39 @@
 /**
- * The numbers that GGUF's blocks stand for, element by element in double precision, for comparison with the GPU.
+ * The host's twin of GGUF's blocks (shaders/weights/gguf/README.md): the code, scale and minimum of each element, in double
+ * precision, for tests and for the trial of repacking on the device.
+ *
  * Source: `ggml-common.h` and the `dequantize_row_*` functions of `ggml-quants.c`, https://github.com/ggml-org/llama.cpp.
  */
 
-/** An element of a block: scale * level + minimum, the scale and minimum rounded to f32 as they are computed there. */
+import { type GgufBlockType, IQ4_LEVELS, SOURCE_LAYOUTS } from "./source_type.ts";
+import { half } from "./weight_codec.ts";
+
+/** An element of a block is scale * level + minimum. */
+export interface BlockElement {
+  scale: number;
+  /** Its code: with its sign where codes are symmetric, a place in the codebook where there is one. */
+  code: number;
+  level: number;
+  minimum: number;
+}
+
+/** What a type of blocks tells of an element; absent: a minimum of 0, a level that is the code itself. */
 interface Element {
   scale: number;
-  level: number;
+  code: number;
+  level?: number;
   minimum?: number;
 }
 
 interface BlockType {
-  elements: number;
-  bytes: number;
   /** Byte offsets of the f16 scales. */
   halves: readonly number[];
   element(block: DataView, e: number): Element;
 }
 
-const IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const iq4 = (code: number) => ({ code, level: IQ4_LEVELS[code]! });
 
-const half = (block: DataView, at: number) => f16(block.getUint16(at, true));
+const halfAt = (block: DataView, at: number) => half(block.getUint16(at, true));
 
 /** Nibble of element e of 32 in 16 bytes. */
 const nibble = (block: DataView, at: number, e: number) => (block.getUint8(at + (e % 16)) >> (e < 16 ? 0 : 4)) & 15;
@@ -41,120 +54,101 @@ function threeK(block: DataView, at: number, j: number): number {
   return low + 16 * high - 32;
 }
 
-export const BLOCK_TYPES: Readonly<Record<string, BlockType>> = {
+const BLOCK_TYPES: Readonly<Record<GgufBlockType, BlockType>> = {
   Q4_0: {
-    elements: 32,
-    bytes: 18,
     halves: [0],
-    element: (b, e) => ({ scale: half(b, 0), level: nibble(b, 2, e) - 8 }),
+    element: (b, e) => ({ scale: halfAt(b, 0), code: nibble(b, 2, e) - 8 }),
   },
   Q4_1: {
-    elements: 32,
-    bytes: 20,
     halves: [0, 2],
-    element: (b, e) => ({ scale: half(b, 0), level: nibble(b, 4, e), minimum: half(b, 2) }),
+    element: (b, e) => ({ scale: halfAt(b, 0), code: nibble(b, 4, e), minimum: halfAt(b, 2) }),
   },
   Q5_0: {
-    elements: 32,
-    bytes: 22,
     halves: [0],
-    element: (b, e) => ({ scale: half(b, 0), level: nibble(b, 6, e) + 16 * bit(b, 2, e) - 16 }),
+    element: (b, e) => ({ scale: halfAt(b, 0), code: nibble(b, 6, e) + 16 * bit(b, 2, e) - 16 }),
   },
   Q5_1: {
-    elements: 32,
-    bytes: 24,
     halves: [0, 2],
-    element: (b, e) => ({ scale: half(b, 0), level: nibble(b, 8, e) + 16 * bit(b, 4, e), minimum: half(b, 2) }),
+    element: (b, e) => ({ scale: halfAt(b, 0), code: nibble(b, 8, e) + 16 * bit(b, 4, e), minimum: halfAt(b, 2) }),
   },
   Q8_0: {
-    elements: 32,
-    bytes: 34,
     halves: [0],
-    element: (b, e) => ({ scale: half(b, 0), level: b.getInt8(2 + e) }),
+    element: (b, e) => ({ scale: halfAt(b, 0), code: b.getInt8(2 + e) }),
   },
   Q2_K: {
-    elements: 256,
-    bytes: 84,
     halves: [80, 82],
     element(b, e) {
       const nested = b.getUint8(e >> 4);
-      const level = (b.getUint8(16 + 32 * (e >> 7) + (e % 32)) >> (2 * ((e >> 5) % 4))) & 3;
-      return { scale: half(b, 80) * (nested & 15), level, minimum: -half(b, 82) * (nested >> 4) };
+      const code = (b.getUint8(16 + 32 * (e >> 7) + (e % 32)) >> (2 * ((e >> 5) % 4))) & 3;
+      return { scale: halfAt(b, 80) * (nested & 15), code, minimum: -halfAt(b, 82) * (nested >> 4) };
     },
   },
   Q3_K: {
-    elements: 256,
-    bytes: 110,
     halves: [108],
     element(b, e) {
       const low = (b.getUint8(32 + 32 * (e >> 7) + (e % 32)) >> (2 * ((e >> 5) % 4))) & 3;
       const high = (b.getUint8(e % 32) >> (e >> 5)) & 1;
-      return { scale: half(b, 108) * threeK(b, 96, e >> 4), level: low + 4 * high - 4 };
+      return { scale: halfAt(b, 108) * threeK(b, 96, e >> 4), code: low + 4 * high - 4 };
     },
   },
   Q4_K: {
-    elements: 256,
-    bytes: 144,
     halves: [0, 2],
     element(b, e) {
       const group = e >> 5;
       const [scale, minimum] = sixBits(b, 4, group);
-      const level = (b.getUint8(16 + 32 * (group >> 1) + (e % 32)) >> (4 * (group % 2))) & 15;
-      return { scale: half(b, 0) * scale, level, minimum: -half(b, 2) * minimum };
+      const code = (b.getUint8(16 + 32 * (group >> 1) + (e % 32)) >> (4 * (group % 2))) & 15;
+      return { scale: halfAt(b, 0) * scale, code, minimum: -halfAt(b, 2) * minimum };
     },
   },
   Q5_K: {
-    elements: 256,
-    bytes: 176,
     halves: [0, 2],
     element(b, e) {
       const group = e >> 5;
       const [scale, minimum] = sixBits(b, 4, group);
       const low = (b.getUint8(48 + 32 * (group >> 1) + (e % 32)) >> (4 * (group % 2))) & 15;
       const high = (b.getUint8(16 + (e % 32)) >> group) & 1;
-      return { scale: half(b, 0) * scale, level: low + 16 * high, minimum: -half(b, 2) * minimum };
+      return { scale: halfAt(b, 0) * scale, code: low + 16 * high, minimum: -halfAt(b, 2) * minimum };
     },
   },
   Q6_K: {
-    elements: 256,
-    bytes: 210,
     halves: [208],
     element(b, e) {
       const [part, within] = [e >> 7, e % 128];
       const low = (b.getUint8(64 * part + (within % 64)) >> (within < 64 ? 0 : 4)) & 15;
       const high = (b.getUint8(128 + 32 * part + (within % 32)) >> (2 * (within >> 5))) & 3;
-      return { scale: half(b, 208) * b.getInt8(192 + (e >> 4)), level: low + 16 * high - 32 };
+      return { scale: halfAt(b, 208) * b.getInt8(192 + (e >> 4)), code: low + 16 * high - 32 };
     },
   },
   IQ4_NL: {
-    elements: 32,
-    bytes: 18,
     halves: [0],
-    element: (b, e) => ({ scale: half(b, 0), level: IQ4[nibble(b, 2, e)]! }),
+    element: (b, e) => ({ scale: halfAt(b, 0), ...iq4(nibble(b, 2, e)) }),
   },
   IQ4_XS: {
-    elements: 256,
-    bytes: 136,
     halves: [0],
     element(b, e) {
       const group = e >> 5;
       const low = (b.getUint8(4 + (group >> 1)) >> (4 * (group % 2))) & 15;
       const high = (b.getUint16(2, true) >> (2 * group)) & 3;
-      return { scale: half(b, 0) * (low + 16 * high - 32), level: IQ4[nibble(b, 8 + 16 * group, e % 32)]! };
+      return { scale: halfAt(b, 0) * (low + 16 * high - 32), ...iq4(nibble(b, 8 + 16 * group, e % 32)) };
     },
   },
 };
 
-/** The numbers of a run of blocks. */
-export function decodeBlocks(type: string, bytes: Uint8Array): Float64Array<ArrayBuffer> {
-  const { elements, bytes: size, element } = BLOCK_TYPES[type]!;
-  const values = new Float64Array((bytes.length / size) * elements);
-  for (const i of values.keys()) {
-    const block = new DataView(bytes.buffer, bytes.byteOffset + Math.floor(i / elements) * size, size);
-    const { scale, level, minimum = 0 } = element(block, i % elements);
-    values[i] = scale * level + minimum;
+/** Every element of a run of blocks. */
+export function* blockElements(type: GgufBlockType, bytes: Uint8Array): Generator<BlockElement> {
+  const { elements, bytes: size } = SOURCE_LAYOUTS[type];
+  for (let at = 0; at < bytes.length; at += size) {
+    const block = new DataView(bytes.buffer, bytes.byteOffset + at, size);
+    for (let e = 0; e < elements; e++) {
+      const { scale, code, level = code, minimum = 0 } = BLOCK_TYPES[type].element(block, e);
+      yield { scale, code, level, minimum };
+    }
   }
-  return values;
+}
+
+/** The numbers of a run of blocks. */
+export function decodeBlocks(type: GgufBlockType, bytes: Uint8Array): Float64Array<ArrayBuffer> {
+  return Float64Array.from(blockElements(type, bytes), ({ scale, level, minimum }) => scale * level + minimum);
 }
 
 /**
@@ -163,12 +157,13 @@ export function decodeBlocks(type: string, bytes: Uint8Array): Float64Array<Arra
  * @param exponents of the f16 scales, biased: 0 are subnormal, 30 the largest
  */
 export function randomBlocks(
-  type: string,
+  type: GgufBlockType,
   count: number,
   random: () => number,
   exponents: readonly [number, number] = [0, 30],
 ): Uint8Array<ArrayBuffer> {
-  const { bytes: size, halves } = BLOCK_TYPES[type]!;
+  const { bytes: size } = SOURCE_LAYOUTS[type];
+  const { halves } = BLOCK_TYPES[type];
   const bytes = Uint8Array.from({ length: count * size }, () => Math.floor(random() * 256));
   const view = new DataView(bytes.buffer);
   const [lowest, highest] = exponents;
@@ -180,14 +175,4 @@ export function randomBlocks(
     }
   }
   return bytes;
-}
-
-/** The number that an IEEE half is: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits. */
-function f16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = (bits & 0x3ff) / 1024;
-  if (exponent === 0) return sign * fraction * 2 ** -14;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction) * 2 ** (exponent - 15);
 }
