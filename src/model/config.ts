@@ -24,10 +24,17 @@ const VECTOR = 4;
 const HEAD_VECTOR = 8;
 const MAX_HEAD_DIM = 256;
 
+/** Models that see as well: the family of their text part, whose settings stand in `text_config`. */
+const WITH_TEXT_PART: Readonly<Record<string, string>> = { gemma3: "gemma3_text" };
+/** Settings of the whole that go for the part where it says nothing. */
+const OF_THE_WHOLE = ["eos_token_id", "tie_word_embeddings", "quantization_config"] as const;
+
 /** The architecture of a model, and every tensor it needs with its shape. */
 export interface ModelConfig {
   spec: ModelSpec;
   tensors: ModelTensors;
+  /** It is the text part of a model that does more: its tensors' names have a prefix. */
+  isPart?: true;
 }
 
 /** What a container of weights does differently from a checkpoint in Hugging Face's layout. */
@@ -57,8 +64,12 @@ export function readModelSpec(
   generationFile = "generation_config.json",
   container: Container = {},
 ): ModelConfig {
-  const family = readFamily(new Fields(config, file, "", container.settingName));
-  const fields = new Fields({ ...family.defaults, ...(config as object) }, file, "", container.settingName);
+  const { settings, path, isPart } = textSettings(
+    new Fields(config, file, "", container.settingName),
+    config as object,
+  );
+  const family = readFamily(new Fields(settings, file, path, container.settingName));
+  const fields = new Fields({ ...family.defaults, ...settings }, file, path, container.settingName);
   requireArithmetic(fields, family);
   const heads = fields.integer("num_attention_heads", { min: 1, max: MAX_SIZE });
   const layers = fields.integer("num_hidden_layers", { min: 1, max: MAX_LAYERS });
@@ -101,7 +112,24 @@ export function readModelSpec(
   const { hasTensor, interleavedRotary } = container;
   const biases = readBiases(fields, family);
   const hasBias = (key: BiasName, name: string) => hasTensor?.(name) ?? biases[BIAS_GROUPS[key]];
-  return { spec, tensors: tensorsOf(family, spec, hasBias, interleavedRotary) };
+  return { spec, tensors: tensorsOf(family, spec, hasBias, interleavedRotary), ...(isPart && { isPart }) };
+}
+
+/** The settings of what generates text: all of them, or a part. */
+function textSettings(whole: Fields, config: object): { settings: object; path: string; isPart: boolean } {
+  const modelType = whole.get("model_type");
+  if (typeof modelType !== "string" || !Object.hasOwn(WITH_TEXT_PART, modelType)) {
+    return { settings: config, path: "", isPart: false };
+  }
+  const part = whole.object("text_config");
+  if (!part) throw whole.error("text_config", "an object, the settings of the text part");
+  const inherited = OF_THE_WHOLE.map((key) => [key, whole.get(key)] as const);
+  const settings = {
+    model_type: WITH_TEXT_PART[modelType],
+    ...Object.fromEntries(inherited.filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(part.entries()),
+  };
+  return { settings, path: part.path, isPart: true };
 }
 
 /** The family that `model_type` names. */
@@ -109,13 +137,13 @@ function readFamily(fields: Fields): Family {
   const modelType = fields.string("model_type");
   const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
   if (family) return family;
-  const known = FAMILIES.map((candidate) => candidate.modelType).join(", ");
+  const known = [...FAMILIES.map((candidate) => candidate.modelType), ...Object.keys(WITH_TEXT_PART)].join(", ");
   const strange = fields
     .entries()
     .map(([key]) => key)
     .filter((key) => !isInterpreted(key));
   const found = `${quote(modelType)}${strange.length > 0 ? ` with settings that no known family has (${quoteList(strange)})` : ""}`;
-  throw new UnsupportedModelError({ file: fields.file, field: "model_type", found, expected: `one of ${known}` });
+  throw new UnsupportedModelError({ file: fields.file, field: fields.name("model_type"), found, expected: `one of ${known}` });
 }
 
 const STRANGE_SETTINGS = 12;

@@ -102,11 +102,13 @@ async function openGguf(folder: Folder, path: string, signal?: AbortSignal): Pro
     const header = await readGgufHeader(source, signal);
     const { metadata } = header;
     const model = await readGgufModel(header, source.name, (tensor) => readFloats(tensor, signal));
-    const ofGguf = { settings: "the metadata", types: TYPES, nameOf: model.tensorName };
+    const { stored, tensorName: nameOf } = model;
+    const find = (name: string) => stored.get(name);
     return opened({
       ...{ name: source.name, spec: model.spec, tensors: model.tensors, sources: [source] },
       text: { kind: "gguf", metadata, file: source.name },
-      tensor: (wanted) => findTensor({ ...ofGguf, file: source.name, tensors: model.stored }, wanted),
+      tensor: (wanted) =>
+        findTensor({ file: source.name, settings: "the metadata", types: TYPES, nameOf, find }, wanted),
     });
   });
 }
@@ -133,10 +135,16 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
     readOptional(() => readText(folder, CHAT_TEMPLATE, signal)),
   ]);
   if (!config) throw missing(CONFIG, folder);
-  const { spec, tensors } = readModelSpec(config.value, generationConfig?.value, config.name, generationConfig?.name);
+  const { spec, tensors, isPart } = readModelSpec(
+    config.value,
+    generationConfig?.value,
+    config.name,
+    generationConfig?.name,
+  );
   if (!tokenizerJson) throw missing(TOKENIZER, folder);
 
   const weights = await openWeights(folder, signal);
+  const nameOf = isPart ? partNames(weights.tensors) : (name: string) => name;
   return closingOnFailure(weights.sources, async () => {
     signal?.throwIfAborted();
     return opened({
@@ -149,7 +157,17 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
         tokenizerConfigFile: tokenizerConfig?.name ?? TOKENIZER_CONFIG,
         ...(chatTemplate && { chatTemplate }),
       },
-      tensor: (wanted) => findTensor({ ...weights, settings: CONFIG, types: FLOATS }, wanted),
+      tensor: (wanted) =>
+        findTensor(
+          {
+            file: weights.file,
+            settings: CONFIG,
+            types: FLOATS,
+            nameOf,
+            find: (name) => weights.tensors.get(nameOf(name)),
+          },
+          wanted,
+        ),
     });
   });
 }
@@ -227,25 +245,32 @@ function readWeightMap({ name, value }: JsonFile): Map<string, string> {
   );
 }
 
-/** Tensors by Hugging Face's names, and what a message about them needs. */
+/**
+ * How a text model's tensors are named in a model that does more: as the hub has them, or as transformers has them in memory
+ * and wrote them at times (`Gemma3ForConditionalGeneration._checkpoint_conversion_mapping`).
+ */
+function partNames(tensors: ReadonlyMap<string, unknown>): (name: string) => string {
+  const inMemory = (name: string) => name.replace(/^model\./, "model.language_model.");
+  return tensors.has(inMemory("model.embed_tokens.weight")) ? inMemory : (name) => `language_model.${name}`;
+}
+
+/** A file's tensors, and what a message about them needs. */
 interface Holder {
   /** The file that lists them. */
   file: string;
-  tensors: ReadonlyMap<string, StoredTensor | WeightTensor>;
+  /** A tensor by Hugging Face's name. */
+  find(name: string): StoredTensor | WeightTensor | undefined;
   /** Where the shapes come from. */
   settings: string;
   /** Element types that can be loaded. */
   types: readonly string[];
   /** What the file calls a tensor. */
-  nameOf?: (name: string) => string;
+  nameOf(name: string): string;
 }
 
 /** A tensor of the kind the model needs, or the reason why there is none. */
-function findTensor(
-  { file, tensors, settings, types, nameOf = (name) => name }: Holder,
-  { name, shape }: TensorSpec,
-): WeightTensor {
-  const found = tensors.get(name);
+function findTensor({ file, find, settings, types, nameOf }: Holder, { name, shape }: TensorSpec): WeightTensor {
+  const found = find(name);
   if (!found) {
     const expected = `a tensor of shape ${quote(shape)}`;
     throw new FileFormatError({ file, field: nameOf(name), found: "no such tensor", expected });

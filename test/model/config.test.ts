@@ -318,7 +318,7 @@ describe("models that are not supported", () => {
   });
 
   test("an unknown architecture: the message lists the known ones, and the settings that none of them has", () => {
-    const known = "one of llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, smollm3, olmo2, granite";
+    const known = "one of llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, smollm3, olmo2, granite, gemma3";
     const expectation = (found: string) => expect.objectContaining({ field: "model_type", found, expected: known });
     expect(() => read({ model_type: "mamba", ssm_cfg: null, d_state: 16 })).toThrow(
       expectation('"mamba" with settings that no known family has (ssm_cfg, d_state)'),

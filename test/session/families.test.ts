@@ -9,7 +9,9 @@ import { load, type Model, type ModelSource } from "../../src/index.ts";
 import { inverseFrequencies } from "../../src/kernels/rope.ts";
 import { openFolder } from "../../src/platform/node.ts";
 import type { Folder } from "../../src/weights/source.ts";
+import { memoryFolder, safetensors } from "../memory_folder.ts";
 import { maxAbsDiff } from "../reference/compare.ts";
+import { readTensors } from "../reference/safetensors.ts";
 import { SLOW } from "../slow.ts";
 
 interface Golden {
@@ -59,6 +61,52 @@ describe.each(FAMILIES)("families/%s", (family) => {
     }
   });
 });
+
+/** Gemma 3 from 4B on sees too: its text part is in the settings' `text_config`, and the tensors' names have a prefix. */
+describe("the text part of a model that sees", () => {
+  const golden = read("gemma3", "golden.json") as Golden;
+  const config = read("gemma3", "config.json") as Record<string, unknown>;
+  const tensors = readTensors(`${FOLDER}gemma3`);
+  tensors.set("vision_tower.embed.weight", { shape: [3], values: new Float32Array(3) });
+
+  test.each([
+    ["as the hub has it", (name: string) => `language_model.${name}`],
+    ["as transformers has it in memory", (name: string) => name.replace("model.", "model.language_model.")],
+  ])("%s", async (_, rename) => {
+    const part = new Map(
+      [...tensors].map(([name, tensor]) => [name.startsWith("vision") ? name : rename(name), tensor]),
+    );
+    const { eos_token_id, model_type: _none, ...text_config } = config;
+    const files = {
+      "config.json": json({ model_type: "gemma3", eos_token_id, text_config, vision_config: { hidden_size: 1152 } }),
+      "model.safetensors": safetensors(part),
+      "tokenizer.json": new Uint8Array(readFileSync(`${FOLDER}gemma3/tokenizer.json`)),
+    };
+    await using model = await load(memoryFolder("gemma-3-vision", files));
+    expect(model.spec).toMatchObject({ family: "gemma3_text", eosTokenIds: [eos_token_id] });
+    const { logits } = await model.score(golden.prompt, { at: golden.logits_at });
+    for (const [i, row] of golden.logits.entries()) expect(maxAbsDiff(logits[i]!, row)).toBeLessThan(2e-3);
+    expect(await idsOf(model, golden)).toEqual(golden.greedy);
+    const norm = rename("model.norm.weight");
+    part.delete(norm);
+    const without = load(memoryFolder("gemma-3-vision", { ...files, "model.safetensors": safetensors(part) }));
+    await expect(without).rejects.toMatchObject({ code: "file-format", field: norm, found: "no such tensor" });
+  });
+
+  test("errors name the fields where they stand", async () => {
+    const reading = (changes: object) =>
+      load(
+        memoryFolder("m", { "config.json": json({ model_type: "gemma3", ...changes }), "tokenizer.json": json({}) }),
+      );
+    await expect(reading({})).rejects.toMatchObject({ code: "file-format", field: "text_config", found: "nothing" });
+    const text_config = { ...config, hidden_size: 0 };
+    await expect(reading({ text_config })).rejects.toMatchObject({ field: "text_config.hidden_size", found: "0" });
+    const other = { text_config: { ...config, model_type: "mamba" } };
+    await expect(reading(other)).rejects.toMatchObject({ code: "unsupported-model", field: "text_config.model_type" });
+  });
+});
+
+const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 
 async function idsOf(model: Model, { greedy_prompt, greedy }: Golden, exitLayer?: number): Promise<number[]> {
   const drafting = exitLayer === undefined ? {} : { exitLayer, draftLength: DRAFT_LENGTH };

@@ -37,7 +37,14 @@ export const gemma2: Family = {
 export const gemma3: Family = {
   ...gemma,
   modelType: "gemma3_text",
-  defaults: { ...DEFAULTS, rope_theta: 1e6 },
+  // As the text part of a model that sees, a file may leave out what is so in the smallest of them.
+  defaults: {
+    ...DEFAULTS,
+    rope_theta: 1e6,
+    vocab_size: 262_208,
+    num_attention_heads: 8,
+    max_position_embeddings: 131_072,
+  },
   headNorm: "head",
   slides: (config, layer) => {
     const period = { min: 1, max: Number.MAX_SAFE_INTEGER, fallback: 6 };
