@@ -143,7 +143,12 @@ function readFamily(fields: Fields): Family {
     .map(([key]) => key)
     .filter((key) => !isInterpreted(key));
   const found = `${quote(modelType)}${strange.length > 0 ? ` with settings that no known family has (${quoteList(strange)})` : ""}`;
-  throw new UnsupportedModelError({ file: fields.file, field: fields.name("model_type"), found, expected: `one of ${known}` });
+  throw new UnsupportedModelError({
+    file: fields.file,
+    field: fields.name("model_type"),
+    found,
+    expected: `one of ${known}`,
+  });
 }
 
 const STRANGE_SETTINGS = 12;
