@@ -8,8 +8,8 @@
  */
 
 import { sha256 } from "#platform";
+import { abortable } from "../abortable.ts";
 import { CacheFullError, IntegrityError, SourceError } from "../errors.ts";
-import { abortable } from "../session/abortable.ts";
 import { requireRange } from "../sources/blob_source.ts";
 import type { Piece, RemoteFile } from "../sources/remote.ts";
 import type { Source } from "../weights/source.ts";

@@ -1,6 +1,7 @@
 /** Loading: from a source to a model that can generate. */
 
 import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
+import { abortable } from "../abortable.ts";
 import { InputError } from "../errors.ts";
 import { requireContext } from "../forward/context_limit.ts";
 import { KvCache } from "../forward/kv_cache.ts";
@@ -19,7 +20,6 @@ import { DTYPES } from "../weights/dtype.ts";
 import { chooseHolding } from "../weights/holding.ts";
 import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
-import { abortable } from "./abortable.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf } from "./context_length.ts";
 import { readKernelOptions } from "./kernel_options.ts";
