@@ -51,8 +51,8 @@ export class NodeStore implements Store {
     const target = this.#at(path);
     const writing = this.#at(`${WRITING}/${randomUUID()}`);
     try {
-      await mkdir(dirname(writing), { recursive: true });
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(writing));
+      await makeFolder(dirname(target));
       const file = await open(writing, "wx");
       try {
         for (const part of parts) await file.writeFile(part);
@@ -111,7 +111,7 @@ export class NodeStore implements Store {
 
   async lock(name: string, signal?: AbortSignal): Promise<Release> {
     const folder = this.#at(LOCKS);
-    await mkdir(folder, { recursive: true }).catch((error) => {
+    await makeFolder(folder).catch((error) => {
       throw this.#failure(error);
     });
     const lock = await FileLock.take(join(folder, `${name.replaceAll("/", "+")}.lock`), signal);
@@ -136,6 +136,26 @@ export class NodeStore implements Store {
       }
     }
   }
+}
+
+/**
+ * Makes a folder, and those above it. Node's own `recursive` never ends where a folder is there and takes no other, as in /proc
+ * or on a drive that has gone.
+ */
+async function makeFolder(path: string): Promise<void> {
+  const isThere = await mkdir(path).then(
+    () => true,
+    (error) => {
+      if (codeOf(error) === "EEXIST") return true;
+      if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
+      return false;
+    },
+  );
+  if (isThere) return;
+  await makeFolder(dirname(path));
+  await mkdir(path).catch((error) => {
+    if (codeOf(error) !== "EEXIST") throw error; // another process was faster
+  });
 }
 
 function codeOf(error: unknown): string {

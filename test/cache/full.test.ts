@@ -1,6 +1,6 @@
 /** A disk that is full: an error that says so, or a load without the cache; and never a half that looks whole. */
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
@@ -102,6 +102,15 @@ test("a cache that cannot be written is an error that names it", async () => {
     file: join(file, "cache"),
     message: expect.stringMatching(/cache cannot be used/),
   });
+});
+
+// Node's `mkdir` with `recursive` never ends there.
+test.skipIf(!existsSync("/proc/self"))("nor does one where no folder can be made hang", async () => {
+  const server = await hub();
+  const error = await failure(
+    open("hf:owner/name", { endpoint: server.endpoint, cache: { folder: "/proc/nope/cache" } }),
+  );
+  expect(error).toMatchObject({ code: "source", file: "/proc/nope/cache" });
 });
 
 test("without a cache nothing is written and all is read", async () => {
