@@ -255,7 +255,7 @@ export interface DownloadProgress {
   size: number;
   /** Bytes that came over the network. */
   fetched: number;
-  /** Bytes that came from the cache. */
+  /** Bytes that were in the cache. */
   cached: number;
 }
 
@@ -288,13 +288,22 @@ export interface CachedModel {
 
 /** How a model on a server is reached. */
 export interface SourceOptions {
-  /** Hub that `hf:` names are looked up at. Default: https://huggingface.co, in Node `HF_ENDPOINT`. */
+  /**
+   * Hub that `hf:` names are looked up at: a mirror must answer `/api/models/NAME/revision/REVISION` and
+   * `/NAME/resolve/REVISION/FILE` as it does. Default: https://huggingface.co, in Node `HF_ENDPOINT`.
+   */
   endpoint?: string | URL;
   token?: AccessToken;
   /** Where downloads are kept; false: nowhere. Default: in the browser's storage, in Node in the folder for caches. */
   cache?: boolean | CacheOptions;
   /** Told what has been downloaded, or found in the cache. */
   onDownload?: (progress: DownloadProgress) => void;
+}
+
+export interface PullOptions extends SourceOptions {
+  /** Told how far the download is, over all files: its phase is `download`. */
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
 }
 
 export interface LoadOptions extends SourceOptions {

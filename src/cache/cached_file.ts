@@ -38,6 +38,8 @@ export interface FileProgress {
 }
 
 export interface CachedFileOptions {
+  /** What is stored has come over the network a moment ago. */
+  justFetched?: boolean;
   /** Where its chunks are. */
   directory: string;
   manifest: Manifest;
@@ -65,12 +67,14 @@ export class CachedFile implements Source {
   readonly #entry: CacheEntry;
   readonly #options: CachedFileOptions;
   readonly #chunks: number;
-  readonly #progress: FileProgress = { fetched: 0, cached: 0 };
+  readonly #progress: FileProgress;
   #manifest: Manifest;
   /** Chunks that the store has, as far as is known. */
   readonly #stored: Set<number>;
-  /** Chunks that were read from the store once. */
-  readonly #counted = new Set<number>();
+  /** Chunks that were read once, or came. */
+  readonly #seen = new Set<number>();
+  /** Chunks that `#progress` has as cached. */
+  readonly #cached: Set<number>;
   /** The chunks that were read last, checked. */
   readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #wanted = new Map<number, Wanted>();
@@ -100,6 +104,11 @@ export class CachedFile implements Source {
     this.#stored = stored;
     this.size = manifest.size;
     this.missing = [...stored].reduce((missing, k) => missing - chunkLength(this.size, k), this.size);
+    const there = this.size - this.missing;
+    const { justFetched = false } = options;
+    this.#cached = new Set(justFetched ? [] : stored);
+    if (justFetched) for (const k of stored) this.#seen.add(k);
+    this.#progress = justFetched ? { fetched: there, cached: 0 } : { fetched: 0, cached: there };
     this.#chunks = Math.ceil(this.size / CHUNK_BYTES);
     this.name = remote?.name ?? `${entry.source}/${manifest.path}`;
     // A chunk that went missing makes the whole doubtful.
@@ -115,6 +124,7 @@ export class CachedFile implements Source {
       if (k >= 0 && k * CHUNK_BYTES < size && bytes === chunkLength(size, k) + SUM_BYTES) stored.add(k);
     }
     const file = new CachedFile(entry, options, stored);
+    if (stored.size > 0) options.onProgress({ ...file.#progress });
     // An answer that nobody needs shall not wait to be read.
     if (file.whole) await options.remote?.close();
     return file;
@@ -186,7 +196,7 @@ export class CachedFile implements Source {
   async #chunk(k: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     if (this.#broken) throw this.#broken;
     // Readers of several places take turns.
-    if (k !== this.#last && (k === this.#last + 1 || this.#counted.has(k - 1))) this.#steps++;
+    if (k !== this.#last && (k === this.#last + 1 || this.#seen.has(k - 1))) this.#steps++;
     this.#last = k;
     this.#wake();
     const held = this.#held.get(k) ?? (this.#stored.has(k) ? await this.#load(k) : undefined);
@@ -202,17 +212,25 @@ export class CachedFile implements Source {
     const bytes = stored?.length === length + SUM_BYTES ? stored.subarray(0, length) : undefined;
     if (!stored || !bytes || !same(await sumOf(bytes), stored.subarray(length))) {
       this.#stored.delete(k);
+      this.#count(k, false);
       if (stored) await this.#entry.store.remove(path);
       return undefined;
     }
     this.#stored.add(k);
-    if (!this.#counted.has(k)) {
-      this.#counted.add(k);
-      this.#progress.cached += length;
-      this.#options.onProgress({ ...this.#progress });
-    }
+    // It is no gain of the cache when what came is read again.
+    if (!this.#seen.has(k)) this.#count(k, true);
+    this.#seen.add(k);
     this.#hold(k, bytes);
     return bytes;
+  }
+
+  /** Counts a chunk as cached, or no longer, and tells if that is new. */
+  #count(k: number, cached: boolean): void {
+    if (this.#cached.has(k) === cached) return;
+    this.#progress.cached += cached ? chunkLength(this.size, k) : -chunkLength(this.size, k);
+    if (cached) this.#cached.add(k);
+    else this.#cached.delete(k);
+    this.#options.onProgress({ ...this.#progress });
   }
 
   /** Waits until a chunk has been fetched. */
@@ -339,8 +357,7 @@ export class CachedFile implements Source {
       const sum = await sumOf(bytes);
       await this.#storing(() => this.#entry.store.write(this.#path(k), [bytes, sum]));
       if (!this.#full) this.#stored.add(k);
-      // It is no gain of the cache when it is read again.
-      this.#counted.add(k);
+      this.#seen.add(k);
     }
     this.#give(k, bytes);
   }

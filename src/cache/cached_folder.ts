@@ -84,6 +84,7 @@ async function openStored(
   const described = { path, version: file.version ?? "", sha256: file.sha256 ?? "" };
   try {
     let manifest = found && matches(found, file) ? found : undefined;
+    const justFetched = !manifest && file.size === undefined;
     if (!manifest) {
       if (found) await entry.store.remove(directory);
       const size = file.size ?? (await fill(file, entry, directory, path, options, signal));
@@ -91,7 +92,7 @@ async function openStored(
       await entry.writeManifest(directory, manifest);
       if (manifest.whole && !pinned) await entry.keepOnly(path, directory);
     }
-    const cached = await openWith(entry, directory, manifest, file, options, pinned);
+    const cached = await openWith(entry, directory, manifest, file, { ...options, justFetched }, pinned);
     const { missing } = cached;
     if (missing > 0) {
       await entry.store.persist();
@@ -124,12 +125,12 @@ function openWith(
   directory: string,
   manifest: Manifest,
   remote: RemoteFile | undefined,
-  { uncachedWhenFull = false, onDownload }: CachedFolderOptions,
+  { uncachedWhenFull = false, onDownload, justFetched }: CachedFolderOptions & { justFetched?: boolean },
   pinned = true,
 ): Promise<CachedFile> {
   const { path: file, size } = manifest;
   return CachedFile.open(entry, {
-    ...{ directory, manifest, remote, pinned, uncachedWhenFull },
+    ...{ directory, manifest, remote, pinned, uncachedWhenFull, justFetched },
     onProgress: (progress) => onDownload?.({ file, size, ...progress }),
   });
 }

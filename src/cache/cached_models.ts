@@ -17,11 +17,12 @@ export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Pr
     const source = await sourceOf(store, id);
     if (source === undefined) continue;
     const manifests = await manifestsOf(store, id);
+    if (manifests.length === 0) continue; // a name that led to nothing, or nothing yet
     models.push({
       source,
       files: manifests.length,
       bytes: await sizeOf(store, id),
-      complete: manifests.length > 0 && manifests.every(({ manifest }) => manifest.whole),
+      complete: manifests.every(({ manifest }) => manifest.whole),
     });
   }
   return models.sort((a, b) => (a.source < b.source ? -1 : 1));
@@ -40,7 +41,8 @@ export async function removeCached(
   const store = await storeOf(options);
   if (!store) return false;
   const entry = await cacheEntry(source, options);
-  const name = String(source).replace(/\/$/, "");
+  // As it is listed: a model of the hub without its revision.
+  const name = entry?.source.startsWith("hf:") ? entry.source : String(source).replace(/\/$/, "");
   let removed = false;
   for (const { name: id } of await store.list("")) {
     if (id !== entry?.id && (await sourceOf(store, id)) !== name) continue;

@@ -129,6 +129,10 @@ The drafter changes the speed, never the text. A smaller dtype may change the te
       if (prompt === undefined && !flags.ids)
         throw new UsageError('give a PROMPT or --ids, as in: layerleap generate "Once"');
       if (prompt !== undefined && flags.ids) throw new UsageError("PROMPT and --ids exclude each other: leave one out");
+      const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
+      if (flags.drafter === "none" && (flags.exitLayer ?? flags.draftLength) !== undefined) {
+        throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
+      }
       if (flags.ids && (flags.chat || flags.system !== undefined)) {
         throw new UsageError("--ids are taken as they are: leave out --chat and --system, or give a PROMPT");
       }

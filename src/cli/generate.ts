@@ -87,7 +87,7 @@ function summary({ finishReason, rounds, stats }: GenerationResult, { device, dt
   const where = device.description || device.architecture || device.vendor || device.backend;
   return [
     finishReason === "abort" ? "stopped" : undefined,
-    `${stats.tokens} tokens in ${seconds} s`,
+    `${stats.tokens} tokens in ${seconds} s${stats.prefillMs >= 1000 ? `, ${(stats.prefillMs / 1000).toFixed(2)} s for the prompt` : ""}`,
     `${stats.tokensPerSecond.toFixed(1)} tok/s`,
     drafts,
     dtype,

@@ -1,7 +1,6 @@
 /** `layerleap models`: what the cache holds, into it and out of it. */
 
 import { type CachedModel, listCached, pull, removeCached } from "../index.ts";
-import { LoadMeter } from "../session/load_progress.ts";
 import { interruptible } from "./interruption.ts";
 import { modelSource, type SourceFlags, sourceOptions } from "./options.ts";
 import { EXIT, faint, note, write } from "./output.ts";
@@ -25,17 +24,15 @@ export async function list(flags: ListFlags): Promise<number> {
 /** Downloads a model. Ctrl-C keeps what has come, for the next time. @returns the exit code */
 export async function fetchModel(model: string, flags: SourceFlags): Promise<number> {
   return interruptible(async (signal) => {
-    let total = 0;
     using bar = new ProgressBar();
-    const meter = new LoadMeter((progress) => {
-      total = progress.totalBytes;
-      bar.show(progress);
+    const { fetchedBytes, cachedBytes } = await pull(remote(model), {
+      ...sourceOptions(flags),
+      signal,
+      onProgress: bar.show,
     });
-    await pull(remote(model), { ...sourceOptions(flags), signal, onDownload: meter.download });
     bar.end();
-    const { fetchedBytes, cachedBytes } = meter.stats();
-    const from = cachedBytes > 0 ? `, ${bytes(cachedBytes)} from the cache` : "";
-    note(faint(`${bytes(fetchedBytes)} fetched${from}, of ${bytes(total)} begun`));
+    const before = cachedBytes > 0 ? `, ${bytes(cachedBytes)} were in the cache` : "";
+    note(faint(`${bytes(fetchedBytes)} fetched${before}`));
     return EXIT.success;
   });
 }
@@ -46,7 +43,10 @@ export async function fetchModel(model: string, flags: SourceFlags): Promise<num
  * @returns the exit code
  */
 export async function remove(model: string, { endpoint }: SourceFlags): Promise<number> {
-  if (await removeCached(remote(model), { endpoint })) return EXIT.success;
+  if (await removeCached(remote(model), { endpoint })) {
+    note(`layerleap: ${model} is removed`);
+    return EXIT.success;
+  }
   throw new FailureError(`${model} is not in the cache: \`layerleap models list\` shows what is`);
 }
 

@@ -51,7 +51,10 @@ function isInteger(text: string): boolean {
  */
 export function modelSource(model: string | undefined): string | URL | undefined {
   if (model === undefined || /^hf:/i.test(model)) return model;
-  if (/^https?:\/\//.test(model) && URL.canParse(model)) return new URL(model);
+  if (/^(https?|file):\/\//i.test(model) && URL.canParse(model)) return new URL(model);
+  const [protocol] = /^\w+:\/\//.exec(model) ?? [];
+  if (protocol)
+    throw new FailureError(`--model ${model}: ${protocol} is not read: give an http or https URL, or a path`);
   if (!existsSync(model)) {
     const kind = GGUF.test(model) ? "file" : "folder";
     const hub = REPOSITORY.test(model) ? `, or write hf:${model} for a model on the hub` : "";

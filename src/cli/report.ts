@@ -20,6 +20,7 @@ const OPTIONS: readonly (readonly [field: RegExp, option: string])[] = [
   [/^contextLength$/, "--context-length"],
   [/^exitLayer$/, "--exit-layer"],
   [/^draftLength$/, "--draft-length"],
+  [/^kernels\.(\w+)$/, "--kernels, $1"],
   [/^endpoint$/, "--endpoint"],
 ];
 

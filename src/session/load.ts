@@ -48,7 +48,8 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
  *
  * @param source a name on the Hugging Face hub (`hf:owner/name`), a URL, a path (Node), files, or a `Folder` of your own: a
  *   folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json) or one GGUF file. Default: the model
- *   that comes with the package.
+ *   that comes with the package, where its files lie beside the script as they do in Node; an app that is bundled serves them
+ *   itself and names their URL.
  * @throws SourceError when a file is missing or cannot be read; IntegrityError when it is not what was published;
  * CacheFullError when there is no room to keep it
  * @throws FileFormatError when a file is damaged

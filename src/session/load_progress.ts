@@ -28,20 +28,25 @@ export class LoadMeter {
 
   /** What has come over the network, or was there already. */
   readonly download = (progress: DownloadProgress): void => {
-    this.#files.set(progress.file, progress);
+    // What has come counts as fetched, also when the file is opened once more.
+    const fetchedBytes = Math.max(progress.fetched, this.#files.get(progress.file)?.fetched ?? 0);
+    const cached = Math.min(progress.cached, Math.max(0, progress.size - fetchedBytes));
+    this.#files.set(progress.file, { ...progress, fetched: fetchedBytes, cached });
     const files = [...this.#files.values()];
     const loadedBytes = files.reduce((sum, { fetched, cached }) => sum + fetched + cached, 0);
     const totalBytes = files.reduce((sum, { size, fetched, cached }) => sum + Math.max(size, fetched + cached), 0);
-    this.report("download", loadedBytes, totalBytes);
+    const fetched = files.reduce((sum, file) => sum + file.fetched, 0);
+    this.report("download", loadedBytes, totalBytes, fetched);
   };
 
-  report(phase: LoadPhase, loadedBytes: number, totalBytes: number): void {
+  /** @param gained what the rate is that of: what was there already came in no time */
+  report(phase: LoadPhase, loadedBytes: number, totalBytes: number, gained = loadedBytes): void {
     const now = performance.now();
     this.#seconds[this.#phase] += (now - this.#phaseBegan) / 1000;
     this.#phase = phase;
     this.#phaseBegan = now;
     this.#hostPeakBytes = Math.max(this.#hostPeakBytes, hostBytes() ?? 0);
-    const bytesPerSecond = this.#rate(phase, now, loadedBytes);
+    const bytesPerSecond = this.#rate(phase, now, gained);
     this.#onProgress({
       ...{ phase, loadedBytes, totalBytes },
       ...(bytesPerSecond && { bytesPerSecond, secondsLeft: (totalBytes - loadedBytes) / bytesPerSecond }),

@@ -2,47 +2,58 @@
 
 import { InputError } from "../errors.ts";
 import { openSource } from "../sources/open.ts";
-import { PATIENT } from "../sources/retry.ts";
-import type { ModelSource, SourceOptions } from "../types.ts";
+import type { ModelSource, PullOptions } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
-import type { Folder } from "../weights/source.ts";
+import { LoadMeter } from "./load_progress.ts";
+import { requireKnown } from "./options.ts";
+import { sourceOptions } from "./source_options.ts";
 
-/** Small files beside the weights that a load may want. */
-const BESIDE = /\.(json|jinja)$/;
+const PULL_OPTIONS: readonly (keyof PullOptions)[] = [
+  "cache",
+  "endpoint",
+  "onDownload",
+  "onProgress",
+  "signal",
+  "token",
+];
 
 /**
  * Fetches the files that a load of this model needs, unless they are in the cache, and checks them. A model that this version
  * cannot run is refused before its weights are fetched.
  *
+ * @returns bytes that came over the network, and bytes that were in the cache
  * @throws SourceError when it cannot be reached or read; CacheFullError when there is no room; IntegrityError when a file is
  * not the one that was published; FileFormatError | UnsupportedModelError when it cannot be loaded; InputError for a model that
- * is not downloaded at all; the signal's reason
+ * is not downloaded at all, or an option that there is not; the signal's reason
  */
 export async function pull(
   source: ModelSource,
-  options: SourceOptions & { signal?: AbortSignal } = {},
-  retry = PATIENT,
-): Promise<void> {
-  const { signal } = options;
-  const folder = await openSource(source, options, retry);
+  options: PullOptions = {},
+): Promise<{ fetchedBytes: number; cachedBytes: number }> {
+  requireKnown("pull", options, PULL_OPTIONS);
+  const { signal, onDownload } = options;
+  if (options.cache === false) {
+    throw new InputError({ file: "pull", field: "cache", found: "false", expected: "a cache to keep the model in" });
+  }
+  const meter = new LoadMeter(options.onProgress);
+  const folder = await openSource(source, {
+    ...sourceOptions(options),
+    onDownload: (progress) => {
+      meter.download(progress);
+      onDownload?.(progress);
+    },
+  });
   const { verified } = folder;
   if (!verified) {
-    const expected = "a model on a server, and a cache to keep it in";
+    const expected = "a model on a server: this one is read where it is";
     throw new InputError({ file: "pull", field: "source", found: folder.name, expected });
   }
   const checkpoint = await openCheckpoint(folder, signal);
   try {
-    await fetchBeside(folder, signal);
     await verified.call(folder, signal);
   } finally {
     await checkpoint.close();
   }
-}
-
-async function fetchBeside(folder: Folder, signal?: AbortSignal): Promise<void> {
-  for (const name of (await folder.list?.(signal)) ?? []) {
-    if (!BESIDE.test(name)) continue;
-    const source = await folder.open(name, signal);
-    await source?.close();
-  }
+  const { fetchedBytes, cachedBytes } = meter.stats();
+  return { fetchedBytes, cachedBytes };
 }

@@ -37,6 +37,11 @@ export interface Exchange {
   cancel(): Promise<void>;
 }
 
+/** Browsers do not tell an absent network from a server that does not let other pages read it. */
+const ADVICE =
+  "check the address and the network; a page can read another server only where that allows it (CORS, " +
+  "Access-Control-Allow-Origin)";
+
 /** Bytes `[begin, end)`. */
 export type Range = readonly [begin: number, end: number];
 
@@ -91,7 +96,11 @@ function headerOf(secret: string): string {
 async function exchange(url: URL, headers: Headers, silenceMs: number, signal?: AbortSignal): Promise<Exchange> {
   const watch = new Watch(url, silenceMs, signal);
   try {
-    const response = await watch.over("could not be fetched", () => fetch(url, { headers, signal: watch.signal }));
+    const response = await watch.over(
+      "could not be fetched",
+      () => fetch(url, { headers, signal: watch.signal }),
+      ADVICE,
+    );
     return {
       response,
       bytes(signal) {
@@ -155,8 +164,8 @@ class Watch {
     this.#outer?.removeEventListener("abort", this.#onAbort);
   }
 
-  /** The signal's reason where that is why it failed, else a ConnectionError with the cause. */
-  async over<T>(what: string, work: () => Promise<T>): Promise<T> {
+  /** The signal's reason where that is why it failed, else a ConnectionError with the cause and what may help. */
+  async over<T>(what: string, work: () => Promise<T>, advice?: string): Promise<T> {
     const silence = new Error(`nothing came for ${this.#silenceMs / 1000} s`);
     const timer = setTimeout(() => this.#controller.abort(silence), this.#silenceMs);
     try {
@@ -165,7 +174,7 @@ class Watch {
       this.#outer?.throwIfAborted();
       const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
       const reason = inner instanceof Error ? inner.message : String(inner);
-      throw new ConnectionError(shown(this.#url), `${what} (${reason})`, { cause });
+      throw new ConnectionError(shown(this.#url), `${what} (${reason})${advice ? `: ${advice}` : ""}`, { cause });
     } finally {
       clearTimeout(timer);
     }

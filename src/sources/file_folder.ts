@@ -50,7 +50,9 @@ function isDirectory(location: string): boolean {
     if (status.isDirectory()) return true;
     if (status.isFile() && isModelFile(location)) return false;
   } catch (cause) {
-    const reason = isAbsent(cause) ? "no such folder: name the folder that holds the model" : reasonOf(cause);
+    const reason = isAbsent(cause)
+      ? "no such folder: name the folder that holds the model, or write hf:owner/name for one on the hub"
+      : reasonOf(cause);
     throw new SourceError(location, reason, { cause });
   }
   throw new SourceError(location, "is a file, not the folder of a model or a .gguf file");

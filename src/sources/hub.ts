@@ -153,20 +153,22 @@ function suggestion(files: readonly HubFile[]): string {
 
 /** What requests to the hub carry, and what is said when it refuses them. */
 export function hubHttp(endpoint: URL, repo: string, token: AccessToken | undefined, retry: Http["retry"]): Http {
+  let sent = false;
   return {
     retry,
     async authorization() {
       const secret = typeof token === "function" ? await token(repo) : token;
+      sent = Boolean(secret);
       return secret ? `Bearer ${secret}` : undefined;
     },
     advice({ status }) {
       if (status === 404) return `there is no ${repo} or no such revision of it: check the name, capitals included`;
       if (status !== 401 && status !== 403) return undefined;
       const page = shown(hubUrl(endpoint, repo));
-      return (
-        `${repo} does not exist, is private, or is gated: accept its licence at ${page} and pass an access token ` +
-        "(the option `token`; for the command line HF_TOKEN)"
-      );
+      const passing = sent
+        ? "make sure that the access token you passed is of an account that may read it"
+        : "pass an access token (the option `token`; for the command line HF_TOKEN)";
+      return `${repo} does not exist, is private, or is gated: accept its licence at ${page} and ${passing}`;
     },
   };
 }

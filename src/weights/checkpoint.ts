@@ -343,9 +343,14 @@ async function readText(
   }
 }
 
+const HUB_HINT = ", or write hf:owner/name for a model on the hub";
+
 function missing(path: string, folder: Folder): SourceError {
   const layout = `${CONFIG}, ${TOKENIZER} and ${WEIGHTS} (or ${INDEX} and its shards)`;
-  return new SourceError(path, `no such file in ${folder.name}: name a folder that holds a model as ${layout}`);
+  return new SourceError(
+    path,
+    `no such file in ${folder.name}: name a folder that holds a model as ${layout}${HUB_HINT}`,
+  );
 }
 
 /** Waits for all, so that nothing is under way any more when the first failure, in their order, is thrown. */

@@ -123,7 +123,8 @@ function readCounts(reader: HeaderReader, file: string): { tensorCount: number; 
 /** @throws FileFormatError for more things of `leastBytes` bytes than can follow */
 function checkCount(reader: HeaderReader, count: number, leastBytes: number): void {
   const most = Math.floor(Math.max(0, reader.remaining) / leastBytes);
-  if (count > most) throw reader.error(`${count}`, `at most the ${most} that the rest of the header has room for`);
+  if (count > most)
+    throw reader.error(`${count}`, `at most the ${most} that the rest of the file has room for: is it cut short?`);
 }
 
 /** The name of an entry or a tensor. */

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { listCached, removeCached } from "../../src/cache/cached_models.ts";
 import { pull } from "../../src/session/pull.ts";
+import type { LoadProgress } from "../../src/types.ts";
 import { HubServer } from "../sources/hub_server.ts";
-import { QUICK } from "../sources/quick.ts";
 import { failure, SHARDED, STORIES, temporaryFolder } from "../weights/model_folder.ts";
 import { filesBelow, open, readAll } from "./downloads.ts";
 
@@ -22,7 +22,7 @@ async function model(folder = STORIES) {
 
 test.each([STORIES, SHARDED])("pull fetches what a load needs and no more, and again nothing: %s", async (folder) => {
   const { server, options } = await model(folder);
-  await pull("hf:owner/name", options, QUICK);
+  await pull("hf:owner/name", options);
   const fetched = new Set(server.downloads.map(({ path }) => path.split("/").at(-1)));
   expect(fetched).not.toContain("pytorch_model.bin");
   expect(fetched).not.toContain("README.md");
@@ -31,7 +31,7 @@ test.each([STORIES, SHARDED])("pull fetches what a load needs and no more, and a
   expect(cached!.bytes).toBe([...filesBelow(options.cache.folder).values()].reduce((a, b) => a + b, 0));
 
   server.asked.length = 0;
-  await pull("hf:owner/name", options, QUICK);
+  await pull("hf:owner/name", options);
   expect(server.downloads).toEqual([]);
   await server.stop();
   for (const name of fetched) {
@@ -46,13 +46,33 @@ test("pull refuses what is not downloaded, and a model that cannot be run before
   expect(await failure(pull("hf:owner/name", { ...options, cache: false }))).toMatchObject({ code: "invalid-input" });
   server.files.set("config.json", Buffer.from('{"model_type":"unheard-of"}'));
   server.sent = 0;
-  expect(await failure(pull("hf:owner/name", options, QUICK))).toMatchObject({ code: "unsupported-model" });
+  expect(await failure(pull("hf:owner/name", options))).toMatchObject({ code: "unsupported-model" });
   expect(server.sent).toBeLessThan(200_000);
+});
+
+test("a name that led to nothing is not listed", async () => {
+  const { server, options } = await model();
+  const missing = `${server.endpoint}/owner/nothing.gguf`;
+  expect(await failure(pull(missing, options))).toMatchObject({ code: "source" });
+  expect(await listCached(options)).toEqual([]);
+});
+
+test("a pull tells how far it is, what it came to, and what option it has not", async () => {
+  const { options } = await model();
+  const steps: LoadProgress[] = [];
+  const first = await pull("hf:owner/name", { ...options, onProgress: (step) => steps.push(step) });
+  expect(new Set(steps.map(({ phase }) => phase))).toEqual(new Set(["download"]));
+  const [{ loadedBytes, totalBytes }] = steps.slice(-1) as [LoadProgress];
+  expect(loadedBytes).toBe(totalBytes);
+  expect(first).toEqual({ fetchedBytes: totalBytes, cachedBytes: 0 });
+  expect(await pull("hf:owner/name", options)).toEqual({ fetchedBytes: 0, cachedBytes: totalBytes });
+  const misspelt = { ...options, onprogress: () => {} };
+  expect(await failure(pull("hf:owner/name", misspelt))).toMatchObject({ code: "invalid-input", field: "onprogress" });
 });
 
 test("models are listed by name and removed one by one, as they were named or as they are listed", async () => {
   const { server, options } = await model();
-  await pull("hf:owner/name", options, QUICK);
+  await pull("hf:owner/name", options);
   server.meddle = ({ path, range }, response) => {
     const file = server.files.get(path.split("/").at(-1)!);
     if (!path.startsWith("/files/") || !file) return false;
@@ -66,7 +86,8 @@ test("models are listed by name and removed one by one, as they were named or as
   expect(await removeCached(`${server.endpoint}/other`, options)).toBe(false);
   expect(await removeCached(`${files}/?a=1`, options)).toBe(true);
   expect(await names()).toEqual(["hf:owner/name", files]);
-  expect(await removeCached("hf:owner/name", options)).toBe(true);
+  // Of another endpoint: what counts is the name that is listed.
+  expect(await removeCached("hf:owner/name@main", { cache: options.cache })).toBe(true);
   expect(await removeCached("hf:owner/name", options)).toBe(false);
   expect(await removeCached(files, options)).toBe(true);
   expect(await names()).toEqual([]);

@@ -1,7 +1,7 @@
 /** Models from a hub through the cache on disk: everything right once, and what is right stays. */
 
 import { createHash } from "node:crypto";
-import { readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
 import type { DownloadProgress } from "../../src/types.ts";
@@ -103,6 +103,24 @@ test("where bytes come from is told", async () => {
   expect(told.map(({ fetched }) => fetched)).toEqual(told.map(({ fetched }) => fetched).sort((a, b) => a - b));
   await readAll(await open(MODEL, { ...options, onDownload }), LARGE);
   expect(told.at(-1)).toEqual({ file: LARGE, size: LARGE_BYTES, fetched: 0, cached: LARGE_BYTES });
+});
+
+test("of a download that goes on, what was there counts from the beginning, and what is damaged does not", async () => {
+  const { folder, options } = await place();
+  const told: DownloadProgress[] = [];
+  const onDownload = (progress: DownloadProgress) => void told.push(progress);
+  await readAll(await open(MODEL, options), LARGE);
+  const chunks = chunksBelow(folder).filter((path) => statSync(path).size > CHUNK_BYTES);
+  expect(chunks).toHaveLength(2);
+  rmSync(chunks[0]!);
+  damage(chunks[1]!);
+
+  const large = await (await open(MODEL, { ...options, onDownload })).open(LARGE);
+  expect(told.map(({ cached }) => cached)).toEqual([LARGE_BYTES - CHUNK_BYTES]);
+  await large!.read(0, LARGE_BYTES);
+  await large!.close();
+  const there = LARGE_BYTES - 2 * CHUNK_BYTES;
+  expect(told.at(-1)).toEqual({ file: LARGE, size: LARGE_BYTES, fetched: 2 * CHUNK_BYTES, cached: there });
 });
 
 test("reads far apart, at once, give the right bytes and fetch none twice", async () => {
