@@ -40,6 +40,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void generate();
 });
 
+/** Whose text and figures are shown. */
+let shown: Model | undefined;
+
 await start();
 
 /** Loads the page's own model, or the one that the address names, and starts on the prompt that is there. */
@@ -58,6 +61,11 @@ async function loadAgain(): Promise<void> {
 }
 
 function onModel(model: Model | undefined, wanted: WantedModel | undefined): void {
+  if (model && model !== shown) {
+    view.clear();
+    comparisonView.begin();
+    shown = model;
+  }
   if (model && wanted) {
     settingsForm.fit(model);
     showFacts(model, wanted.label);
@@ -112,14 +120,14 @@ async function work(task: (model: Model, settings: Settings, signal: AbortSignal
 /** What can be done follows from whether there is a model and whether something goes on. */
 function enableControls(): void {
   const { busy } = activity;
-  const loaded = choice.model !== undefined;
-  settingsForm.enabled = loaded;
+  const ready = choice.model !== undefined;
+  settingsForm.enabled = ready;
   choice.picker.busy = busy;
   // A button that cannot be used for the moment keeps the focus; only without a model is it disabled for good.
   for (const [button, possible, usable] of [
-    [generateButton, loaded, loaded && !busy],
-    [compareButton, loaded, loaded && !busy],
-    [stopButton, loaded || busy, busy],
+    [generateButton, ready, ready && !busy],
+    [compareButton, ready, ready && !busy],
+    [stopButton, ready || busy, busy],
   ] as const) {
     button.disabled = !possible;
     button.setAttribute("aria-disabled", String(!usable));

@@ -78,7 +78,16 @@ export class ModelChoice {
         this.#view.end();
       }
       this.#tellModel();
+      if (signal.aborted) void this.#lookAgain();
     });
+  }
+
+  /** What has come by now need not be downloaded: the offer says so, once that is known. */
+  async #lookAgain(): Promise<void> {
+    const offer = this.#offer;
+    if (!offer) return;
+    const found = await check(offer.wanted.source, this.#reach()).catch(() => undefined);
+    if (found && this.#offer === offer) this.#showFound(offer.wanted, found);
   }
 
   /** Loads again what failed, or the model that broke. */

@@ -34,6 +34,17 @@ export class RunView {
     showBalance(this.#balance, undefined);
   }
 
+  /** Before the first run of a model: what another one wrote says nothing of it. */
+  clear(): void {
+    this.#model = undefined;
+    this.#tokens.clear();
+    this.#strip.begin([]);
+    this.#detail.clear();
+    this.#legend.begin();
+    this.#figures.begin();
+    showBalance(this.#balance, undefined);
+  }
+
   append(part: GenerationPart): void {
     this.#tokens.append(part);
     this.#strip.append(part);

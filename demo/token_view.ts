@@ -28,6 +28,12 @@ export class TokenView {
     this.#root.setAttribute("aria-busy", "true");
   }
 
+  clear(): void {
+    this.#parts = [];
+    this.#highlighted = 0;
+    this.#root.replaceChildren();
+  }
+
   append({ tokens }: GenerationPart): void {
     const round = this.#parts.length;
     const spans = tokens.map((token) => this.#span(token, round));

@@ -80,8 +80,15 @@ test("the way back to the page's own model", async ({ page }) => {
   const hub = await startHub(filesOf(LLAMA));
   await openWithHub(page, hub, { model: "owner/name" });
   await expect(page.locator("#model")).toContainText("owner/name");
+  await page.getByLabel("Max tokens").fill("4");
+  await generate(page);
+  await expect(page.locator("#story .token")).toHaveCount(4);
   await page.getByRole("button", { name: "Back to the stories model" }).click();
   await expect(page.locator("#model")).toContainText("stories260k-layerskip");
+  // What another model wrote is gone.
+  await expect(page.locator("#story")).toBeEmpty();
+  await expect(page.locator("#strip")).toBeEmpty();
+  await expect(page.locator("[data-figure=speed] b")).toHaveText("–");
   await page.getByLabel("Max tokens").fill("12");
   await generate(page);
   expect(await ids(page)).toEqual(goldenCase("once").greedy.slice(0, 12));
@@ -93,12 +100,16 @@ test("a load that is cancelled leaves the model before it", async ({ page }) => 
   await lookUp(page, "owner/name");
   const load = page.getByRole("button", { name: /^Load \(/ });
   await expect(load).toBeVisible();
+  const offered = await load.textContent();
   const goOn = holdBack(hub);
   await load.click();
   await expect(page.locator("#progress-text")).toHaveText(/^Downloading/);
+  const share = () => page.getByRole("progressbar").evaluate((bar: HTMLProgressElement) => bar.value);
+  await expect.poll(share).toBeGreaterThan(0.85); // all but what is held back
   await page.getByRole("button", { name: "Cancel" }).click();
   await expect(status(page)).toHaveText("The load was stopped. stories260k-layerskip is still loaded.");
   await expect(page.getByRole("progressbar")).toBeHidden();
+  await expect(load, "less is left to download").not.toHaveText(offered!);
   await page.getByLabel("Max tokens").fill("20");
   await generate(page);
   expect(await ids(page)).toEqual(goldenCase("once").greedy.slice(0, 20));
