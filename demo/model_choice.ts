@@ -30,6 +30,8 @@ export class ModelChoice {
   readonly #view = new LoadView();
   /** What was looked up and can be loaded. */
   #offer: { wanted: WantedModel; check: ModelCheck } | undefined;
+  /** Ends a look at what is left of a cancelled download. */
+  #looking: AbortController | undefined;
   /** The load to try again, and what it failed of. */
   #again: { request: LoadRequest; error?: unknown } | undefined;
 
@@ -61,6 +63,7 @@ export class ModelChoice {
   load(request: LoadRequest): Promise<void> {
     const { wanted } = request;
     const { activity, failures, say } = this.#parts;
+    this.#looking?.abort();
     return activity.instead(async (signal) => {
       failures.clear();
       say(wanted === STORIES ? "Loading the model…" : `Loading ${wanted.label}…`);
@@ -86,7 +89,9 @@ export class ModelChoice {
   async #lookAgain(): Promise<void> {
     const offer = this.#offer;
     if (!offer) return;
-    const found = await check(offer.wanted.source, this.#reach()).catch(() => undefined);
+    this.#looking = new AbortController();
+    const { signal } = this.#looking;
+    const found = await check(offer.wanted.source, { ...this.#reach(), signal }).catch(() => undefined);
     if (found && this.#offer === offer) this.#showFound(offer.wanted, found);
   }
 
@@ -112,6 +117,7 @@ export class ModelChoice {
 
   async #lookUp(wanted: WantedModel): Promise<ModelCheck | undefined> {
     const { activity, failures, say } = this.#parts;
+    this.#looking?.abort();
     let found: ModelCheck | undefined;
     await activity.instead(async (signal) => {
       failures.clear();

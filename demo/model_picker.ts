@@ -176,7 +176,7 @@ export class ModelPicker {
       const held = dtype === "auto" && check?.recommendedDtype ? `auto: ${dtypeName(check.recommendedDtype)}` : dtype;
       const option = element("option", "", needed === undefined ? held : `${held}, ${bytes(needed)}`);
       option.value = dtype;
-      option.disabled = check !== undefined && needed === undefined;
+      option.disabled = check?.memory?.availableBytes !== undefined && needed === undefined;
       return option;
     });
     this.#dtype.replaceChildren(...options);

@@ -207,6 +207,8 @@ export interface CheckOptions extends SourceOptions {
   contextLength?: number;
   /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
   gpu?: GpuProvider;
+  /** As for `load`: what the cache of keys and values is held in changes what a context takes. */
+  kernels?: KernelOptions;
   signal?: AbortSignal;
 }
 

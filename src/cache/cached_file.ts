@@ -29,11 +29,11 @@ const AHEAD = 8;
 /** So many chunks are kept in memory for the next read. */
 const HELD = 3;
 
-/** Where a file's bytes have come from so far. */
+/** Where a file's bytes come from, as far as they are there. */
 export interface FileProgress {
   /** Over the network. */
   fetched: number;
-  /** From the cache. */
+  /** In the cache, read or not. */
   cached: number;
 }
 
@@ -212,6 +212,7 @@ export class CachedFile implements Source {
     const bytes = stored?.length === length + SUM_BYTES ? stored.subarray(0, length) : undefined;
     if (!stored || !bytes || !same(await sumOf(bytes), stored.subarray(length))) {
       this.#stored.delete(k);
+      this.#seen.delete(k);
       this.#count(k, false);
       if (stored) await this.#entry.store.remove(path);
       return undefined;

@@ -2,7 +2,7 @@
 
 import { cacheEntry, storeOf } from "../sources/open.ts";
 import type { CachedModel, ModelSource, SourceOptions } from "../types.ts";
-import { manifestsOf, sourceOf } from "./entry.ts";
+import { hasVersions, manifestsOf, sourceOf } from "./entry.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -17,12 +17,12 @@ export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Pr
     const source = await sourceOf(store, id);
     if (source === undefined) continue;
     const manifests = await manifestsOf(store, id);
-    if (manifests.length === 0) continue; // a name that led to nothing, or nothing yet
+    if (manifests.length === 0 && !(await hasVersions(store, id))) continue; // a name that led to nothing
     models.push({
       source,
       files: manifests.length,
       bytes: await sizeOf(store, id),
-      complete: manifests.every(({ manifest }) => manifest.whole),
+      complete: manifests.length > 0 && manifests.every(({ manifest }) => manifest.whole),
     });
   }
   return models.sort((a, b) => (a.source < b.source ? -1 : 1));

@@ -139,6 +139,15 @@ export async function manifestsOf(store: Store, id: string): Promise<{ directory
   return found;
 }
 
+/** Whether anything of a file has been stored: a download may have been broken off before its size was known. */
+export async function hasVersions(store: Store, id: string): Promise<boolean> {
+  for (const file of await store.list(`${id}/files`)) {
+    const entries = await store.list(`${id}/files/${file.name}`);
+    if (entries.some(({ size }) => size === undefined)) return true;
+  }
+  return false;
+}
+
 /** What a cached model was asked for as; undefined where `id` is none. */
 export async function sourceOf(store: Store, id: string): Promise<string | undefined> {
   const value = await readJson(store, `${id}/source.json`);

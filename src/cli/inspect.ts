@@ -22,9 +22,9 @@ type Row = readonly [label: string, value: string];
 
 /** Looks at the model, loads it where that is asked for, and prints. @returns the exit code: a failure where it does not run */
 export async function inspect(flags: InspectFlags): Promise<number> {
-  const { contextLength } = flags;
+  const { contextLength, kernels } = flags;
   return interruptible(async (signal) => {
-    const found = await check(modelSource(flags.model), { ...sourceOptions(flags), contextLength, signal });
+    const found = await check(modelSource(flags.model), { ...sourceOptions(flags), contextLength, kernels, signal });
     // Before a load, which may take its time.
     if (!flags.json) await write(checkText(found));
     await using model = found.supported && flags.load ? await loadModel(flags, signal) : undefined;

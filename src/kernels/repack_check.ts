@@ -159,10 +159,13 @@ function steps(format: BlockFormat, numbers: ArrayLike<number>): Float64Array {
   const { highest, largest } = codeRange(format);
   const gaps = codes === "codebook" ? codebook.slice(1).map((level, i) => level - codebook[i]!) : [1];
   const levels = (codes === "symmetric" && format.type === "q8" ? highest : largest) / Math.max(...gaps);
-  return Float64Array.from(numbers, (_, i) => {
-    const those = Array.from({ length: block }, (_, k) => numbers[i - (i % block) + k]!);
+  const values = Float64Array.from(numbers);
+  const apart = new Float64Array(values.length);
+  for (let begin = 0; begin < values.length; begin += block) {
+    const those = values.subarray(begin, begin + block);
     const [low, high] = [Math.min(...those), Math.max(...those)];
     const reach = codes === "minimum" ? Math.max(high, 0) - Math.min(low, 0) : Math.max(high, -low);
-    return (1.05 * reach) / levels;
-  });
+    apart.fill((1.05 * reach) / levels, begin, begin + block);
+  }
+  return apart;
 }

@@ -26,8 +26,6 @@ const MAX_HEAD_DIM = 256;
 
 /** Models that see as well: the family of their text part, whose settings stand in `text_config`. */
 const WITH_TEXT_PART: Readonly<Record<string, string>> = { gemma3: "gemma3_text" };
-/** Settings of the whole that go for the part where it says nothing. */
-const OF_THE_WHOLE = ["eos_token_id", "tie_word_embeddings", "quantization_config"] as const;
 
 /** The architecture of a model, and every tensor it needs with its shape. */
 export interface ModelConfig {
@@ -64,12 +62,13 @@ export function readModelSpec(
   generationFile = "generation_config.json",
   container: Container = {},
 ): ModelConfig {
-  const { settings, path, isPart } = textSettings(
-    new Fields(config, file, "", container.settingName),
-    config as object,
-  );
-  const family = readFamily(new Fields(settings, file, path, container.settingName));
-  const fields = new Fields({ ...family.defaults, ...settings }, file, path, container.settingName);
+  const whole = new Fields(config, file, "", container.settingName);
+  const part = textPart(whole);
+  const said = part ?? whole;
+  const family = readFamily(said, part && WITH_TEXT_PART[whole.string("model_type")]);
+  const settings = { ...family.defaults, ...Object.fromEntries(said.entries()) };
+  const fields = new Fields(settings, file, said.path, container.settingName);
+  requireUnquantised(whole);
   requireArithmetic(fields, family);
   const heads = fields.integer("num_attention_heads", { min: 1, max: MAX_SIZE });
   const layers = fields.integer("num_hidden_layers", { min: 1, max: MAX_LAYERS });
@@ -105,39 +104,38 @@ export function readModelSpec(
     logitScale: 1,
     ...family.numbers?.(fields, { hiddenSize }),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", false),
-    eosTokenIds: [...new Set([fields, generation].flatMap((from) => (from ? readEosTokenIds(from, vocabSize) : [])))],
+    eosTokenIds: [
+      ...new Set([whole, fields, generation].flatMap((from) => (from ? readEosTokenIds(from, vocabSize) : []))),
+    ],
   };
   const layerSkip = readLayerSkip(fields, layers);
   if (layerSkip) spec.layerSkip = layerSkip;
   const { hasTensor, interleavedRotary } = container;
   const biases = readBiases(fields, family);
   const hasBias = (key: BiasName, name: string) => hasTensor?.(name) ?? biases[BIAS_GROUPS[key]];
-  return { spec, tensors: tensorsOf(family, spec, hasBias, interleavedRotary), ...(isPart && { isPart }) };
+  return { spec, tensors: tensorsOf(family, spec, hasBias, interleavedRotary), ...(part && { isPart: true }) };
 }
 
-/** The settings of what generates text: all of them, or a part. */
-function textSettings(whole: Fields, config: object): { settings: object; path: string; isPart: boolean } {
+/** The settings of the part that generates text; undefined where they are all. */
+function textPart(whole: Fields): Fields | undefined {
   const modelType = whole.get("model_type");
-  if (typeof modelType !== "string" || !Object.hasOwn(WITH_TEXT_PART, modelType)) {
-    return { settings: config, path: "", isPart: false };
-  }
+  if (typeof modelType !== "string" || !Object.hasOwn(WITH_TEXT_PART, modelType)) return undefined;
   const part = whole.object("text_config");
   if (!part) throw whole.error("text_config", "an object, the settings of the text part");
-  const inherited = OF_THE_WHOLE.map((key) => [key, whole.get(key)] as const);
-  const settings = {
-    model_type: WITH_TEXT_PART[modelType],
-    ...Object.fromEntries(inherited.filter(([, value]) => value !== undefined)),
-    ...Object.fromEntries(part.entries()),
-  };
-  return { settings, path: part.path, isPart: true };
+  return part;
 }
 
-/** The family that `model_type` names. */
-function readFamily(fields: Fields): Family {
-  const modelType = fields.string("model_type");
+/**
+ * The family that `model_type` names.
+ * @param ofPart the family of a part that does not name its own
+ */
+function readFamily(fields: Fields, ofPart?: string): Family {
+  const modelType =
+    ofPart !== undefined && fields.get("model_type") === undefined ? ofPart : fields.string("model_type");
   const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
   if (family) return family;
-  const known = [...FAMILIES.map((candidate) => candidate.modelType), ...Object.keys(WITH_TEXT_PART)].join(", ");
+  const known = FAMILIES.map((candidate) => candidate.modelType);
+  if (ofPart === undefined) known.push(...Object.keys(WITH_TEXT_PART));
   const strange = fields
     .entries()
     .map(([key]) => key)
@@ -147,7 +145,7 @@ function readFamily(fields: Fields): Family {
     file: fields.file,
     field: fields.name("model_type"),
     found,
-    expected: `one of ${known}`,
+    expected: `one of ${known.join(", ")}`,
   });
 }
 
@@ -165,9 +163,12 @@ function requireArithmetic(fields: Fields, family: Family): void {
     if (typeof value !== typeof only) throw fields.error(key, `a ${typeof only}`);
     if (value !== only) throw unsupported(fields, key, quote(only));
   }
-  if (fields.get("quantization_config") !== undefined) {
-    throw unsupported(fields, "quantization_config", "none: weights in F32, F16 or BF16, or a GGUF file");
-  }
+  requireUnquantised(fields);
+}
+
+function requireUnquantised(fields: Fields): void {
+  if (fields.get("quantization_config") === undefined) return;
+  throw unsupported(fields, "quantization_config", "none: weights in F32, F16 or BF16, or a GGUF file");
 }
 
 /** `hidden_activation`, as Gemma spells it, or `hidden_act`. */

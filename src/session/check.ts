@@ -15,6 +15,7 @@ import { type ChosenHolding, chooseHolding } from "../weights/holding.ts";
 import { plannedBytes } from "../weights/plan.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf } from "./context_length.ts";
+import { readKernelOptions } from "./kernel_options.ts";
 import { memoryFor } from "./memory_estimate.ts";
 import { requireKnown } from "./options.ts";
 import { sourceOptions } from "./source_options.ts";
@@ -25,6 +26,7 @@ const CHECK_OPTIONS: readonly (keyof CheckOptions)[] = [
   "contextLength",
   "endpoint",
   "gpu",
+  "kernels",
   "onDownload",
   "signal",
   "token",
@@ -41,6 +43,7 @@ const LEAST_BINDING = 128 * 2 ** 20;
  */
 export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
   requireKnown("check", options, CHECK_OPTIONS);
+  const { kv = "f32" } = readKernelOptions(options.kernels, "check");
   const { signal } = options;
   signal?.throwIfAborted();
   const reach = sourceOptions(options);
@@ -68,13 +71,13 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
       return { ...facts, supported: false, reason: reasonOf(error) };
     }
     const contextLength = contextLengthOf("check", options.contextLength, spec);
-    if (device) requireContext(bindableBytes(device), spec, contextLength, "f32", "check");
+    if (device) requireContext(bindableBytes(device), spec, contextLength, kv, "check");
     return {
       ...facts,
       layerSkip: spec.layerSkip !== undefined,
       supported: true,
       contextLength,
-      ...memoryOf(checkpoint, contextLength, device),
+      ...memoryOf(checkpoint, KvCache.bytes(spec, contextLength, kv), device),
     };
   } finally {
     await checkpoint.close();
@@ -104,17 +107,16 @@ function bindableBytes({ limits }: DeviceInfo): number {
 /** GPU memory for weights and context, in each data type, and which of them would be chosen. */
 function memoryOf(
   checkpoint: Checkpoint,
-  contextLength: number,
+  contextBytes: number,
   device: DeviceInfo | undefined,
 ): Pick<ModelCheck, "memory" | "recommendedDtype"> {
   const bindable = device ? bindableBytes(device) : LEAST_BINDING;
   const availableBytes = device && memoryFor(device);
-  const context = KvCache.bytes(checkpoint.spec, contextLength, "f32");
   const neededBytes: NonNullable<ModelCheck["memory"]>["neededBytes"] = {};
   const note = (asked: Dtype | "auto"): ChosenHolding | undefined => {
     try {
       const chosen = chooseHolding(checkpoint, asked, availableBytes ?? 0, bindable);
-      neededBytes[chosen.name] = plannedBytes(chosen.plan) + context;
+      neededBytes[chosen.name] = plannedBytes(chosen.plan) + contextBytes;
       return chosen;
     } catch (error) {
       if (error instanceof GpuError) return undefined; // the device cannot bind it

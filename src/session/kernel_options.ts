@@ -15,10 +15,10 @@ export const KERNEL_NAMES = {
 } as const satisfies { [K in keyof KernelOptions]-?: readonly KernelOptions[K][] };
 
 /**
+ * @param where the public function whose option it is
  * @throws InputError for an option or a name that there is not
  */
-export function readKernelOptions(options: KernelOptions = {}): Partial<KernelChoice> {
-  const where = "load";
+export function readKernelOptions(options: KernelOptions = {}, where = "load"): Partial<KernelChoice> {
   requireKnown(`${where}: kernels`, options, Object.keys(KERNEL_NAMES));
   for (const key of Object.keys(KERNEL_NAMES) as (keyof KernelOptions)[]) {
     const name = options[key];

@@ -32,9 +32,7 @@ export async function pull(
 ): Promise<{ fetchedBytes: number; cachedBytes: number }> {
   requireKnown("pull", options, PULL_OPTIONS);
   const { signal, onDownload } = options;
-  if (options.cache === false) {
-    throw new InputError({ file: "pull", field: "cache", found: "false", expected: "a cache to keep the model in" });
-  }
+  requireKept(options);
   const meter = new LoadMeter(options.onProgress);
   const folder = await openSource(source, {
     ...sourceOptions(options),
@@ -45,7 +43,7 @@ export async function pull(
   });
   const { verified } = folder;
   if (!verified) {
-    const expected = "a model on a server: this one is read where it is";
+    const expected = "a model on a server, and a cache to keep it in";
     throw new InputError({ file: "pull", field: "source", found: folder.name, expected });
   }
   const checkpoint = await openCheckpoint(folder, signal);
@@ -56,4 +54,12 @@ export async function pull(
   }
   const { fetchedBytes, cachedBytes } = meter.stats();
   return { fetchedBytes, cachedBytes };
+}
+
+/** What is not kept need not be pulled. */
+function requireKept({ cache }: PullOptions): void {
+  const expected = "a cache that keeps the model";
+  if (cache === false) throw new InputError({ file: "pull", field: "cache", found: "false", expected });
+  if (typeof cache !== "object" || cache.whenFull !== "uncached") return;
+  throw new InputError({ file: "pull", field: "cache.whenFull", found: '"uncached"', expected });
 }

@@ -5,6 +5,7 @@
  * not. An abort ends waiting at once, wherever it happens.
  */
 
+import { unreachableAdvice } from "#platform";
 import { InputError, SourceError } from "../errors.ts";
 import { isPassing, pause, type RetryPolicy, waitBeforeRetry } from "./retry.ts";
 
@@ -36,11 +37,6 @@ export interface Exchange {
   bytes(signal?: AbortSignal): AsyncGenerator<Uint8Array>;
   cancel(): Promise<void>;
 }
-
-/** Browsers do not tell an absent network from a server that does not let other pages read it. */
-const ADVICE =
-  "check the address and the network; a page can read another server only where that allows it (CORS, " +
-  "Access-Control-Allow-Origin)";
 
 /** Bytes `[begin, end)`. */
 export type Range = readonly [begin: number, end: number];
@@ -99,7 +95,7 @@ async function exchange(url: URL, headers: Headers, silenceMs: number, signal?: 
     const response = await watch.over(
       "could not be fetched",
       () => fetch(url, { headers, signal: watch.signal }),
-      ADVICE,
+      unreachableAdvice,
     );
     return {
       response,
@@ -174,7 +170,8 @@ class Watch {
       this.#outer?.throwIfAborted();
       const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
       const reason = inner instanceof Error ? inner.message : String(inner);
-      throw new ConnectionError(shown(this.#url), `${what} (${reason})${advice ? `: ${advice}` : ""}`, { cause });
+      const help = advice && cause !== silence ? `: ${advice}` : "";
+      throw new ConnectionError(shown(this.#url), `${what} (${reason})${help}`, { cause });
     } finally {
       clearTimeout(timer);
     }

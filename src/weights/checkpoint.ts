@@ -343,14 +343,10 @@ async function readText(
   }
 }
 
-const HUB_HINT = ", or write hf:owner/name for a model on the hub";
-
 function missing(path: string, folder: Folder): SourceError {
   const layout = `${CONFIG}, ${TOKENIZER} and ${WEIGHTS} (or ${INDEX} and its shards)`;
-  return new SourceError(
-    path,
-    `no such file in ${folder.name}: name a folder that holds a model as ${layout}${HUB_HINT}`,
-  );
+  const expected = `a folder that holds a model as ${layout}, or a .gguf file (on the hub: hf:owner/name)`;
+  return new SourceError(path, `no such file in ${folder.name}: name ${expected}`);
 }
 
 /** Waits for all, so that nothing is under way any more when the first failure, in their order, is thrown. */

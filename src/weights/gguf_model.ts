@@ -85,8 +85,8 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   },
 };
 
-/** Of every architecture: mixtures of experts, encoders, and a YaRN that is mixed with no YaRN. */
-const REQUIRES = { expert_count: 0, "attention.causal": true, "rope.scaling.yarn_ext_factor": 1 };
+/** Of every architecture: mixtures of experts, and encoders. */
+const REQUIRES = { expert_count: 0, "attention.causal": true };
 
 /** Names of a layer's tensors, behind `blk.N.` and before `.weight` or `.bias`. */
 const LAYER_TENSORS: Readonly<Record<string, string>> = {
@@ -147,6 +147,13 @@ const TENSOR_ORIGINS: Readonly<Record<string, string>> = {
   "rope_scaling.long_factor": "rope_factors_long.weight",
 };
 
+/** What every file says, though `config.json` of some family may leave it out. */
+const NEEDED: Readonly<Record<string, string>> = {
+  "attention.head_count": "num_attention_heads",
+  "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+  context_length: "max_position_embeddings",
+};
+
 /** The model of a GGUF file. */
 export interface GgufModel extends ModelConfig {
   /** Tensors by Hugging Face's names. */
@@ -197,9 +204,15 @@ export async function readGgufModel(
     vocab_size: embedding.shape[0],
     tie_word_embeddings: !stored.has("lm_head.weight"),
   };
-  if (config.rms_norm_eps === undefined) {
-    const field = `${name}.attention.layer_norm_rms_epsilon`;
-    throw new FileFormatError({ file, field, found: "nothing", expected: "a positive number" });
+  for (const [key, setting] of Object.entries(NEEDED)) {
+    if (config[setting] !== undefined) continue;
+    const expected = "a positive number";
+    throw new FileFormatError({ file, field: `${name}.${key}`, found: "nothing", expected });
+  }
+  // Part YaRN, part not; llama.cpp takes what is below 0 for "not said".
+  const yarnPart = get("rope.scaling.yarn_ext_factor") ?? 1;
+  if (get("rope.scaling.type") === "yarn" && yarnPart !== 1 && !(typeof yarnPart === "number" && yarnPart < 0)) {
+    throw unsupported(file, `${name}.rope.scaling.yarn_ext_factor`, yarnPart, "1");
   }
   if (config.sliding_window === 0) config.sliding_window = null;
   requireOneHeadSize(get, config.head_dim, file, String(name));

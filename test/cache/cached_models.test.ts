@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { listCached, removeCached } from "../../src/cache/cached_models.ts";
+import { CacheEntry } from "../../src/cache/entry.ts";
+import { NodeStore } from "../../src/cache/node_store.ts";
 import { pull } from "../../src/session/pull.ts";
 import type { LoadProgress } from "../../src/types.ts";
 import { HubServer } from "../sources/hub_server.ts";
@@ -44,6 +46,8 @@ test("pull refuses what is not downloaded, and a model that cannot be run before
   expect(await failure(pull(STORIES))).toMatchObject({ code: "invalid-input", field: "source" });
   const { server, options } = await model();
   expect(await failure(pull("hf:owner/name", { ...options, cache: false }))).toMatchObject({ code: "invalid-input" });
+  const uncached = { ...options, cache: { ...options.cache, whenFull: "uncached" as const } };
+  expect(await failure(pull("hf:owner/name", uncached))).toMatchObject({ field: "cache.whenFull" });
   server.files.set("config.json", Buffer.from('{"model_type":"unheard-of"}'));
   server.sent = 0;
   expect(await failure(pull("hf:owner/name", options))).toMatchObject({ code: "unsupported-model" });
@@ -52,9 +56,20 @@ test("pull refuses what is not downloaded, and a model that cannot be run before
 
 test("a name that led to nothing is not listed", async () => {
   const { server, options } = await model();
-  const missing = `${server.endpoint}/owner/nothing.gguf`;
+  const missing = `${server.endpoint}/some/where/nothing.gguf`; // of two parts it would be a repository
   expect(await failure(pull(missing, options))).toMatchObject({ code: "source" });
+  expect(filesBelow(options.cache.folder).size).toBeGreaterThan(0);
   expect(await listCached(options)).toEqual([]);
+});
+
+test("what came of a file before its size was known is listed", async () => {
+  const { options } = await model();
+  const entry = new CacheEntry(new NodeStore(options.cache.folder), "http://some/where", "key");
+  await entry.markAbsent("config.json");
+  expect(await listCached(options)).toEqual([]);
+  await entry.store.write(`${entry.directory("m.gguf", undefined)}/0`, [new Uint8Array(1000)]);
+  const found = { source: "http://some/where", files: 0, complete: false };
+  expect(await listCached(options)).toMatchObject([found]);
 });
 
 test("a pull tells how far it is, what it came to, and what option it has not", async () => {

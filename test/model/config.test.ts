@@ -317,6 +317,17 @@ describe("models that are not supported", () => {
     expect(reading).toThrow(expect.objectContaining({ code: "unsupported-model", file: FILE, field }));
   });
 
+  test("the end of a text is said by the whole, by its text part, or by both", () => {
+    const eos = (whole: unknown, part: unknown) => {
+      const text_config = { ...CONFIG, model_type: "gemma3_text", eos_token_id: part };
+      const config = { model_type: "gemma3", eos_token_id: whole, text_config };
+      return readModelSpec(config, undefined, FILE).spec.eosTokenIds;
+    };
+    expect(eos([1, 6], null)).toEqual([1, 6]);
+    expect(eos([1, 6], 1)).toEqual([1, 6]);
+    expect(eos(undefined, 3)).toEqual([3]);
+  });
+
   test("an unknown architecture: the message lists the known ones, and the settings that none of them has", () => {
     const known = "one of llama, mistral, qwen2, qwen3, gemma2, gemma3_text, phi3, smollm3, olmo2, granite, gemma3";
     const expectation = (found: string) => expect.objectContaining({ field: "model_type", found, expected: known });

@@ -64,6 +64,18 @@ describe("check", () => {
     expect(found.download).toEqual({ totalBytes: weights.length, cachedBytes: 0, kept: true });
   });
 
+  test("keys and values in f16 take half of the context's memory", async () => {
+    const needed = async (kv: "f32" | "f16") => (await check(LLAMA, { kernels: { kv } })).memory!.neededBytes.f32!;
+    const { spec } = await (async () => {
+      await using model = await load(LLAMA);
+      return { spec: model.spec };
+    })();
+    const context = 2 * spec.layers * Math.min(4096, spec.maxPositionEmbeddings) * spec.kvHeads * spec.headDim * 4;
+    expect((await needed("f32")) - (await needed("f16"))).toBe(context / 2);
+    const unknown = { kernels: { kv: "f8" as "f16" } };
+    await expect(check(LLAMA, unknown)).rejects.toMatchObject({ file: "check", field: "kernels.kv" });
+  });
+
   test("without a cache all is to be downloaded", async () => {
     const found = await check("hf:owner/name", { ...options(), cache: false });
     const size = server.files.get("model.safetensors")!.length;

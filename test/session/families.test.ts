@@ -101,6 +101,10 @@ describe("the text part of a model that sees", () => {
     await expect(reading({})).rejects.toMatchObject({ code: "file-format", field: "text_config", found: "nothing" });
     const text_config = { ...config, hidden_size: 0 };
     await expect(reading({ text_config })).rejects.toMatchObject({ field: "text_config.hidden_size", found: "0" });
+    const quantization_config = { quant_method: "gptq" };
+    await expect(reading({ text_config: config, quantization_config })).rejects.toMatchObject({
+      ...{ code: "unsupported-model", field: "quantization_config" },
+    });
     const other = { text_config: { ...config, model_type: "mamba" } };
     await expect(reading(other)).rejects.toMatchObject({ code: "unsupported-model", field: "text_config.model_type" });
   });

@@ -250,6 +250,8 @@ describe("RoPE's scaling", () => {
     const factor = (await scaling({ ...plain, [own("attn_factor")]: f32(0.5) })) as { attentionFactor: number };
     expect(factor.attentionFactor).toBeCloseTo(attention / 2, 10);
     expect(await scaling({ ...plain, [own("yarn_log_multiplier")]: f32(1) })).toMatchObject({ attentionFactor: 1 });
+    expect(await scaling({ ...plain, [own("yarn_ext_factor")]: f32(-1) })).toMatchObject({ type: "yarn" });
+    expect(await scaling({ [own("yarn_ext_factor")]: f32(0) })).toEqual({ type: "default" });
   });
 
   test("LongRoPE, from two tensors of divisors", async () => {
@@ -349,7 +351,7 @@ describe("what the engine does not have is refused", () => {
     [
       "a YaRN mixed with none",
       "llama",
-      { "llama.rope.scaling.yarn_ext_factor": f32(0.5) },
+      { "llama.rope.scaling.type": "yarn", "llama.rope.scaling.yarn_ext_factor": f32(0.5) },
       "llama.rope.scaling.yarn_ext_factor",
       /found 0.5, expected 1/,
     ],
@@ -388,6 +390,11 @@ describe("what the engine does not have is refused", () => {
     ] as [string, Value | undefined][]) {
       const error = await failure(edited("llama", { [key]: value }));
       expect(error, key).toMatchObject({ name: "FileFormatError", file: "m/m.gguf", field: key });
+    }
+    // The family has defaults for them, which are of one model and not of this file.
+    for (const key of ["context_length", "attention.head_count", "attention.layer_norm_rms_epsilon"]) {
+      const error = await failure(edited("gemma3", { [`gemma3.${key}`]: undefined }));
+      expect(error).toMatchObject({ name: "FileFormatError", field: `gemma3.${key}`, found: "nothing" });
     }
     const gemma = edited("gemma3", { "gemma3.block_count": u32(2 ** 31) });
     expect(await failure(gemma)).toBeInstanceOf(FileFormatError);
