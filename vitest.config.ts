@@ -22,7 +22,9 @@ function project(name: string, test: ProjectTest): TestProjectInlineConfiguratio
 
 export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
   // `npm run test:slow`: the full matrices of shapes, formats and variants instead of a selection.
+  // The projects read this file again, in another mode: what they go by is the environment.
   if (mode === "slow") process.env.LAYERLEAP_SLOW = "1";
+  const slow = process.env.LAYERLEAP_SLOW === "1";
   if (softwareAdapterForced() || !hasVulkanDriver()) {
     const adapter = await softwareAdapter();
     if (!adapter)
@@ -36,7 +38,7 @@ export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
       env: { LAYERLEAP_CACHE: join(import.meta.dirname, "test-results/cache") },
       // A process a file: a driver that crashes takes one file down, and no device outlives its tests.
       pool: "forks",
-      testTimeout: mode === "slow" ? 3_600_000 : 120_000,
+      testTimeout: slow ? 3_600_000 : 120_000,
       hookTimeout: 120_000,
       reporters: process.env.CI ? ["default", ["json", { outputFile: "test-results/vitest.json" }]] : ["default"],
       // SwiftShader computes on all cores. Two processes that mostly compile shaders share them well; two that mostly
