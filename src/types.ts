@@ -122,9 +122,15 @@ export interface GenerateOptions {
    * Default: `layerskip` where the checkpoint was trained for it or `exitLayer` or `draftLength` is given, else `none`.
    */
   drafter?: DrafterName;
-  /** Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. Default: the checkpoint's recommendation. */
+  /**
+   * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. Default: the checkpoint's
+   * recommendation, else a quarter of the layers.
+   */
   exitLayer?: number;
-  /** Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. Default: the checkpoint's recommendation. */
+  /**
+   * Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. Default: the checkpoint's
+   * recommendation, else 4.
+   */
   draftLength?: number;
   /** Go on past EOS. */
   ignoreEos?: boolean;

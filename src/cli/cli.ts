@@ -102,13 +102,17 @@ export async function run(args: readonly string[]): Promise<number> {
     .option("--system <text>", "what the model is told before, as a system message; implies --chat")
     .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
     .addOption(
-      new Option("--drafter <name>", "who guesses ahead (default: the checkpoint's own)").choices([
-        "layerskip",
-        "none",
-      ]),
+      new Option(
+        "--drafter <name>",
+        "who guesses ahead (default: layerskip where the checkpoint was trained for it)",
+      ).choices(["layerskip", "none"]),
     )
-    .option("--exit-layer <n>", "layers that draft, 1 to all but one (default: the checkpoint's own)", positiveInteger)
-    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own)", positiveInteger)
+    .option(
+      "--exit-layer <n>",
+      "layers that draft, 1 to all but one (default: the checkpoint's own, else a quarter)",
+      positiveInteger,
+    )
+    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own, else 4)", positiveInteger)
     .option("--ignore-eos", "go on past the end of the text")
     .option("--json", "one JSON object on stdout instead of text: ids, text, rounds, stats, device")
     .addHelpText(
