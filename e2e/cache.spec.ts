@@ -173,7 +173,7 @@ test("a file whose SHA-256 is wrong is removed and reported", async ({ context }
     return true;
   };
   expect(await read(page, LARGE)).toMatchObject({ error: { code: "integrity" } });
-  expect(await page.evaluate(() => cacheTest.listCached())).toMatchObject([{ files: 0, complete: false }]);
+  expect(await page.evaluate(() => cacheTest.listCached())).toEqual([]);
   server.meddle = () => false;
   expect(await read(page, LARGE)).toMatchObject({ sha256: digestOf(LARGE) });
 });
