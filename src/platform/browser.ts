@@ -48,11 +48,6 @@ export const gpuBackend: Platform["gpuBackend"] = () => "webgpu";
 
 export const noAdapterAdvice = "check that the browser's hardware acceleration is on and the GPU driver is installed";
 
-/** Browsers do not tell an absent network from a server that does not let other pages read it. */
-export const unreachableAdvice =
-  "check the address and the network; a page can read another server only where that allows it (CORS, " +
-  "Access-Control-Allow-Origin)";
-
 // The library lies two folders below the package in source and in dist alike. Bundlers would take the URL for a file to
 // include; Vite is told not to.
 export const defaultModel: Platform["defaultModel"] = () =>

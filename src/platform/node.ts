@@ -84,8 +84,6 @@ function isNotInstalled(error: unknown): boolean {
 export const gpuBackend: Platform["gpuBackend"] = () =>
   process.platform === "darwin" ? "metal" : process.platform === "win32" ? "d3d12" : "vulkan";
 
-export const unreachableAdvice = "check the address and the network";
-
 export const noAdapterAdvice =
   process.platform === "linux"
     ? "install a Vulkan driver for the GPU, or Mesa's software one (Debian: mesa-vulkan-drivers)"

@@ -37,8 +37,6 @@ export interface Platform {
   gpuBackend(): string;
   /** What to do where WebGPU is there but finds no adapter. */
   readonly noAdapterAdvice: string;
-  /** What to do where a server cannot be reached. */
-  readonly unreachableAdvice: string;
   /**
    * Where the model that comes with the package lies, for `openFolder`.
    * @throws SourceError when it is not where the package has it

@@ -5,7 +5,6 @@
  * not. An abort ends waiting at once, wherever it happens.
  */
 
-import { unreachableAdvice } from "#platform";
 import { InputError, SourceError } from "../errors.ts";
 import { isPassing, pause, type RetryPolicy, waitBeforeRetry } from "./retry.ts";
 
@@ -37,6 +36,11 @@ export interface Exchange {
   bytes(signal?: AbortSignal): AsyncGenerator<Uint8Array>;
   cancel(): Promise<void>;
 }
+
+/** What helps where the network says why there is no connection. */
+const TOLD = "check the address and the network";
+/** Browsers do not say it: they do not even tell an absent network from a server that does not let other pages read it. */
+const UNTOLD = `${TOLD}; a page can read another server only where that allows it (CORS, Access-Control-Allow-Origin)`;
 
 /** Bytes `[begin, end)`. */
 export type Range = readonly [begin: number, end: number];
@@ -95,7 +99,7 @@ async function exchange(url: URL, headers: Headers, silenceMs: number, signal?: 
     const response = await watch.over(
       "could not be fetched",
       () => fetch(url, { headers, signal: watch.signal }),
-      unreachableAdvice,
+      true,
     );
     return {
       response,
@@ -160,8 +164,11 @@ class Watch {
     this.#outer?.removeEventListener("abort", this.#onAbort);
   }
 
-  /** The signal's reason where that is why it failed, else a ConnectionError with the cause and what may help. */
-  async over<T>(what: string, work: () => Promise<T>, advice?: string): Promise<T> {
+  /**
+   * The signal's reason where that is why it failed, else a ConnectionError with the cause.
+   * @param connecting nothing has come yet: the error says what may help
+   */
+  async over<T>(what: string, work: () => Promise<T>, connecting = false): Promise<T> {
     const silence = new Error(`nothing came for ${this.#silenceMs / 1000} s`);
     const timer = setTimeout(() => this.#controller.abort(silence), this.#silenceMs);
     try {
@@ -170,7 +177,7 @@ class Watch {
       this.#outer?.throwIfAborted();
       const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
       const reason = inner instanceof Error ? inner.message : String(inner);
-      const help = advice && cause !== silence ? `: ${advice}` : "";
+      const help = connecting && cause !== silence ? `: ${inner === cause ? UNTOLD : TOLD}` : "";
       throw new ConnectionError(shown(this.#url), `${what} (${reason})${help}`, { cause });
     } finally {
       clearTimeout(timer);

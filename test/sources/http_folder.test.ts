@@ -180,7 +180,7 @@ describe("failures", () => {
 
   test("no server", async () => {
     const refused = await failure(openFolder("http://127.0.0.1:1/").open(WEIGHTS));
-    expect(refused).toEqual(sourceError(/could not be fetched/));
+    expect(refused).toEqual(sourceError(/could not be fetched \(.+\): check the address and the network$/));
     expect((refused as Error).cause).toBeInstanceOf(TypeError);
   });
 
