@@ -1,7 +1,7 @@
 /** Kernel choices as text: `fewRows=workgroup:8`, `manyRows=tiles+kv=f16`. */
 
 import type { KernelChoice } from "../../src/kernels/choice.ts";
-import { FEW_ROW_VARIANTS } from "../../src/kernels/few_row_matmul.ts";
+import { FEW_ROW_VARIANTS } from "../../src/kernels/few_row_variant.ts";
 import type { KernelName } from "./names.ts";
 
 /** A setting of another kernel than the device's own choice, by what it changes. */

@@ -8,7 +8,7 @@ import { Constants } from "../../src/forward/constants.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { BufferUsage } from "../../src/gpu/usage.ts";
 import type { KernelChoice } from "../../src/kernels/choice.ts";
-import { fewRowGroups } from "../../src/kernels/few_row_matmul.ts";
+import { fewRowGroups } from "../../src/kernels/few_row_variant.ts";
 import { KV_BYTES, type KvType } from "../../src/kernels/kv_format.ts";
 import { ropeRotations } from "../../src/kernels/rope.ts";
 import { isBlockFormat, scaleBytes, type WeightFormat, weightBytes } from "../../src/kernels/weight_format.ts";

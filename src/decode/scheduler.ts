@@ -5,8 +5,8 @@
  * GPU. The host records the same commands whatever happens there and reads one small report.
  */
 
-import type { Forward, PassRows } from "../forward/forward.ts";
-import type { RowTable } from "../forward/row_table.ts";
+import type { Forward } from "../forward/forward.ts";
+import type { PassRows, RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";

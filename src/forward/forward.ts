@@ -20,7 +20,7 @@ import type { KernelChoice } from "../kernels/choice.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
 import { embeddingShape } from "../kernels/embedding.ts";
 import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
-import { fewRowGroups } from "../kernels/few_row_matmul.ts";
+import { fewRowGroups } from "../kernels/few_row_variant.ts";
 import { gateShape } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
@@ -44,12 +44,7 @@ import { Constants } from "./constants.ts";
 import type { KvCache } from "./kv_cache.ts";
 import { LayerKernels, type Product, type ProductParts, type Regime } from "./layer_kernels.ts";
 import { type LayerProduct, productKind } from "./product_kinds.ts";
-import type { RowTable } from "./row_table.ts";
-
-/** Rows on their way through the layers. */
-export interface PassRows extends RowSet {
-  regime: Regime;
-}
+import type { PassRows, RowTable } from "./row_table.ts";
 
 /** A product for rows of both regimes. */
 type Products = Record<Regime, Product>;

@@ -7,9 +7,14 @@
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { PROMPT_CAPACITY, RANGE_BYTES, RANGE_CHUNK, RANGE_COUNT, RANGE_LAST, ROW_BYTES } from "../kernels/constants.ts";
+import type { RowSet } from "../kernels/kernel.ts";
 import { chainOf, encodeRanges, encodeRows } from "../kernels/rows.ts";
-import type { PassRows } from "./forward.ts";
 import type { Regime } from "./layer_kernels.ts";
+
+/** Rows on their way through the layers. */
+export interface PassRows extends RowSet {
+  regime: Regime;
+}
 
 export class RowTable {
   /** `[PROMPT_CAPACITY]` Row */

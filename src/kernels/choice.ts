@@ -5,7 +5,7 @@
 
 import type { Device } from "../gpu/device.ts";
 import type { FewQueryVariant } from "./few_query_attention.ts";
-import { type FewRowVariant, THREAD_VARIANT } from "./few_row_matmul.ts";
+import { type FewRowVariant, THREAD_VARIANT } from "./few_row_variant.ts";
 import type { KvType } from "./kv_format.ts";
 import type { ManyRowVariant } from "./many_row_matmul.ts";
 import type { PromptVariant } from "./prompt_attention.ts";

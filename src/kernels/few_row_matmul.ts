@@ -15,7 +15,8 @@ import finishWorkgroup from "../../shaders/matmul/finish_workgroup.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { KernelSource } from "../gpu/pipelines.ts";
-import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
+import { COMMON_CONSTANTS } from "./constants.ts";
+import { COLUMNS, type FewRowVariant, fewRowGroups, outputsPerThread, THREAD_VARIANT } from "./few_row_variant.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import {
   kindName,
@@ -26,8 +27,6 @@ import {
   matmulBindings,
   matmulCode,
   matmulShape,
-  spreadOf,
-  widthOf,
 } from "./matmul_form.ts";
 import { matchesOneRowTwin } from "./twin_check.ts";
 import { isBlockFormat } from "./weight_format.ts";
@@ -41,37 +40,6 @@ export function bucketFor(count: number, available: readonly Bucket[]): Bucket {
   return available.find((bucket) => bucket >= count) ?? available[available.length - 1]!;
 }
 
-/**
- * How threads share an output: not at all (`thread`), as lanes of a subgroup, or through workgroup memory. `slices`: threads
- * an output, a power of two.
- */
-export type FewRowVariant =
-  | { kind: "thread"; slices: 1 }
-  | { kind: "subgroup"; slices: 4 | 8 | 16 }
-  | { kind: "workgroup"; slices: 4 | 8 | 16 };
-
-export const THREAD_VARIANT: FewRowVariant = { kind: "thread", slices: 1 };
-
-/** Every variant by its name. */
-export const FEW_ROW_VARIANTS = {
-  thread: THREAD_VARIANT,
-  "subgroup:4": { kind: "subgroup", slices: 4 },
-  "subgroup:8": { kind: "subgroup", slices: 8 },
-  "subgroup:16": { kind: "subgroup", slices: 16 },
-  "workgroup:4": { kind: "workgroup", slices: 4 },
-  "workgroup:8": { kind: "workgroup", slices: 8 },
-  "workgroup:16": { kind: "workgroup", slices: 16 },
-} as const satisfies Record<string, FewRowVariant>;
-
-export type FewRowName = keyof typeof FEW_ROW_VARIANTS;
-
-export function fewRowName({ kind, slices }: FewRowVariant): FewRowName {
-  return kind === "thread" ? kind : `${kind}:${slices}`;
-}
-
-/** Weight columns whose sums a thread keeps. */
-const COLUMNS = 4;
-
 /** Slices that finish rows, each its own: more would be idle with one row. */
 const FINISHERS = 4;
 
@@ -84,21 +52,6 @@ export interface BoundMatmul {
   readonly outputs: number;
   /** Bytes of the weight matrix with its scales: what a slab of rows reads. */
   readonly weightBytes: number;
-}
-
-/** Outputs of which a thread owns the sums. */
-export function outputsPerThread(form: MatmulForm): number {
-  return COLUMNS / widthOf(form);
-}
-
-/** Workgroups that make `outputs` outputs of a slab of rows: candidates a row of the `headArgmax` form. */
-export function fewRowGroups(form: MatmulForm, outputs: number, { slices }: FewRowVariant): number {
-  return groups(spreadOf(outputs, outputsPerThread(form)), WORKGROUP / slices);
-}
-
-/** The workgroup, of those that make `outputs` outputs, that makes output number `output`. */
-export function fewRowGroupOf(form: MatmulForm, output: number, outputs: number, { slices }: FewRowVariant): number {
-  return Math.floor((output % spreadOf(outputs, outputsPerThread(form))) / (WORKGROUP / slices));
 }
 
 /** The kernel of a form for M rows. */

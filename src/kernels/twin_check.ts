@@ -6,7 +6,7 @@
  */
 
 import type { Device } from "../gpu/device.ts";
-import { type FewRowVariant, fewRowGroups, outputsPerThread } from "./few_row_matmul.ts";
+import { type FewRowVariant, fewRowGroups, outputsPerThread } from "./few_row_variant.ts";
 import type { Kernel } from "./kernel.ts";
 import { type MatmulKind, matmulShape } from "./matmul_form.ts";
 import { probeData, runProbe } from "./matmul_probe.ts";

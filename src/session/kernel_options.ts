@@ -1,7 +1,7 @@
 /** `LoadOptions.kernels`: names of kernel variants, and the variants they stand for. */
 
 import type { KernelChoice } from "../kernels/choice.ts";
-import { FEW_ROW_VARIANTS, type FewRowName, fewRowName } from "../kernels/few_row_matmul.ts";
+import { FEW_ROW_VARIANTS, type FewRowName, fewRowName } from "../kernels/few_row_variant.ts";
 import type { KernelOptions } from "../types.ts";
 import { requireChoice, requireKnown } from "./options.ts";
 

@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { kernelsBetween, parseSettings, settingsText } from "../../bench/kernels/choice_settings.ts";
 import type { KernelChoice } from "../../src/kernels/choice.ts";
-import { THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
+import { THREAD_VARIANT } from "../../src/kernels/few_row_variant.ts";
 
 const CHOICE: KernelChoice = {
   fewRows: THREAD_VARIANT,

@@ -2,7 +2,8 @@
 
 import { beforeAll, describe, expect, test } from "vitest";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import { BUCKETS, FewRowMatmul, type FewRowVariant } from "../../src/kernels/few_row_matmul.ts";
+import { BUCKETS, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import type { FewRowVariant } from "../../src/kernels/few_row_variant.ts";
 import { kindName, type MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { runProbe } from "../../src/kernels/matmul_probe.ts";
 import { pairwiseOf } from "../pairwise.ts";

@@ -3,7 +3,7 @@ import { DeviceLostError, GpuError, InputError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice, type KernelChoice, sharedVariant } from "../../src/kernels/choice.ts";
 import { chooseKernels, type FewRowCheck, fewRowFault } from "../../src/kernels/choose.ts";
-import { THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
+import { THREAD_VARIANT } from "../../src/kernels/few_row_variant.ts";
 import { formatName } from "../../src/kernels/weight_format.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { KERNEL_NAMES, kernelNames, readKernelOptions } from "../../src/session/kernel_options.ts";

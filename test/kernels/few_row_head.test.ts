@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import { NONE } from "../../src/kernels/constants.ts";
-import { fewRowGroupOf, fewRowGroups } from "../../src/kernels/few_row_matmul.ts";
+import { fewRowGroupOf, fewRowGroups } from "../../src/kernels/few_row_variant.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, runProbe } from "../../src/kernels/matmul_probe.ts";
 import { formatName } from "../../src/kernels/weight_format.ts";

@@ -2,16 +2,8 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import {
-  type BoundMatmul,
-  BUCKETS,
-  type Bucket,
-  bucketFor,
-  FewRowMatmul,
-  type FewRowVariant,
-  fewRowGroupOf,
-  fewRowGroups,
-} from "../../src/kernels/few_row_matmul.ts";
+import { type BoundMatmul, BUCKETS, type Bucket, bucketFor, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import { type FewRowVariant, fewRowGroupOf, fewRowGroups } from "../../src/kernels/few_row_variant.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { CHECK_SIZE } from "../../src/kernels/matmul_probe.ts";
 import { packMatrix } from "../../src/kernels/weight_codec.ts";

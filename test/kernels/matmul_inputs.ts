@@ -3,13 +3,8 @@
 import { expect, type TestContext } from "vitest";
 import type { Device } from "../../src/gpu/device.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import {
-  type Bucket,
-  FEW_ROW_VARIANTS,
-  FewRowMatmul,
-  type FewRowVariant,
-  fewRowGroupOf,
-} from "../../src/kernels/few_row_matmul.ts";
+import { type Bucket, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import { FEW_ROW_VARIANTS, type FewRowVariant, fewRowGroupOf } from "../../src/kernels/few_row_variant.ts";
 import type { ManyRowForm } from "../../src/kernels/many_row_matmul.ts";
 import {
   isNormed,

@@ -2,13 +2,13 @@
 
 import { describe, expect, test } from "vitest";
 import { FAILED, NONE, ROW_CAPACITY, RUNNING, WORKGROUP } from "../../src/kernels/constants.ts";
+import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import {
-  FewRowMatmul,
   type FewRowVariant,
   fewRowGroups,
   outputsPerThread,
   THREAD_VARIANT,
-} from "../../src/kernels/few_row_matmul.ts";
+} from "../../src/kernels/few_row_variant.ts";
 import {
   Accept,
   candidatesShape,

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { FewRowMatmul, type FewRowVariant, fewRowGroupOf, THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
+import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import { type FewRowVariant, fewRowGroupOf, THREAD_VARIANT } from "../../src/kernels/few_row_variant.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { type ProbeData, probeData } from "../../src/kernels/matmul_probe.ts";
 import { outputNumbers, plainOutputs, plainProducts } from "../../src/kernels/plain_matmul.ts";

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { DeviceLostError } from "../../src/errors.ts";
 import { Device } from "../../src/gpu/device.ts";
-import { type Bucket, FewRowMatmul, type FewRowVariant, THREAD_VARIANT } from "../../src/kernels/few_row_matmul.ts";
+import { type Bucket, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import { type FewRowVariant, THREAD_VARIANT } from "../../src/kernels/few_row_variant.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { matchesOneRowTwin } from "../../src/kernels/twin_check.ts";
 import { isBlockFormat } from "../../src/kernels/weight_format.ts";
