@@ -1,7 +1,7 @@
 /** What the tests of the browser's cache call in the page: the library's own functions, with results that can leave a page. */
 
-import { CHUNK_BYTES } from "../src/cache/cached_file.ts";
 import { listCached, removeCached } from "../src/cache/cached_models.ts";
+import { CHUNK_BYTES } from "../src/cache/chunks.ts";
 import { LayerLeapError } from "../src/errors.ts";
 import { openSource } from "../src/sources/open.ts";
 import type { DownloadProgress, ModelSource, SourceOptions } from "../src/types.ts";

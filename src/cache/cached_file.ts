@@ -11,17 +11,13 @@ import { sha256 } from "#platform";
 import { abortable } from "../abortable.ts";
 import { CacheFullError, IntegrityError, SourceError } from "../errors.ts";
 import { requireRange } from "../sources/blob_source.ts";
-import type { Piece, RemoteFile } from "../sources/remote.ts";
+import type { RemoteFile } from "../sources/remote.ts";
 import type { Source } from "../weights/source.ts";
+import { ChunkStream } from "./chunk_stream.ts";
+import { CHUNK_BYTES, chunkIn, chunkLength, storedChunk, storedLength } from "./chunks.ts";
 import type { CacheEntry, Manifest } from "./entry.ts";
 import type { Sha256 } from "./sha256.ts";
 import { type Release, StoreFullError } from "./store.ts";
-
-/** Bytes of a chunk: what a broken download may lose, and what the smallest read takes. */
-export const CHUNK_BYTES = 4 * 2 ** 20;
-
-/** SHA-256 behind each chunk. */
-const SUM_BYTES = 32;
 
 /** So many chunks are fetched ahead of the reader at most. */
 const AHEAD = 8;
@@ -121,7 +117,7 @@ export class CachedFile implements Source {
     const stored = new Set<number>();
     for (const { name, size: bytes } of await entry.store.list(options.directory)) {
       const k = /^\d+$/.test(name) ? Number(name) : -1;
-      if (k >= 0 && k * CHUNK_BYTES < size && bytes === chunkLength(size, k) + SUM_BYTES) stored.add(k);
+      if (k >= 0 && k * CHUNK_BYTES < size && bytes === storedLength(size, k)) stored.add(k);
     }
     const file = new CachedFile(entry, options, stored);
     if (stored.size > 0) options.onProgress({ ...file.#progress });
@@ -208,9 +204,8 @@ export class CachedFile implements Source {
   async #load(k: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const path = this.#path(k);
     const stored = await this.#entry.store.read(path);
-    const length = chunkLength(this.size, k);
-    const bytes = stored?.length === length + SUM_BYTES ? stored.subarray(0, length) : undefined;
-    if (!stored || !bytes || !same(await sumOf(bytes), stored.subarray(length))) {
+    const bytes = stored && (await chunkIn(stored, chunkLength(this.size, k)));
+    if (!bytes) {
       this.#stored.delete(k);
       this.#seen.delete(k);
       this.#count(k, false);
@@ -355,8 +350,8 @@ export class CachedFile implements Source {
   /** Stores a chunk that came, and hands it to those who wait. */
   async #keep(k: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (!this.#full && !this.#stored.has(k)) {
-      const sum = await sumOf(bytes);
-      await this.#storing(() => this.#entry.store.write(this.#path(k), [bytes, sum]));
+      const stored = await storedChunk(bytes);
+      await this.#storing(() => this.#entry.store.write(this.#path(k), stored));
       if (!this.#full) this.#stored.add(k);
       this.#seen.add(k);
     }
@@ -403,99 +398,6 @@ export class CachedFile implements Source {
   #path(k: number): string {
     return `${this.#options.directory}/${k}`;
   }
-}
-
-/** A download of the chunks `[from, to)`. */
-class ChunkStream {
-  readonly #chunks: AsyncGenerator<Chunk>;
-  readonly #remote: RemoteFile;
-  readonly #to: number;
-  /** The chunk that comes next, as far as is known before it comes. */
-  #position: number;
-
-  constructor(
-    remote: RemoteFile,
-    from: number,
-    to: number,
-    size: number,
-    signal: AbortSignal,
-    onBytes: (bytes: number) => void,
-  ) {
-    this.#remote = remote;
-    this.#to = to;
-    this.#position = from;
-    const pieces = remote.pieces(from * CHUNK_BYTES, Math.min(to * CHUNK_BYTES, size), signal);
-    this.#chunks = chunksOf(pieces, size, onBytes);
-  }
-
-  /** Whether `k` comes next; of a server without ranges, also later. */
-  leadsTo(k: number): boolean {
-    return k < this.#to && (this.#remote.ranges ? k === this.#position : k >= this.#position);
-  }
-
-  async next(): Promise<Chunk> {
-    const { done, value } = await this.#chunks.next();
-    if (done) throw new SourceError(this.#remote.name, `ended before chunk ${this.#position}`);
-    this.#position = value.index + 1;
-    return value;
-  }
-
-  async end(): Promise<void> {
-    await this.#chunks.return(undefined);
-  }
-}
-
-interface Chunk {
-  index: number;
-  bytes: Uint8Array<ArrayBuffer>;
-}
-
-/**
- * Pieces that begin at a chunk, as chunks.
- * @param size of the file; infinite where it shows only at its end, whose chunk may be short
- */
-export async function* chunksOf(
-  pieces: AsyncGenerator<Piece>,
-  size: number,
-  onBytes: (bytes: number) => void,
-): AsyncGenerator<Chunk> {
-  let chunk: Chunk | undefined;
-  let filled = 0;
-  for await (const { offset, bytes } of pieces) {
-    onBytes(bytes.length);
-    for (let taken = 0; taken < bytes.length; ) {
-      if (!chunk) {
-        const index = (offset + taken) / CHUNK_BYTES;
-        chunk = { index, bytes: new Uint8Array(chunkLength(size, index)) };
-        filled = 0;
-      }
-      const part = bytes.subarray(taken, taken + chunk.bytes.length - filled);
-      chunk.bytes.set(part, filled);
-      taken += part.length;
-      filled += part.length;
-      if (filled < chunk.bytes.length) continue;
-      yield chunk;
-      chunk = undefined;
-    }
-  }
-  if (chunk && size === Number.POSITIVE_INFINITY) yield { index: chunk.index, bytes: chunk.bytes.slice(0, filled) };
-}
-
-/** A chunk as it is stored: with its SHA-256 behind it. */
-export async function storedChunk(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]> {
-  return [bytes, await sumOf(bytes)];
-}
-
-function chunkLength(size: number, k: number): number {
-  return Math.min(CHUNK_BYTES, size - k * CHUNK_BYTES);
-}
-
-async function sumOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-}
-
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 function newWanted(): Wanted {

@@ -6,7 +6,8 @@ import type { RemoteFile, RemoteFolder } from "../sources/remote.ts";
 import { isPassing, ONCE } from "../sources/retry.ts";
 import type { DownloadProgress } from "../types.ts";
 import type { Folder, Source } from "../weights/source.ts";
-import { CachedFile, chunksOf, storedChunk } from "./cached_file.ts";
+import { CachedFile } from "./cached_file.ts";
+import { chunksOf, storedChunk } from "./chunks.ts";
 import type { CacheEntry, Manifest } from "./entry.ts";
 import { StoreFullError } from "./store.ts";
 

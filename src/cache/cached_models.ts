@@ -1,8 +1,9 @@
 /** The models in the cache: which there are, and away with them. */
 
+import { isHubReference } from "../sources/hub_reference.ts";
 import { cacheEntry, storeOf } from "../sources/open.ts";
 import type { CachedModel, ModelSource, SourceOptions } from "../types.ts";
-import { hasVersions, manifestsOf, sourceOf } from "./entry.ts";
+import { manifestsOf, sourceOf, versionsOf } from "./entry.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -16,8 +17,9 @@ export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Pr
   for (const { name: id } of await store.list("")) {
     const source = await sourceOf(store, id);
     if (source === undefined) continue;
-    const manifests = await manifestsOf(store, id);
-    if (manifests.length === 0 && !(await hasVersions(store, id))) continue; // a name that led to nothing
+    const versions = await versionsOf(store, id);
+    if (versions.length === 0) continue; // a name that led to nothing
+    const manifests = await manifestsOf(store, versions);
     models.push({
       source,
       files: manifests.length,
@@ -41,8 +43,8 @@ export async function removeCached(
   const store = await storeOf(options);
   if (!store) return false;
   const entry = await cacheEntry(source, options);
-  // As it is listed: a model of the hub without its revision.
-  const name = entry?.source.startsWith("hf:") ? entry.source : String(source).replace(/\/$/, "");
+  // As it is listed: a name on the hub without its revision.
+  const name = entry && isHubReference(String(source)) ? entry.source : String(source).replace(/\/$/, "");
   let removed = false;
   for (const { name: id } of await store.list("")) {
     if (id !== entry?.id && (await sourceOf(store, id)) !== name) continue;

@@ -126,26 +126,28 @@ export class CacheEntry {
   }
 }
 
-/** The manifests of a cached model, with where each lies. */
-export async function manifestsOf(store: Store, id: string): Promise<{ directory: string; manifest: Manifest }[]> {
-  const found: { directory: string; manifest: Manifest }[] = [];
+/** Where versions of a cached model's files lie; of one that broke off before its size was known, without a manifest. */
+export async function versionsOf(store: Store, id: string): Promise<string[]> {
+  const directories: string[] = [];
   for (const file of await store.list(`${id}/files`)) {
-    for (const version of await store.list(`${id}/files/${file.name}`)) {
-      const directory = `${id}/files/${file.name}/${version.name}`;
-      const manifest = readManifest(await readJson(store, `${directory}/manifest.json`));
-      if (manifest) found.push({ directory, manifest });
+    for (const { name, size } of await store.list(`${id}/files/${file.name}`)) {
+      if (size === undefined) directories.push(`${id}/files/${file.name}/${name}`);
     }
   }
-  return found;
+  return directories;
 }
 
-/** Whether anything of a file has been stored: a download may have been broken off before its size was known. */
-export async function hasVersions(store: Store, id: string): Promise<boolean> {
-  for (const file of await store.list(`${id}/files`)) {
-    const entries = await store.list(`${id}/files/${file.name}`);
-    if (entries.some(({ size }) => size === undefined)) return true;
+/** The manifests in directories, with where each lies. */
+export async function manifestsOf(
+  store: Store,
+  directories: readonly string[],
+): Promise<{ directory: string; manifest: Manifest }[]> {
+  const found: { directory: string; manifest: Manifest }[] = [];
+  for (const directory of directories) {
+    const manifest = readManifest(await readJson(store, `${directory}/manifest.json`));
+    if (manifest) found.push({ directory, manifest });
   }
-  return false;
+  return found;
 }
 
 /** What a cached model was asked for as; undefined where `id` is none. */

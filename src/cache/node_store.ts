@@ -139,8 +139,8 @@ export class NodeStore implements Store {
 }
 
 /**
- * Makes a folder, and those above it. Node's own `recursive` never ends where a folder is there and takes no other, as in /proc
- * or on a drive that has gone.
+ * Makes a folder, and those above it. Node's own `recursive` never ends where a folder is there and takes no other, as in
+ * /proc.
  */
 async function makeFolder(path: string): Promise<void> {
   const isThere = await mkdir(path).then(

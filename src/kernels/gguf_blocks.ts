@@ -40,11 +40,14 @@ const nibble = (block: DataView, at: number, e: number) => (block.getUint8(at + 
 
 const bit = (block: DataView, at: number, e: number) => (block.getUint8(at + (e >> 3)) >> (e & 7)) & 1;
 
-/** Scale and minimum of group j of Q4_K and Q5_K (`get_scale_min_k4`). */
-function sixBits(block: DataView, at: number, j: number): [number, number] {
-  const q = (i: number) => block.getUint8(at + i);
-  if (j < 4) return [q(j) & 63, q(j + 4) & 63];
-  return [(q(j + 4) & 15) | ((q(j - 4) >> 6) << 4), (q(j + 4) >> 4) | ((q(j) >> 6) << 4)];
+/** Scale and minimum of group j of Q4_K and Q5_K, of which a block has 8 with 6 bits each (`get_scale_min_k4`). */
+function ofGroup(block: DataView, j: number): { scale: number; minimum: number } {
+  const q = (i: number) => block.getUint8(4 + i);
+  const [scale, minimum] =
+    j < 4
+      ? [q(j) & 63, q(j + 4) & 63]
+      : [(q(j + 4) & 15) | ((q(j - 4) >> 6) << 4), (q(j + 4) >> 4) | ((q(j) >> 6) << 4)];
+  return { scale: halfAt(block, 0) * scale, minimum: -halfAt(block, 2) * minimum };
 }
 
 /** Scale of group j of Q3_K, whose 16 scales are 64 + 32 bits. */
@@ -95,19 +98,17 @@ const BLOCK_TYPES: Readonly<Record<GgufBlockType, BlockType>> = {
     halves: [0, 2],
     element(b, e) {
       const group = e >> 5;
-      const [scale, minimum] = sixBits(b, 4, group);
       const code = (b.getUint8(16 + 32 * (group >> 1) + (e % 32)) >> (4 * (group % 2))) & 15;
-      return { scale: halfAt(b, 0) * scale, code, minimum: -halfAt(b, 2) * minimum };
+      return { ...ofGroup(b, group), code };
     },
   },
   Q5_K: {
     halves: [0, 2],
     element(b, e) {
       const group = e >> 5;
-      const [scale, minimum] = sixBits(b, 4, group);
       const low = (b.getUint8(48 + 32 * (group >> 1) + (e % 32)) >> (4 * (group % 2))) & 15;
       const high = (b.getUint8(16 + (e % 32)) >> group) & 1;
-      return { scale: halfAt(b, 0) * scale, code: low + 16 * high, minimum: -halfAt(b, 2) * minimum };
+      return { ...ofGroup(b, group), code: low + 16 * high };
     },
   },
   Q6_K: {

@@ -68,7 +68,8 @@ export function readModelSpec(
   const family = readFamily(said, part && WITH_TEXT_PART[whole.string("model_type")]);
   const settings = { ...family.defaults, ...Object.fromEntries(said.entries()) };
   const fields = new Fields(settings, file, said.path, container.settingName);
-  requireUnquantised(whole);
+  const sources = part ? [whole, fields] : [fields];
+  sources.forEach(requireUnquantised);
   requireArithmetic(fields, family);
   const heads = fields.integer("num_attention_heads", { min: 1, max: MAX_SIZE });
   const layers = fields.integer("num_hidden_layers", { min: 1, max: MAX_LAYERS });
@@ -105,7 +106,7 @@ export function readModelSpec(
     ...family.numbers?.(fields, { hiddenSize }),
     tieWordEmbeddings: fields.boolean("tie_word_embeddings", false),
     eosTokenIds: [
-      ...new Set([whole, fields, generation].flatMap((from) => (from ? readEosTokenIds(from, vocabSize) : []))),
+      ...new Set([...sources, generation].flatMap((from) => (from ? readEosTokenIds(from, vocabSize) : []))),
     ],
   };
   const layerSkip = readLayerSkip(fields, layers);
@@ -163,7 +164,6 @@ function requireArithmetic(fields: Fields, family: Family): void {
     if (typeof value !== typeof only) throw fields.error(key, `a ${typeof only}`);
     if (value !== only) throw unsupported(fields, key, quote(only));
   }
-  requireUnquantised(fields);
 }
 
 function requireUnquantised(fields: Fields): void {

@@ -39,7 +39,8 @@ const LEAST_BINDING = 128 * 2 ** 20;
  * Says whether a model can be run and what it would take. Only settings, tokenizer and headers are fetched.
  * @param source as for `load`
  * @throws SourceError when the model is not there or cannot be reached; InputError for an option that there is not, or a
- * context that the model or the device does not have; the signal's reason. A model that is damaged or of an unknown kind is no error here: the answer says so.
+ * context that the model or the device does not have; the signal's reason. A model that is damaged or of an unknown kind is no
+ * error here: the answer says so.
  */
 export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
   requireKnown("check", options, CHECK_OPTIONS);

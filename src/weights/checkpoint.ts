@@ -102,13 +102,15 @@ async function openGguf(folder: Folder, path: string, signal?: AbortSignal): Pro
     const header = await readGgufHeader(source, signal);
     const { metadata } = header;
     const model = await readGgufModel(header, source.name, (tensor) => readFloats(tensor, signal));
-    const { stored, tensorName: nameOf } = model;
-    const find = (name: string) => stored.get(name);
+    const holder: Holder = {
+      ...{ file: source.name, settings: "the metadata", types: TYPES },
+      nameOf: model.tensorName,
+      find: (name) => model.stored.get(name),
+    };
     return opened({
       ...{ name: source.name, spec: model.spec, tensors: model.tensors, sources: [source] },
       text: { kind: "gguf", metadata, file: source.name },
-      tensor: (wanted) =>
-        findTensor({ file: source.name, settings: "the metadata", types: TYPES, nameOf, find }, wanted),
+      tensor: (wanted) => findTensor(holder, wanted),
     });
   });
 }
@@ -145,6 +147,11 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
 
   const weights = await openWeights(folder, signal);
   const nameOf = isPart ? partNames(weights.tensors) : (name: string) => name;
+  const holder: Holder = {
+    ...{ file: weights.file, settings: CONFIG, types: FLOATS },
+    nameOf,
+    find: (name) => weights.tensors.get(nameOf(name)),
+  };
   return closingOnFailure(weights.sources, async () => {
     signal?.throwIfAborted();
     return opened({
@@ -157,17 +164,7 @@ async function openFiles(folder: Folder, signal?: AbortSignal): Promise<Checkpoi
         tokenizerConfigFile: tokenizerConfig?.name ?? TOKENIZER_CONFIG,
         ...(chatTemplate && { chatTemplate }),
       },
-      tensor: (wanted) =>
-        findTensor(
-          {
-            file: weights.file,
-            settings: CONFIG,
-            types: FLOATS,
-            nameOf,
-            find: (name) => weights.tensors.get(nameOf(name)),
-          },
-          wanted,
-        ),
+      tensor: (wanted) => findTensor(holder, wanted),
     });
   });
 }

@@ -2,7 +2,7 @@
 
 import { gzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
+import { CHUNK_BYTES } from "../../src/cache/chunks.ts";
 import type { Source } from "../../src/weights/source.ts";
 import { type Asked, HubServer, type Meddler } from "../sources/hub_server.ts";
 import { failure, temporaryFolder } from "../weights/model_folder.ts";

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
-import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
+import { CHUNK_BYTES } from "../../src/cache/chunks.ts";
 import { openSource } from "../../src/sources/open.ts";
 import type { SourceOptions } from "../../src/types.ts";
 import type { Folder } from "../../src/weights/source.ts";

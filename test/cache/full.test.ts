@@ -3,8 +3,8 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
 import { cachedFolder } from "../../src/cache/cached_folder.ts";
+import { CHUNK_BYTES } from "../../src/cache/chunks.ts";
 import { CacheEntry } from "../../src/cache/entry.ts";
 import { cacheFolder, NodeStore } from "../../src/cache/node_store.ts";
 import { StoreFullError } from "../../src/cache/store.ts";

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
+import { CHUNK_BYTES } from "../../src/cache/chunks.ts";
 import type { DownloadProgress } from "../../src/types.ts";
 import { failure } from "../weights/model_folder.ts";
 import {

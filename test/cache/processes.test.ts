@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { build } from "vite";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { CHUNK_BYTES } from "../../src/cache/cached_file.ts";
+import { CHUNK_BYTES } from "../../src/cache/chunks.ts";
 import { FileLock } from "../../src/cache/file_lock.ts";
 import { sha256 } from "../sources/hub_server.ts";
 import { failure, temporaryFolder } from "../weights/model_folder.ts";
