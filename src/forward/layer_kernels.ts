@@ -6,7 +6,7 @@ import { AddNormed } from "../kernels/add_normed.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
 import { Embedding } from "../kernels/embedding.ts";
 import { FewQueryAttention } from "../kernels/few_query_attention.ts";
-import { FewRowMatmul } from "../kernels/few_row_matmul.ts";
+import { bucketsFor, FewRowMatmul } from "../kernels/few_row_matmul.ts";
 import { Gate } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import { type ManyRowForm, ManyRowMatmul } from "../kernels/many_row_matmul.ts";
@@ -115,6 +115,7 @@ export class LayerKernels {
    */
   async prepare(rowCounts: readonly number[], generated: readonly MatmulKind[]): Promise<void> {
     const few = [...new Set(generated.map((kind) => this.#fewRow(kind)))];
+    const buckets = bucketsFor(few.length);
     await Promise.all([
       this.finalNorm.prepare(),
       this.placeHeads?.prepare(),
@@ -123,7 +124,7 @@ export class LayerKernels {
       this.attention.generated.prepare(),
       this.attention.prompt.prepare(),
       ...[...this.#embeddings.values()].map((embedding) => embedding.prepare()),
-      ...few.flatMap((matmul) => rowCounts.map((count) => matmul.prepare(count))),
+      ...few.flatMap((matmul) => rowCounts.map((count) => matmul.prepare(count, buckets))),
       ...[...this.#many.values()].map((matmul) => matmul.prepare()),
     ]);
   }

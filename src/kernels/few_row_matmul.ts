@@ -35,6 +35,17 @@ import { isBlockFormat } from "./weight_format.ts";
 export const BUCKETS = [1, 2, 4, 8, 16] as const;
 export type Bucket = (typeof BUCKETS)[number];
 
+/** Buckets by what they are worth: 8 rows are one pass over the weights for most drafts, 4 and 2 make shorter ones cheaper. */
+const BY_WORTH: readonly Bucket[] = [1, 8, 4, 2, 16];
+
+/** Pipelines of few-row matmuls that a model may come to: with its others, and the logits' head, no more than 40. */
+const MOST_PIPELINES = 20;
+
+/** Buckets that a model of so many kinds of few-row matmuls uses: a GGUF file of several block types has more kinds than others. */
+export function bucketsFor(kinds: number): readonly Bucket[] {
+  return BY_WORTH.slice(0, Math.max(2, Math.floor(MOST_PIPELINES / kinds)));
+}
+
 /** The smallest bucket of `available` that holds `count` rows, or the largest there is. */
 export function bucketFor(count: number, available: readonly Bucket[]): Bucket {
   return available.find((bucket) => bucket >= count) ?? available[available.length - 1]!;
@@ -110,10 +121,16 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
     return [...this.#refused];
   }
 
-  /** Compiles what `count` rows need, after checking the bucket against its one-row twin. */
-  async prepare(count: number): Promise<void> {
+  /**
+   * Compiles what `count` rows need, after checking the bucket against its one-row twin.
+   * @param wanted buckets to choose from, with 1 among them
+   */
+  async prepare(count: number, wanted: readonly Bucket[] = BUCKETS): Promise<void> {
     for (;;) {
-      const bucket = bucketFor(count, this.buckets);
+      const bucket = bucketFor(
+        count,
+        this.buckets.filter((each) => wanted.includes(each)),
+      );
       await Promise.all([this.kernel(1).prepare(), this.kernel(bucket).prepare()]);
       if (bucket === 1) return;
       let verdict = this.#verdicts.get(bucket);

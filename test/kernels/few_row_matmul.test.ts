@@ -2,7 +2,14 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
-import { type BoundMatmul, BUCKETS, type Bucket, bucketFor, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
+import {
+  type BoundMatmul,
+  BUCKETS,
+  type Bucket,
+  bucketFor,
+  bucketsFor,
+  FewRowMatmul,
+} from "../../src/kernels/few_row_matmul.ts";
 import { type FewRowVariant, fewRowGroupOf, fewRowGroups } from "../../src/kernels/few_row_variant.ts";
 import type { MatmulKind } from "../../src/kernels/matmul_form.ts";
 import { CHECK_SIZE } from "../../src/kernels/matmul_probe.ts";
@@ -161,6 +168,19 @@ describe("few-row matmul", () => {
     ]);
     expect([1, 2, 3, 9, 16].map((count) => bucketFor(count, [1, 4, 8]))).toEqual([1, 4, 4, 8, 8]);
     expect(bucketFor(7, [1])).toBe(1);
+  });
+
+  test("a model of many kinds of products has fewer buckets: 1 and 8 always", () => {
+    expect([1, 4, 5, 6, 9, 30].map((kinds) => [...bucketsFor(kinds)].sort((a, b) => a - b))).toEqual([
+      ...[BUCKETS, BUCKETS, [1, 2, 4, 8], [1, 4, 8], [1, 8], [1, 8]],
+    ]);
+  });
+
+  test("rows take a bucket of those that are wanted, also where a smaller one would hold them", async () => {
+    const matmul = new FewRowMatmul(bench.device, { form: "store", format: formatOf("f32") });
+    await matmul.prepare(2, [1, 8]);
+    const ready = BUCKETS.filter((bucket) => matmul.kernel(bucket).ready);
+    expect(ready).toEqual([1, 8]);
   });
 
   test.each(VARIANT_NAMES)("%s: every output belongs to one of the workgroups, every workgroup has one", (name) => {
