@@ -1,6 +1,5 @@
 /** A model of a given shape with made-up weights, on the device: for measuring, and for counting what a round records. */
 
-import { RoundState } from "../src/decode/round_state.ts";
 import { Scheduler } from "../src/decode/scheduler.ts";
 import { Forward } from "../src/forward/forward.ts";
 import { KvCache } from "../src/forward/kv_cache.ts";
@@ -23,7 +22,6 @@ export interface SyntheticModel {
   kv: KvCache;
   table: RowTable;
   forward: Forward;
-  state: RoundState;
   scheduler: Scheduler;
 }
 
@@ -42,8 +40,7 @@ export function syntheticModel(
   }
   const table = new RowTable(device);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, kernels);
-  const state = new RoundState(device, table, forward.candidates, forward.candidatesPerRow);
-  return { spec, weights, kv, table, forward, state, scheduler: new Scheduler(device, forward, table, state) };
+  return { spec, weights, kv, table, forward, scheduler: new Scheduler(device, forward, table) };
 }
 
 function syntheticWeights(device: Device, spec: ModelSpec, dtype: Dtype, filler: Filler): ModelWeights {

@@ -139,7 +139,7 @@ function say(message: string): void {
 }
 
 function summary({ finishReason, rounds, stats }: GenerationResult): string {
-  const ends = { stop: "Done: the text ended after", length: "Done:", abort: "Stopped after" };
+  const ends = { stop: "Done: the text ended after", length: "Done:", time: "Time is up after", abort: "Stopped after" };
   const drafts = stats.drafted > 0 ? `, ${percent(stats.acceptanceRate)} of the drafts accepted` : "";
   const speed = rounds.length > 0 ? `, ${significant(stats.tokensPerSecond)} tokens a second` : "";
   return `${ends[finishReason]} ${counted(stats.tokens, "token")} in ${counted(rounds.length, "round")}${drafts}${speed}.`;

@@ -3,13 +3,15 @@
  */
 
 export { listCached, removeCached } from "./cache/cached_models.ts";
+export type { ControllerName } from "./decode/controllers/registry.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export { check } from "./session/check.ts";
+export type { GenerationDefaults } from "./session/drafting_options.ts";
 export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";
-export type { GenerationDefaults, Model } from "./session/model.ts";
+export type { Model } from "./session/model.ts";
 export { pull } from "./session/pull.ts";
 export type { DirectoryHandle } from "./sources/directory_handle.ts";
 export type * from "./types.ts";

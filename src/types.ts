@@ -1,5 +1,6 @@
 /** Types of the public surface that describe a generation. */
 
+import type { ControllerName } from "./decode/controllers/registry.ts";
 import type { DeviceInfo } from "./gpu/device_info.ts";
 import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
@@ -18,6 +19,34 @@ export interface Token {
   /** The text this token added; empty while a character is not complete, and for special tokens. */
   text: string;
   origin: TokenOrigin;
+  /** Its log probability under the model's own distribution, before any sampling option; with `logprobs`. */
+  logProb?: number;
+  /** The most probable tokens at its place, the first one first; with `topLogprobs`. */
+  topLogProbs?: TokenLogProb[];
+}
+
+export interface TokenLogProb {
+  id: number;
+  /** The token decoded on its own. */
+  text: string;
+  logProb: number;
+}
+
+/** A plan that was compared with others: what a round of it would cost and give. */
+export interface PlanPrice {
+  exitLayer: number;
+  draftLength: number;
+  /** Expected milliseconds of a round, and tokens that it emits. */
+  milliseconds: number;
+  tokens: number;
+}
+
+/** Why a round drafted as it did. */
+export interface RoundDecision {
+  /** Such as `best`, `plain` or `probe`. */
+  reason: string;
+  /** The plans that were compared. */
+  prices: PlanPrice[];
 }
 
 /** What one draft-verify-accept round did. Plain decoding is a round that drafts nothing. */
@@ -26,6 +55,16 @@ export interface Round {
   drafted: number;
   /** How many of them the full model agreed with and that were emitted. */
   accepted: number;
+  /** What it was asked: layers that drafted (all of them: plain decoding), and drafts at most. */
+  exitLayer: number;
+  draftLength: number;
+  /** Milliseconds since the generation began when it could begin on the GPU, and when the host had read it. */
+  startMs: number;
+  endMs: number;
+  /** Probability of each draft under the draft's own distribution, where the controller asks for it. */
+  draftProbabilities?: number[];
+  /** The governor's prices, where it has chosen. */
+  decision?: RoundDecision;
 }
 
 /** One step of the stream: what one round (or the prefill) emitted. */
@@ -45,8 +84,11 @@ export interface GenerationPart {
   draftIds: number[];
 }
 
-/** `stop`: an EOS id. `length`: `maxTokens` or the context's end. `abort`: the signal. */
-export type FinishReason = "stop" | "length" | "abort";
+/**
+ * `stop`: an EOS id or a stop string. `length`: `maxTokens` or the context's end. `time`: the time limit. `abort`: the signal,
+ * or a loop that was left.
+ */
+export type FinishReason = "stop" | "length" | "time" | "abort";
 
 export interface GenerationStats {
   /** New tokens. */
@@ -79,8 +121,12 @@ export interface GenerationResult {
   promptIds: number[];
   /** New ids; an EOS that ended the generation is included. */
   ids: number[];
-  /** The new ids decoded on their own, special tokens left out. */
+  /** The new ids decoded on their own, special tokens left out; up to the stop string that ended it. */
   text: string;
+  /** What its noise was drawn from; absent where nothing was drawn. The same seed gives the same ids on the same device. */
+  seed?: number;
+  /** Every new token with its text and how it came. */
+  tokens: Token[];
   finishReason: FinishReason;
   /** Every round in order; the prefill is not a round. */
   rounds: Round[];
@@ -112,14 +158,55 @@ export interface ChatOptions {
   variables?: Readonly<Record<string, unknown>>;
 }
 
-/** `none`: plain decoding. `layerskip`: the model's first layers draft (Elhoushi et al. 2024, section 4.3). */
-export type DrafterName = "none" | "layerskip";
+/**
+ * `auto`: a governor chooses for each round, plain decoding among its choices. `none`: plain decoding. `layerskip`: the
+ * model's first layers draft (Elhoushi et al. 2024, section 4.3).
+ */
+export type DrafterName = "auto" | "none" | "layerskip";
 
-export interface GenerateOptions {
+/**
+ * How a token is chosen. Options act in this order: `logitBias`, penalties, `temperature`, `topK`, `topP`, `minP`,
+ * `typicalP`; each filter works on what the one before left, and keeps ids that tie with the last one it keeps.
+ */
+export interface SamplingOptions {
+  /**
+   * 0: the most probable token, always; filters and `seed` are then without effect. Else at least 0.001. Default: 1 where a
+   * filter or a `seed` is given, else 0.
+   */
+  temperature?: number;
+  /** Only the so many most probable tokens; 0: all. */
+  topK?: number;
+  /** Only the most probable tokens that together have this probability (Holtzman et al. 2020), above 0 to 1. */
+  topP?: number;
+  /** Only tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024), 0 to 1. */
+  minP?: number;
+  /** Only the tokens closest to the expected surprise that together have this probability (Meister et al. 2023). */
+  typicalP?: number;
+  /** Divides positive logits, and multiplies negative ones, of tokens in prompt and new text (Keskar et al. 2019); 1: none. */
+  repetitionPenalty?: number;
+  /** Taken from a token's logit for each time that it stands in the new text. */
+  frequencyPenalty?: number;
+  /** Taken from a token's logit if it stands in the new text. */
+  presencePenalty?: number;
+  /** Added to the logits of ids; -Infinity bans one. */
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
+  /** What the noise is drawn from, an integer from 0 to 2^53 - 1. Default: a random one, which the result tells. */
+  seed?: number;
+}
+
+/**
+ * Which drafts are accepted when sampling. `invariant`: those that are the token plain decoding would have drawn, so that no
+ * drafter changes the text (Daliri, Musco, Suresh 2024). `ratio`: by the ratio of probabilities (Leviathan et al. 2023; the
+ * LayerSkip paper); the distribution is the same, the text depends on the drafter.
+ */
+export type AcceptRule = "invariant" | "ratio";
+
+export interface GenerateOptions extends SamplingOptions {
   /** At most this many new tokens; by default as many as the context holds. */
   maxTokens?: number;
   /**
-   * Default: `layerskip` where the checkpoint was trained for it or `exitLayer` or `draftLength` is given, else `none`.
+   * Default: `layerskip` where `exitLayer`, `draftLength` or `controller` is given; else `auto`, which drafts where the
+   * checkpoint was trained for it.
    */
   drafter?: DrafterName;
   /**
@@ -132,8 +219,23 @@ export interface GenerateOptions {
    * recommendation, else 4.
    */
   draftLength?: number;
+  /** Who chooses the plan of each round of drafter `layerskip`. Default: `fixed`. */
+  controller?: ControllerName;
+  /** Default: `invariant`. */
+  acceptRule?: AcceptRule;
+  /** Tell each token's log probability. */
+  logprobs?: boolean;
+  /** Tell so many of the most probable tokens at each place, 0 to 20; implies `logprobs`. */
+  topLogprobs?: number;
   /** Go on past EOS. */
   ignoreEos?: boolean;
+  /**
+   * Ends before the first of these texts; it may span tokens. The text does not show it, `ids` end with the token that
+   * completed it.
+   */
+  stop?: string | readonly string[];
+  /** Ends after the round that is under way then. Counted from the first token on. */
+  timeLimitMs?: number;
   /** Stops between rounds; the generation then ends with `finishReason: "abort"` and keeps what it has. */
   signal?: AbortSignal;
 }

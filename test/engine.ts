@@ -2,7 +2,6 @@
  * An engine with its inside open: what `load` puts together, for tests that need more than the public surface shows.
  */
 
-import { RoundState } from "../src/decode/round_state.ts";
 import { Scheduler } from "../src/decode/scheduler.ts";
 import { Forward } from "../src/forward/forward.ts";
 import { KvCache } from "../src/forward/kv_cache.ts";
@@ -54,8 +53,7 @@ export async function openEngine(
   poison(device, kv);
   const table = new RowTable(device);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, choice);
-  const state = new RoundState(device, table, forward.candidates, forward.candidatesPerRow);
-  return { device, spec, kv, table, forward, weights, scheduler: new Scheduler(device, forward, table, state) };
+  return { device, spec, kv, table, forward, weights, scheduler: new Scheduler(device, forward, table) };
 }
 
 /** Overwrites every key and value with NaN. */

@@ -1,6 +1,7 @@
 /** Plain steps of a synthetic model at positions of one's choice: what decoding one token takes there. */
 
-import { plainPlan } from "../../src/decode/scheduler.ts";
+import { plainPlan } from "../../src/decode/plan.ts";
+import type { Selection } from "../../src/decode/selection/selection.ts";
 import type { SyntheticModel } from "../synthetic.ts";
 
 /** Any token: what a step takes does not depend on it. */
@@ -12,6 +13,7 @@ export const STEP_ROOM = 2;
 export class PlainSteps {
   readonly #model: SyntheticModel;
   readonly #contextLength: number;
+  #begin: (() => Selection) | undefined;
 
   constructor(model: SyntheticModel, contextLength: number) {
     this.#model = model;
@@ -20,17 +22,18 @@ export class PlainSteps {
 
   /** Compiles what steps, and prompts, need. */
   async prepare(): Promise<void> {
-    await this.#model.scheduler.prepare(plainPlan(this.#model.spec.layers));
+    this.#begin = await this.#model.scheduler.prepare([]);
   }
 
   /** Milliseconds of one step at each of `positions`, from the submission to the token that is read back, added up. */
   async time(positions: readonly number[]): Promise<number> {
-    const { state, scheduler, spec } = this.#model;
+    const { scheduler, spec } = this.#model;
+    const contextLength = this.#contextLength;
+    const selection = this.#begin!();
     const begun = performance.now();
     for (const position of positions) {
-      const contextLength = this.#contextLength;
-      state.begin({ draftLength: 0, maxTokens: contextLength, contextLength, eosTokenIds: [] }, position, PENDING);
-      await scheduler.round(plainPlan(spec.layers), position);
+      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, position, PENDING);
+      await scheduler.round(plainPlan(spec.layers), position).report;
     }
     return performance.now() - begun;
   }

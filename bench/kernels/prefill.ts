@@ -60,11 +60,12 @@ export async function benchPrefill(
     );
     const steps = new PlainSteps(model, contextLength);
     await steps.prepare();
+    const selection = (await model.scheduler.prepare([]))();
     const ids = Array.from({ length: tokens }, (_, i) => (i * 7919) % spec.vocabSize);
     const prefill = async () => {
       const begun = performance.now();
-      const settings = { draftLength: 0, maxTokens: 1, contextLength, eosTokenIds: [] };
-      await model.scheduler.prefill(ids, settings, () => false);
+      model.scheduler.begin({ maxTokens: 1, contextLength, eosTokenIds: [] }, selection);
+      await (await model.scheduler.prefill(ids, () => false))?.report;
       return performance.now() - begun;
     };
     const positions = stepPositions(tokens);

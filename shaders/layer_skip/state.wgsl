@@ -20,6 +20,8 @@ struct Settings {
   // Tokens the context holds: committed, pending and new ones together.
   contextLength: u32,
   eosCount: u32,
+  // Drafting stops behind a draft that is less probable than this, where probabilities are computed.
+  leastProbability: f32,
   eosIds: array<vec4u, EOS_CAPACITY / 4>,
 }
 

@@ -2,7 +2,8 @@
  * The round: draft, verify, accept, as in LayerSkip (Elhoushi et al. 2024, section 4), in one submission.
  *
  * Everything a round decides (how many tokens to draft, what they are, how many are accepted) is decided and kept on the
- * GPU. The host records the same commands whatever happens there and reads one small report.
+ * GPU. The host records the same commands whatever happens there and reads one small report, when it likes: the next round
+ * can be submitted before.
  */
 
 import type { Forward } from "../forward/forward.ts";
@@ -10,40 +11,45 @@ import type { PassRows, RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
+import { ReadbackRing } from "../gpu/readback_ring.ts";
 import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
-import type { Report, RoundSettings } from "../kernels/layer_skip.ts";
-import type { RoundState } from "./round_state.ts";
+import type { RoundSettings } from "../kernels/layer_skip.ts";
+import type { PendingRound } from "./pending_round.ts";
+import { plainPlan, type RoundPlan } from "./plan.ts";
+import { type ReportLayout, readReport, reportParts } from "./round_report.ts";
+import { RoundState } from "./round_state.ts";
+import type { Selection } from "./selection/selection.ts";
+import { type SelectionRequest, Selections } from "./selection/selections.ts";
 
-/** How a round drafts: `draftLength` tokens with layers [0, exitLayer). */
-export interface RoundPlan {
-  exitLayer: number;
-  draftLength: number;
-}
-
-/** Plain decoding as a round: no drafts and an exit after the last layer, so that nothing is left to verify. */
-export function plainPlan(layers: number): RoundPlan {
-  return { exitLayer: layers, draftLength: 0 };
-}
+/** What bounds a generation. */
+export type Limits = Pick<RoundSettings, "maxTokens" | "contextLength" | "eosTokenIds">;
 
 /** Rows through a layer that a first submission of a prompt holds, and the fewest of any: a tile of the matmul. */
 const FIRST_PREFILL_UNITS = 32;
 const LEAST_PREFILL_UNITS = 32;
 
 export class Scheduler {
+  /** The state of the generation that runs. */
+  readonly state: RoundState;
   readonly #device: Device;
   readonly #forward: Forward;
   readonly #table: RowTable;
-  readonly #state: RoundState;
+  readonly #selections: Selections;
+  readonly #readbacks: ReadbackRing;
   /** The prompt's way to the GPU; its unit is one row through one layer. */
   readonly #prefillQueue: PacedQueue;
+  #limits: Limits = { maxTokens: 0, contextLength: 0, eosTokenIds: [] };
+  #selection: Selection | undefined;
   /** Compute dispatches recorded so far. */
   dispatches = 0;
 
-  constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
+  constructor(device: Device, forward: Forward, table: RowTable) {
     this.#device = device;
     this.#forward = forward;
     this.#table = table;
-    this.#state = state;
+    this.state = new RoundState(device, table);
+    this.#selections = new Selections(device, forward, table, this.state);
+    this.#readbacks = new ReadbackRing(device, "round");
     this.#prefillQueue = new PacedQueue(device, {
       first: FIRST_PREFILL_UNITS,
       least: LEAST_PREFILL_UNITS,
@@ -52,14 +58,32 @@ export class Scheduler {
     });
   }
 
+  /** Whether a verification of several rows reads the weights once; known once rounds have been prepared. */
+  get takesRowsTogether(): boolean {
+    return this.#forward.takesRowsTogether;
+  }
+
+  /** Numbers of rows that this device computes at a time, ascending. */
+  get rowBuckets(): readonly number[] {
+    return this.#forward.rowBuckets;
+  }
+
   /**
-   * Compiles what prompts of any length and rounds of this plan need.
-   * @returns the plan to follow: plain decoding where this device cannot verify several rows in one pass
+   * Compiles what prompts of any length and rounds of these draft lengths need.
+   * @param request how ids are selected; undefined: greedily
+   * @returns how to begin: to be called when the generation does
    */
-  async prepare(plan: RoundPlan): Promise<RoundPlan> {
-    const rowCounts = new Set([1, plan.draftLength + 1]);
-    await Promise.all([this.#forward.prepare([...rowCounts]), this.#state.prepare()]);
-    return this.#forward.takesRowsTogether ? plan : plainPlan(this.#forward.spec.layers);
+  async prepare(draftLengths: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
+    const rowCounts = [...new Set([1, ...draftLengths.map((draftLength) => draftLength + 1)])];
+    const [begin] = await Promise.all([this.#selections.prepare(rowCounts, request), this.state.prepare()]);
+    return begin;
+  }
+
+  /** Begins a generation that `prepare` was called for. */
+  begin(limits: Limits, selection: Selection, ...committed: [length?: number, pending?: number]): void {
+    this.#limits = limits;
+    this.#selection = selection;
+    this.state.begin({ draftLength: 0, ...limits }, ...committed);
   }
 
   /**
@@ -68,12 +92,12 @@ export class Scheduler {
    * A submission holds as many rows and layers as this device computes in a moment. No result depends on how the prompt is
    * cut.
    * @param stop asked before each submission
-   * @returns undefined when it was stopped
+   * @returns the last submission, not waited for; undefined when it was stopped
    */
-  async prefill(ids: readonly number[], settings: RoundSettings, stop: () => boolean): Promise<Report | undefined> {
+  async prefill(ids: readonly number[], stop: () => boolean): Promise<PendingRound | undefined> {
     const { layers } = this.#forward.spec;
+    const plan = plainPlan(layers);
     const queue = this.#prefillQueue;
-    this.#state.begin(settings);
     for (let start = 0; start < ids.length; ) {
       const rows = Math.min(PROMPT_CAPACITY, queue.units - (queue.units % LEAST_PREFILL_UNITS));
       const chunkIds = ids.slice(start, start + rows);
@@ -85,42 +109,43 @@ export class Scheduler {
         const recorder = new Recorder(this.#device.handle, "prefill");
         this.#forward.forward(recorder, chunk, layer, toLayer);
         if (start === ids.length && toLayer === layers) {
-          this.#forward.argmax(recorder, last);
-          this.#state.selectTarget(recorder, last);
-          this.#state.accept(recorder, last);
+          this.#forward.liftLast(recorder, chunk.count - 1);
+          this.#chosen.target.target(recorder, last);
+          this.#accept(recorder, last);
+          return this.#submit(recorder, plan);
         }
         await queue.submit(recorder, chunk.count * (toLayer - layer));
         this.dispatches += recorder.dispatches;
         layer = toLayer;
       }
     }
-    return this.#state.report();
+    return undefined; // a prompt has tokens
   }
 
   /**
-   * Runs one round.
-   * @param length committed tokens before it (an upper bound will do)
+   * Submits one round, without waiting for it or for those before it.
+   * @param length committed tokens before it, at most
    */
-  async round(plan: RoundPlan, length: number): Promise<Report> {
+  round(plan: RoundPlan, length: number): PendingRound {
+    const { draftLength, leastProbability } = plan;
+    this.state.configure({ ...this.#limits, draftLength, ...(leastProbability && { leastProbability }) });
     const recorder = new Recorder(this.#device.handle, "round");
     this.record(recorder, plan, length);
-    this.#submit(recorder);
-    return this.#state.report();
+    return this.#submit(recorder, plan);
   }
 
   /** Records one round: the same commands whatever it decides on the GPU. */
-  record(recorder: Recorder, { exitLayer, draftLength }: RoundPlan, length: number): void {
+  record(recorder: Recorder, { exitLayer, draftLength, shadowExits = [] }: RoundPlan, length: number): void {
     const model = this.#forward;
-    const state = this.#state;
-    state.plan(recorder);
+    const { draft, target } = this.#chosen;
+    this.state.plan(recorder);
 
     // Draft: each step takes the token that the step before chose through the early layers, and the exit's own choice
-    // (final norm, head, argmax) becomes the token of the next row.
+    // (final norm, head, selection) becomes the token of the next row.
     for (let i = 0; i < draftLength; i++) {
       const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
       model.forward(recorder, row, 0, exitLayer);
-      model.argmax(recorder, row);
-      state.selectDraft(recorder, row);
+      draft.draft(recorder, row);
     }
 
     // Verify: the last row has not been through the early layers yet; then all rows go on from their exit hidden states
@@ -129,17 +154,39 @@ export class Scheduler {
     const lastRow: PassRows = { range: RANGE_VERIFY_EARLY, count: 1, end, regime: "generated" };
     const allRows: PassRows = { range: RANGE_VERIFY, count: draftLength + 1, end, regime: "generated" };
     model.forward(recorder, lastRow, 0, exitLayer);
-    model.forward(recorder, allRows, exitLayer, model.spec.layers);
-    model.argmax(recorder, allRows);
-    state.selectTarget(recorder, allRows);
+    let from = exitLayer;
+    for (const [i, exit] of shadowExits.entries()) {
+      model.forward(recorder, allRows, from, exit);
+      target.shadow(recorder, allRows, i);
+      from = exit;
+    }
+    model.forward(recorder, allRows, from, model.spec.layers);
+    target.target(recorder, allRows);
 
     // Accept the longest agreeing run of drafts and one token of the full model's more. What was refused is rolled back by
     // the new length.
-    state.accept(recorder, allRows);
+    this.#accept(recorder, allRows);
   }
 
-  #submit(recorder: Recorder): void {
+  #accept(recorder: Recorder, rows: PassRows): void {
+    this.state.accept(recorder, rows);
+    this.#chosen.target.accepted?.(recorder, rows);
+  }
+
+  /** Submits a recording that has accepted, with the way back of its report. */
+  #submit(recorder: Recorder, plan: RoundPlan): PendingRound {
+    const layout: ReportLayout = { selection: this.#chosen, shadows: plan.shadowExits?.length ?? 0 };
+    const readback = this.#readbacks.record(recorder, reportParts(this.state, layout));
+    const submittedAt = performance.now();
     this.#device.submit(recorder);
     this.dispatches += recorder.dispatches;
+    const report = readback.read().then((parts) => ({ ...readReport(parts, layout), doneAt: performance.now() }));
+    report.catch(() => {}); // told to whoever waits for it, which may be nobody
+    return { plan, submittedAt, readbackBytes: readback.bytes, report };
+  }
+
+  get #chosen(): Selection {
+    if (!this.#selection) throw new Error("a round was recorded before a generation began");
+    return this.#selection;
   }
 }

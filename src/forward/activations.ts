@@ -11,7 +11,7 @@ import type { ModelSpec } from "../model/spec.ts";
 export interface Activations {
   /** `[rows][2][padded hiddenSize]`: the residual stream, and the same times the next norm's weight. */
   stream: GPUBuffer;
-  /** `[rows][padded hiddenSize]`: what the head reads. */
+  /** `[ROW_CAPACITY][padded hiddenSize]`: what the head reads. */
   normed: GPUBuffer;
   /** `[rows][heads + 2 * kvHeads][headDim]` before they are normed, and `[rows][padded hiddenSize]` before it is normed and added. */
   projected: GPUBuffer;
@@ -27,8 +27,10 @@ export interface Activations {
   /** `[ROW_CAPACITY][heads][chunks][headDim]` and `[ROW_CAPACITY][heads][chunks]` pairs, of attention in two stages. */
   partialSums: GPUBuffer;
   partialSoftmax: GPUBuffer;
-  /** `[rows][candidatesPerRow]` (logit, id) */
+  /** `[ROW_CAPACITY][candidatesPerRow]` (logit, id) */
   candidates: GPUBuffer;
+  /** One row of the stream on its way to the front. */
+  lifted: GPUBuffer;
 }
 
 /**
@@ -50,7 +52,7 @@ export function createActivations(
   const chunks = heads * chunkCount(contextLength);
   return {
     stream: perRow("stream", streamStride(hiddenSize)),
-    normed: perRow("normed", paddedSize(hiddenSize)),
+    normed: allocate("normed", ROW_CAPACITY, paddedSize(hiddenSize)),
     // A word stands in for what a family has no use for.
     projected: perRow("projected", headNorm ? (heads + 2 * kvHeads) * headDim : 1),
     unadded: perRow("unadded", norms === "before" ? 1 : paddedSize(hiddenSize)),
@@ -60,6 +62,7 @@ export function createActivations(
     gated: perRow("gated", paddedSize(intermediateSize)),
     partialSums: allocate("partial sums", ROW_CAPACITY, chunks * headDim),
     partialSoftmax: allocate("partial softmax", ROW_CAPACITY, chunks * 2),
-    candidates: perRow("candidates", candidatesPerRow * 2),
+    candidates: allocate("candidates", ROW_CAPACITY, candidatesPerRow * 2),
+    lifted: allocate("lifted row", 1, streamStride(hiddenSize)),
   };
 }

@@ -132,19 +132,28 @@ export class Forward {
     return this.#kernels.takesRowsTogether;
   }
 
+  /** Numbers of rows that are computed at a time, ascending; what a pass has fewer of is computed all the same. */
+  get rowBuckets(): number[] {
+    return this.#kernels.rowBuckets.sort((a, b) => a - b);
+  }
+
   /** Compiles what prompts and passes of these numbers of generated rows need, with `argmax` after them. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
     await this.#kernels.prepare(rowCounts, [...this.#layerKinds.values(), ...this.#headKinds("headArgmax")]);
   }
 
-  /** Compiles what passes of these numbers of rows of a regime need, with `logits` after them, and allocates the logits. */
-  async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<void> {
+  /**
+   * Compiles what passes of these numbers of rows of a regime need, with `logits` after them, and allocates the logits.
+   * @returns the buffer of logits, `[ROW_CAPACITY][vocabSize]` f32
+   */
+  async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<GPUBuffer> {
     if (!this.#headLogits) {
       const bytes = ROW_CAPACITY * this.spec.vocabSize * 4;
       this.#headLogits = await this.#device.allocating("logits", bytes, () => this.#bindLogits());
     }
     const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
     await this.#kernels.prepare(rowCounts, [...layers, ...this.#headKinds("store")]);
+    return this.#headLogits.logits;
   }
 
   #headKinds<F extends "headArgmax" | "store">(form: F): MatmulKind<F>[] {
@@ -162,6 +171,18 @@ export class Forward {
       else attention.prompt.dispatch(recorder, layer.attention.prompt, rows);
       for (const step of layer.rest) step[regime](recorder, rows);
     }
+  }
+
+  /**
+   * Records that row `from` of the stream becomes row 0, in the table too: heads and selection work on the first
+   * `ROW_CAPACITY` rows.
+   */
+  liftLast(recorder: Recorder, from: number): void {
+    const { stream, lifted } = this.#activations;
+    const bytes = streamStride(this.spec.hiddenSize) * 4;
+    recorder.copy(stream, from * bytes, lifted, 0, bytes);
+    recorder.copy(lifted, 0, stream, 0, bytes);
+    this.#table.liftLast(recorder);
   }
 
   /** Records final norm, head and first stage of the argmax of `rows`, wherever in the layers they are. */

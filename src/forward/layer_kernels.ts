@@ -108,6 +108,12 @@ export class LayerKernels {
     return [...this.#few.values()].every(({ buckets }) => buckets.length > 1);
   }
 
+  /** Numbers of rows that are computed at a time; what a pass has fewer of is computed all the same. */
+  get rowBuckets(): number[] {
+    const few = [...this.#few.values()];
+    return bucketsFor(few.length).filter((bucket) => few.every(({ buckets }) => buckets.includes(bucket)));
+  }
+
   /**
    * Compiles what prompts and passes of generated rows need.
    * @param rowCounts numbers of generated rows a pass may have

@@ -55,3 +55,12 @@ export const STATE_CONSTANTS = {
   RANGE_VERIFY_EARLY,
   RANGE_VERIFY,
 } as const;
+
+/** Ids a thread scores, of each row: a workgroup of `WORKGROUP` threads takes so many times as many. */
+export const IDS_PER_THREAD = 16;
+
+/** Threads that filter a row: as many as the digits that the search goes by. */
+export const FILTER_THREADS = 256;
+
+/** Most alternatives that are told of a token. */
+export const TOP_CAPACITY = 20;

@@ -44,8 +44,10 @@ const ACCEPT_BINDINGS = {
 
 /** Bytes of `State`. */
 export const STATE_BYTES = 16;
+/** Where `Settings.eosIds` begins, in words: arrays of vec4u begin at multiples of 16 bytes. */
+const EOS_IDS_WORD = 8;
 /** Bytes of `Settings`. */
-export const SETTINGS_BYTES = 16 + EOS_CAPACITY * 4;
+export const SETTINGS_BYTES = 32 + EOS_CAPACITY * 4;
 /** Bytes of `Report`: all that a round reads back. */
 export const REPORT_BYTES = (5 + 2 * ROW_CAPACITY) * 4;
 
@@ -61,13 +63,17 @@ export interface RoundSettings {
   contextLength: number;
   /** At most `EOS_CAPACITY`. */
   eosTokenIds: readonly number[];
+  /** Drafting stops behind a draft that is less probable, in rounds that compute probabilities. Default: 0, never. */
+  leastProbability?: number;
 }
 
 /** Contents of the `Settings` uniform. */
 export function encodeSettings(settings: RoundSettings): Uint32Array<ArrayBuffer> {
-  const { draftLength, maxTokens, contextLength, eosTokenIds } = settings;
+  const { draftLength, maxTokens, contextLength, eosTokenIds, leastProbability = 0 } = settings;
   const words = new Uint32Array(SETTINGS_BYTES / 4);
-  words.set([draftLength, maxTokens, contextLength, eosTokenIds.length, ...eosTokenIds]);
+  words.set([draftLength, maxTokens, contextLength, eosTokenIds.length]);
+  new Float32Array(words.buffer)[4] = leastProbability;
+  words.set(eosTokenIds, EOS_IDS_WORD);
   return words;
 }
 

@@ -6,22 +6,16 @@
  * the next one.
  */
 
-import type { RoundPlan, Scheduler } from "../decode/scheduler.ts";
+import { type DecodedRound, decode } from "../decode/decoding.ts";
+import type { Controller, RoundOutcome } from "../decode/plan.ts";
+import type { Limits, Scheduler } from "../decode/scheduler.ts";
+import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
-import type { Report, RoundSettings } from "../kernels/layer_skip.ts";
-import { StreamingDecoder } from "../text/streaming_decoder.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type {
-  FinishReason,
-  GenerationPart,
-  GenerationResult,
-  GenerationStats,
-  Round,
-  Token,
-  TokenOrigin,
-} from "../types.ts";
+import type { FinishReason, GenerationPart, GenerationResult, GenerationStats, Round, Token } from "../types.ts";
+import { type StreamedPart, TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
 export interface GenerationContext {
@@ -30,6 +24,8 @@ export interface GenerationContext {
   tokenizer: TextTokenizer;
   /** Takes the model for this generation; throws when it is taken or gone. Returns how to give it back. */
   acquire: () => () => void;
+  /** Told of each round: what plans cost is learned from all generations. */
+  observe: (outcome: RoundOutcome) => void;
 }
 
 /** What is asked of it, checked and complete. @internal */
@@ -37,8 +33,13 @@ export interface GenerationRequest {
   promptIds: readonly number[];
   /** The new text is an answer and begins on its own; else it continues the prompt's. */
   answers: boolean;
-  plan: RoundPlan;
-  settings: RoundSettings;
+  /** The draft lengths that its rounds may have, and who chooses among them; made once these are compiled. */
+  draftLengths: readonly number[];
+  controller: () => Controller;
+  selection: SelectionRequest;
+  limits: Limits;
+  stop: readonly string[];
+  timeLimitMs: number;
   signal: AbortSignal | undefined;
 }
 
@@ -53,6 +54,9 @@ interface Counters {
 /** What a generation has done so far. */
 interface Tally {
   readonly ids: number[];
+  readonly tokens: Token[];
+  /** The text as it was streamed. */
+  shown: string;
   readonly rounds: Round[];
   /** Why it ended; `abort` until it has. */
   finishReason: FinishReason;
@@ -61,6 +65,10 @@ interface Tally {
   roundsFrom: Counters;
   prefillMs: number;
   decodeMs: number;
+  /** `performance.now()` when it began. */
+  begunAt: number;
+  /** When the first token was there. */
+  firstAt: number | undefined;
 }
 
 export class Generation implements AsyncIterable<GenerationPart> {
@@ -144,8 +152,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
-    const { scheduler, tokenizer, acquire } = this.#context;
-    const { promptIds, answers, settings, signal } = this.#request;
+    const { scheduler, tokenizer, acquire, observe } = this.#context;
+    const { promptIds, answers, limits, selection, draftLengths, signal } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
@@ -153,34 +161,27 @@ export class Generation implements AsyncIterable<GenerationPart> {
     try {
       release = acquire();
       signal?.addEventListener("abort", end, { once: true });
-      const text = new StreamingDecoder(tokenizer, answers ? [] : promptIds);
-      const plan = await scheduler.prepare(this.#request.plan);
+      const text = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
+      const begin = await scheduler.prepare(draftLengths, selection);
+      const controller = this.#request.controller();
 
       tally.prefillFrom = this.#counters();
-      const prefillStart = performance.now();
-      let report = await scheduler.prefill(
-        promptIds,
-        { ...settings, draftLength: plan.draftLength },
-        () => signal?.aborted ?? false,
-      );
-      tally.prefillMs = performance.now() - prefillStart;
-      tally.roundsFrom = this.#counters();
-
-      let round: Round | undefined; // the prefill is none
-      while (report) {
-        const { finished } = report;
-        if (finished !== RUNNING) tally.finishReason = finished === STOPPED ? "stop" : "length";
-        tally.ids.push(...report.ids);
-        if (report.ids.length > 0) yield part(report, text, finished !== RUNNING, round);
-        if (finished === FAILED) throw new NonFiniteLogitsError();
-        if (finished !== RUNNING || signal?.aborted) break;
-
-        // Only the rounds' own time: a consumer that takes its time with a part does not make decoding look slow.
-        const roundStart = performance.now();
-        report = await scheduler.round(plan, report.length);
-        tally.decodeMs += performance.now() - roundStart;
-        round = { drafted: report.drafted, accepted: report.accepted };
-        tally.rounds.push(round);
+      tally.begunAt = performance.now();
+      scheduler.begin(limits, begin());
+      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false);
+      if (prefill) {
+        const now = this.#counters();
+        // The prompt's own readback is still to come.
+        const readbackBytes = now.readbackBytes + prefill.readbackBytes;
+        tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
+        for await (const decoded of decode(scheduler, prefill, promptIds.length, limits, controller, observe)) {
+          const { finished } = decoded.report;
+          const part = text.part(decoded, finished !== RUNNING);
+          this.#count(tally, decoded, part);
+          if (part.ids.length > 0) yield part;
+          if (finished === FAILED) throw new NonFiniteLogitsError();
+          if (tally.finishReason !== "abort" || signal?.aborted) break;
+        }
       }
       this.#outcome = { result: this.#result(tally) };
     } catch (error) {
@@ -192,10 +193,45 @@ export class Generation implements AsyncIterable<GenerationPart> {
     }
   }
 
+  /** Adds a round, or the end of the prompt, to what has been done, and tells whether that was the end. */
+  #count(tally: Tally, { plan, decision, report, startedAt, doneAt }: DecodedRound, part: StreamedPart): void {
+    const { begunAt } = tally;
+    tally.ids.push(...part.ids);
+    tally.tokens.push(...part.tokens);
+    tally.shown += part.text;
+    if (tally.firstAt === undefined) {
+      tally.firstAt = doneAt;
+      tally.prefillMs = doneAt - begunAt;
+    } else {
+      // Only the rounds' own time: a consumer that takes its time with a part does not make decoding look slow.
+      tally.decodeMs += doneAt - startedAt;
+      const round: Round = {
+        drafted: report.drafted,
+        accepted: Math.min(report.accepted, part.ids.length),
+        exitLayer: plan.exitLayer,
+        draftLength: plan.draftLength,
+        startMs: startedAt - begunAt,
+        endMs: doneAt - begunAt,
+        ...(report.probabilities.length > 0 && { draftProbabilities: report.probabilities }),
+        ...(decision && { decision: { reason: decision.reason, prices: [...decision.prices] } }),
+      };
+      part.round = round;
+      tally.rounds.push(round);
+    }
+    const { finished } = report;
+    if (part.stopped || finished === STOPPED) tally.finishReason = "stop";
+    else if (finished !== RUNNING) tally.finishReason = "length";
+    else if (doneAt - tally.firstAt >= this.#request.timeLimitMs) tally.finishReason = "time";
+  }
+
   #newTally(): Tally {
     const now = this.#counters();
     return {
       ids: [],
+      tokens: [],
+      shown: "",
+      begunAt: performance.now(),
+      firstAt: undefined,
       rounds: [],
       finishReason: "abort",
       prefillFrom: now,
@@ -212,13 +248,28 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   #result(tally: Tally): GenerationResult {
-    const { ids, rounds, finishReason } = tally;
-    const text = this.#context.tokenizer.decode(ids);
-    return { promptIds: [...this.#request.promptIds], ids, text, finishReason, rounds, stats: this.#stats(tally) };
+    const { ids, tokens, rounds, finishReason, shown } = tally;
+    const { settings } = this.#request.selection;
+    return {
+      promptIds: [...this.#request.promptIds],
+      ids,
+      text: this.#text(ids, shown),
+      ...(settings.temperature > 0 && { seed: settings.seed }),
+      ...{ tokens, finishReason, rounds, stats: this.#stats(tally) },
+    };
+  }
+
+  /** The ids decoded on their own, as far as they were shown: a stop string is not. */
+  #text(ids: readonly number[], shown: string): string {
+    const whole = this.#context.tokenizer.decode(ids);
+    // What continues a prompt may begin with a space that the text on its own has not.
+    const own = [shown, shown.replace(/^ /, "")].find((text) => whole.startsWith(text));
+    return this.#request.stop.length > 0 && own !== undefined ? own : whole;
   }
 
   #stats({ ids, rounds, prefillFrom, roundsFrom, prefillMs, decodeMs }: Tally): GenerationStats {
     const now = this.#counters();
+    const since = (name: keyof Counters) => Math.max(0, now[name] - roundsFrom[name]); // a prompt may have been stopped
     const { pipelines } = this.#context.device;
     const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
     const accepted = rounds.reduce((sum, round) => sum + round.accepted, 0);
@@ -230,33 +281,13 @@ export class Generation implements AsyncIterable<GenerationPart> {
       drafted,
       accepted,
       acceptanceRate: drafted > 0 ? accepted / drafted : 0,
-      submits: now.submits - roundsFrom.submits,
-      readbacks: now.readbacks - roundsFrom.readbacks,
-      readbackBytes: now.readbackBytes - roundsFrom.readbackBytes,
-      dispatches: now.dispatches - roundsFrom.dispatches,
+      submits: since("submits"),
+      readbacks: since("readbacks"),
+      readbackBytes: since("readbackBytes"),
+      dispatches: since("dispatches"),
       prefillSubmits: roundsFrom.submits - prefillFrom.submits,
       pipelines: pipelines.count,
       compileMs: pipelines.compileMs,
     };
   }
-}
-
-/** The stream's view of a report. The last part carries what the decoder still held back. */
-function part(report: Report, text: StreamingDecoder, last: boolean, round: Round | undefined): GenerationPart {
-  const tokens = report.ids.map((id, i): Token => ({ id, text: text.push(id), origin: originOf(report, i) }));
-  const lastToken = tokens.at(-1);
-  if (last && lastToken) lastToken.text += text.flush();
-  return {
-    text: tokens.map((token) => token.text).join(""),
-    ids: report.ids,
-    tokens,
-    draftIds: report.draftIds,
-    ...(round && { round }),
-  };
-}
-
-function originOf({ drafted, accepted }: Report, index: number): TokenOrigin {
-  if (drafted === 0) return "plain";
-  if (index < accepted) return "accepted";
-  return accepted === drafted ? "bonus" : "correction";
 }

@@ -3,9 +3,10 @@
  * A loaded model: what `load` returns and everything an app does with it.
  */
 
-import { RoundState } from "../decode/round_state.ts";
-import { plainPlan, type RoundPlan, Scheduler } from "../decode/scheduler.ts";
+import type { Controller } from "../decode/plan.ts";
+import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
+import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { BusyError, ContextLengthError, DisposedError, InputError } from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
@@ -13,14 +14,14 @@ import { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
-import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
+import { TOP_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
+  AcceptRule,
   ChatMessage,
   ChatOptions,
-  DrafterName,
   GenerateOptions,
   KernelOptions,
   LoadStats,
@@ -31,11 +32,14 @@ import type {
   ScoreResult,
 } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
+import { Controllers } from "./controllers.ts";
+import { type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
 import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
-import { requireInteger, requireKnown } from "./options.ts";
+import { requireChoice, requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
 import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
+import { readSampling, SAMPLING_OPTIONS } from "./sampling_options.ts";
 
 /** What `load` has gathered. @internal */
 export interface ModelParts {
@@ -55,24 +59,22 @@ export interface ModelParts {
   meter: LoadMeter;
 }
 
-/** What `generate` does when its options say nothing. */
-export interface GenerationDefaults {
-  drafter: DrafterName;
-  exitLayer: number;
-  draftLength: number;
-}
-
-/** Draft length where a checkpoint recommends none. */
-const DEFAULT_DRAFT_LENGTH = 4;
-
 const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "maxTokens",
   "drafter",
   "exitLayer",
   "draftLength",
+  "controller",
+  "acceptRule",
+  "logprobs",
+  "topLogprobs",
   "ignoreEos",
+  "stop",
+  "timeLimitMs",
   "signal",
+  ...SAMPLING_OPTIONS,
 ];
+const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 
 export class Model {
@@ -97,6 +99,7 @@ export class Model {
   readonly #forward: Forward;
   readonly #table: RowTable;
   readonly #scheduler: Scheduler;
+  readonly #controllers: Controllers;
   readonly #warnings: readonly string[];
   #busy = false;
   #disposed = false;
@@ -112,11 +115,7 @@ export class Model {
     this.dtype = dtype;
     this.parameters = parameters;
     this.weightBytes = weightBytes;
-    this.defaults = {
-      drafter: spec.layerSkip ? "layerskip" : "none",
-      exitLayer: spec.layerSkip?.exitLayer ?? Math.max(1, Math.floor(spec.layers / 4)),
-      draftLength: Math.min(spec.layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH, MAX_DRAFT_LENGTH),
-    };
+    this.defaults = generationDefaults(spec);
     this.#device = device;
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
@@ -124,9 +123,8 @@ export class Model {
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
     this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
-    const { candidates, candidatesPerRow } = this.#forward;
-    const state = new RoundState(device, this.#table, candidates, candidatesPerRow);
-    this.#scheduler = new Scheduler(device, this.#forward, this.#table, state);
+    this.#scheduler = new Scheduler(device, this.#forward, this.#table);
+    this.#controllers = new Controllers(this.#scheduler, spec);
   }
 
   /** The adapter it runs on. */
@@ -186,19 +184,19 @@ export class Model {
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
-    const plan = this.#plan(options);
+    const { draftLengths, selection } = this.#choices(options, []);
     const release = this.#acquire();
     try {
-      await this.#scheduler.prepare(plan);
+      await this.#scheduler.prepare(draftLengths, selection);
     } finally {
       release();
     }
   }
 
   /**
-   * Generates greedily. Iterate it for the stream, or await its `result()`.
+   * Generates, greedily if not said otherwise. Iterate it for the stream, or await its `result()`.
    *
-   * The ids are those of plain greedy decoding, whatever the drafter.
+   * The ids are those of plain decoding with the same options and seed, whatever the drafter (but with `acceptRule: "ratio"`).
    *
    * @param prompt a text; ids that are taken as they are (no BOS is added); or messages, `{ role, content }` each, which the
    *   model answers
@@ -227,24 +225,31 @@ export class Model {
     const room = this.contextLength - promptIds.length;
     if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
-    const plan = this.#plan(options);
     return new Generation(
       {
         device: this.#device,
         scheduler: this.#scheduler,
         tokenizer: this.#tokenizer,
         acquire: () => this.#acquire(),
+        observe: (outcome) => this.#controllers.observe(outcome),
       },
       {
         promptIds,
         answers: isChat(prompt),
-        plan,
-        settings: {
-          draftLength: plan.draftLength,
+        ...this.#choices(options, promptIds),
+        limits: {
           maxTokens: Math.min(maxTokens, room),
           contextLength: this.contextLength,
           eosTokenIds: options.ignoreEos ? [] : this.spec.eosTokenIds,
         },
+        stop: textsOf(where, "stop", options.stop),
+        timeLimitMs: requireNumber(
+          where,
+          "timeLimitMs",
+          options.timeLimitMs ?? Number.POSITIVE_INFINITY,
+          0,
+          Number.POSITIVE_INFINITY,
+        ),
         signal: options.signal,
       },
     );
@@ -288,30 +293,29 @@ export class Model {
     await this.dispose();
   }
 
-  #plan(options: GenerateOptions): RoundPlan {
+  /** How a generation drafts and chooses. */
+  #choices(
+    options: GenerateOptions,
+    promptIds: readonly number[],
+  ): { draftLengths: readonly number[]; controller: () => Controller; selection: SelectionRequest } {
     const where = "generate";
-    const { layers } = this.spec;
-    // Who says how to draft wants drafts, whatever the checkpoint was trained for.
-    const asked = options.exitLayer !== undefined || options.draftLength !== undefined;
-    const drafter: string = options.drafter ?? (asked ? "layerskip" : this.defaults.drafter);
-    if (drafter !== "layerskip" && drafter !== "none") {
-      throw new InputError({ file: where, field: "drafter", found: `'${drafter}'`, expected: "'layerskip' or 'none'" });
-    }
-    if (drafter === "none" && !asked) return plainPlan(layers);
-    if (layers < 2) {
-      throw new InputError({
-        file: where,
-        field: "drafter",
-        found: "a model of 1 layer",
-        expected: "2 layers or more",
-      });
-    }
-    const { exitLayer = this.defaults.exitLayer, draftLength = this.defaults.draftLength } = options;
-    const drafting: RoundPlan = {
-      exitLayer: requireInteger(where, "exitLayer", exitLayer, 1, layers - 1),
-      draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
+    const drafting = readDrafting(where, this.spec, this.defaults, options);
+    const settings = readSampling(where, options, this.spec.vocabSize);
+    const acceptRule = requireChoice(where, "acceptRule", options.acceptRule ?? "invariant", ACCEPT_RULES);
+    const { logprobs = false, topLogprobs = logprobs ? 0 : undefined } = options;
+    const controllers = this.#controllers;
+    return {
+      draftLengths: controllers.draftLengths(drafting),
+      controller: () => controllers.create(drafting, settings.seed),
+      selection: {
+        settings,
+        promptIds,
+        acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
+        probabilities: controllers.needProbabilities(drafting),
+        topLogProbs:
+          topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
+      },
     };
-    return drafter === "none" ? plainPlan(layers) : drafting;
   }
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {

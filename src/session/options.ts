@@ -32,6 +32,20 @@ export function requireInteger(where: string, field: string, value: number, leas
 }
 
 /**
+ * One text or several, none of them empty.
+ * @throws InputError naming the function, the option, what was found and what was expected
+ */
+export function textsOf(where: string, field: string, value: string | readonly string[] = []): readonly string[] {
+  const texts = typeof value === "string" ? [value] : value;
+  for (const [i, text] of texts.entries()) {
+    if (typeof text === "string" && text !== "") continue;
+    const found = text === "" ? "an empty text" : String(text);
+    throw new InputError({ file: where, field: `${field}[${i}]`, found, expected: "a text" });
+  }
+  return texts;
+}
+
+/**
  * The value, when it is one of `choices`.
  * @throws InputError naming the function, the option, what was found and the choices
  */
@@ -39,6 +53,18 @@ export function requireChoice<T extends string>(where: string, field: string, va
   if (!choices.includes(value)) {
     const found = typeof value === "string" ? `"${value}"` : String(value);
     throw new InputError({ file: where, field, found, expected: `one of ${choices.join(", ")}` });
+  }
+  return value;
+}
+
+/**
+ * The value, when it is a number in [least, most].
+ * @throws InputError naming the function, the option, what was found and the range
+ */
+export function requireNumber(where: string, field: string, value: number, least: number, most: number): number {
+  if (typeof value !== "number" || !(value >= least && value <= most)) {
+    const found = typeof value === "string" ? `"${value}"` : String(value);
+    throw new InputError({ file: where, field, found, expected: `a number from ${least} to ${most}` });
   }
   return value;
 }

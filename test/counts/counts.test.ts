@@ -9,7 +9,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SHAPES } from "../../bench/shapes.ts";
 import { type SyntheticModel, syntheticModel } from "../../bench/synthetic.ts";
-import { plainPlan, type RoundPlan } from "../../src/decode/scheduler.ts";
+import { plainPlan, type RoundPlan } from "../../src/decode/plan.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice, type KernelChoice } from "../../src/kernels/choice.ts";
@@ -113,7 +113,9 @@ beforeEach(async () => {
 });
 afterEach(() => device.dispose());
 
-function countRound({ scheduler }: SyntheticModel, plan: RoundPlan): Counts {
+async function countRound({ scheduler }: SyntheticModel, plan: RoundPlan): Promise<Counts> {
+  const begin = await scheduler.prepare([plan.draftLength]);
+  scheduler.begin({ maxTokens: 9, contextLength: 512, eosTokenIds: [] }, begin());
   const recorder = new Recorder(device.handle, "count");
   scheduler.record(recorder, plan, LENGTH);
   recorder.finish();
@@ -125,13 +127,10 @@ async function countModel({ spec, dtype, choice, plans }: CountedModel): Promise
   const kernels = CHOICES[choice]!;
   const model = syntheticModel(device, spec, { dtype, kernels, contextLength: 512 });
   const plain = plainPlan(spec.layers);
-  for (const plan of [plain, ...plans]) await model.scheduler.prepare(plan);
-  const rounds = plans.map((plan) => [`E=${plan.exitLayer}, d=${plan.draftLength}`, countRound(model, plan)] as const);
-  return {
-    pipelines: device.pipelines.count,
-    plainToken: countRound(model, plain),
-    rounds: Object.fromEntries(rounds),
-  };
+  const plainToken = await countRound(model, plain);
+  const rounds: Record<string, Counts> = {};
+  for (const plan of plans) rounds[`E=${plan.exitLayer}, d=${plan.draftLength}`] = await countRound(model, plan);
+  return { pipelines: device.pipelines.count, plainToken, rounds };
 }
 
 describe("what a token and a round ask of a device is what counts.json says", () => {
@@ -154,7 +153,7 @@ describe("the promises of the counts", () => {
   ] as const)("a layer of a %s takes at most %i dispatches a token", async (_, most, specOf) => {
     const spec = specOf();
     const model = syntheticModel(device, spec, { dtype: "f32", kernels: bestChoice(device), contextLength: 512 });
-    await model.scheduler.prepare(plainPlan(spec.layers));
+    await model.scheduler.prepare([]);
     const dispatches = (layers: number) => {
       const recorder = new Recorder(device.handle, "count");
       const row = { range: 0, count: 1, end: LENGTH, regime: "generated" } as const;
@@ -171,9 +170,7 @@ describe("the promises of the counts", () => {
     const spec = stories();
     const model = syntheticModel(device, spec, { dtype: "f32", kernels: bestChoice(device), contextLength: 512 });
     const { weights } = model;
-    for (let draftLength = 0; draftLength < 8; draftLength++) {
-      await model.scheduler.prepare({ exitLayer: 1, draftLength });
-    }
+    await model.scheduler.prepare([0, 1, 2, 3, 4, 5, 6, 7]);
     const read = (count: number) => {
       const recorder = new Recorder(device.handle, "count");
       const rows = { range: RANGE_VERIFY, count, end: LENGTH, regime: "generated" } as const;

@@ -47,7 +47,9 @@ describe.each(cases)("case '$name'", ({ text, prompt, greedy, text_out, finish_r
           expect(whole.map((round) => round.accepted)).toEqual(golden);
           expect(whole.every((round) => round.drafted === draftLength)).toBe(true);
         }
-        expect([stats.submits, stats.readbacks]).toEqual([result.rounds.length, result.rounds.length]);
+        // One submission and one readback a round; the round that was submitted ahead of the end is no round of the text.
+        expect(stats.submits - result.rounds.length).toBeOneOf([0, 1]);
+        expect(stats.readbacks).toBe(stats.submits);
       },
     );
   });

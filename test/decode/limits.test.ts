@@ -178,7 +178,6 @@ describe("what cannot be generated from", () => {
     ["draftLength", { draftLength: 0 }],
     ["draftLength", { draftLength: 32 }],
     ["drafter", { drafter: "medusa" as "none" }],
-    ["temperature", { temperature: 0.7 } as object],
     ["exitLayer", { drafter: "none" as const, exitLayer: 99 }],
     ["draftLength", { drafter: "none" as const, draftLength: -3 }],
   ])("%s out of range, naming it", (field, options) => {

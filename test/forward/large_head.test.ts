@@ -6,9 +6,11 @@
 import { expect, test } from "vitest";
 import { SHAPES } from "../../bench/shapes.ts";
 import { syntheticModel } from "../../bench/synthetic.ts";
+import { plainPlan } from "../../src/decode/plan.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice } from "../../src/kernels/choice.ts";
+import { RANGE_VERIFY } from "../../src/kernels/constants.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { bindingAtMost, DEFAULT_BINDING } from "../bound_gpu.ts";
 import { Random, randomSeed } from "../reference/random.ts";
@@ -20,7 +22,7 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
     const spec = { ...SHAPES["SmolLM2-135M"], layers: 1, hiddenSize: 160, intermediateSize: 64, heads: 2, kvHeads: 1 };
     const large = { ...spec, vocabSize: 262_144 };
     const kernels = bestChoice(device);
-    const { forward, table, state, weights } = syntheticModel(device, large, {
+    const { forward, scheduler, weights } = syntheticModel(device, large, {
       dtype: "f32",
       kernels,
       contextLength: 64,
@@ -33,26 +35,24 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
     for (let at = 0; at < second.size; at += own.byteLength) {
       device.handle.queue.writeBuffer(second, at, own, 0, Math.min(own.length, (second.size - at) / 4));
     }
-    await Promise.all([forward.prepare([1]), forward.prepareLogits([1], "generated"), state.prepare()]);
+    const logits = await forward.prepareLogits([1], "generated");
+    const selection = (await scheduler.prepare([]))();
 
     const chosen: number[] = [];
     const largest: number[] = [];
     const { COPY_DST, MAP_READ } = GPUBufferUsage;
     const read = device.ledger.allocate("test", "logits", large.vocabSize * 4, COPY_DST | MAP_READ);
     for (const token of [0, 3, 99, 77_777, 100_000, 131_071, 131_072, 150_000, 200_000, 222_222, 262_142, 262_143]) {
-      state.begin({ draftLength: 0, maxTokens: 9, contextLength: 64, eosTokenIds: [] });
-      const { last } = table.writeChunk([token], 0, "generated");
+      scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, selection, 0, token);
+      const report = await scheduler.round(plainPlan(1), 0).report;
+      // The round has left its row where the head takes it from.
       const recorder = new Recorder(device.handle, "large head");
-      forward.forward(recorder, last, 0, 1);
-      forward.argmax(recorder, last);
-      state.selectTarget(recorder, last);
-      state.accept(recorder, last);
-      recorder.copy(forward.logits(recorder, last), 0, read, 0, read.size);
+      forward.logits(recorder, { range: RANGE_VERIFY, count: 1, end: 1 });
+      recorder.copy(logits, 0, read, 0, read.size);
       device.submit(recorder);
-      const report = await state.report();
-      const logits = new Float32Array(await device.read(read, read.size));
+      const row = new Float32Array(await device.read(read, read.size));
       chosen.push(...report.ids);
-      largest.push(logits.indexOf(logits.reduce((a, b) => Math.max(a, b))));
+      largest.push(row.indexOf(row.reduce((a, b) => Math.max(a, b))));
     }
     expect(chosen).toEqual(largest);
     expect(new Set(chosen.map((id) => id >= 131_072)).size, "both parts have been chosen from").toBe(2);

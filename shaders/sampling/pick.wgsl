@@ -1,0 +1,74 @@
+// candidates[r][g] = the best (score - peak + noise, id) among the allowed ids of workgroup g's run; at temperature 0 without
+// noise and over all ids. The second stage is the argmax's own (layer_skip/select_*.wgsl).
+//
+// Noise is drawn for what can still win: an id further below the peak than the noise reaches is passed over, and so is most
+// of a vocabulary. Where typical-p may have excluded the peak, that bound does not hold and is not used.
+//
+// scores: [rows][count]; candidates: [rows][groups]
+//
+// A workgroup takes WORKGROUP * IDS_PER_THREAD ids of one row; a thread takes four neighbours at a time, which share one
+// call of Philox.
+//
+// Constants: WORKGROUP, IDS_PER_THREAD (a multiple of 4), NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl, best.wgsl and an
+// ids_*.wgsl.
+
+@group(0) @binding(0) var<uniform> range: RowRange;
+@group(0) @binding(1) var<uniform> shape: Scores;
+@group(0) @binding(2) var<uniform> sampling: Sampling;
+@group(0) @binding(3) var<storage, read> rows: array<Row>;
+@group(0) @binding(4) var<storage, read> scores: array<f32>;
+@group(0) @binding(5) var<storage, read> filters: array<Filter>;
+@group(0) @binding(6) var<storage, read_write> candidates: array<Candidate>;
+
+var<private> drawnFor: u32;
+var<private> drawn: vec4u;
+var<workgroup> bests: array<Candidate, WORKGROUP>;
+
+// The noise of an id, as the token after a row. Neighbouring ids share a draw.
+fn noiseOf(id: u32, position: u32) -> f32 {
+  if (id / 4u != drawnFor) {
+    drawnFor = id / 4u;
+    drawn = philox(vec4u(drawnFor, position, shape.stream, 0u), sampling.seed);
+  }
+  return gumbel(drawn[id % 4u]);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  if (group.y >= range.count) {
+    return;
+  }
+  let row = range.first + group.y;
+  let rowFilter = filters[row];
+  let position = rows[row].position + 1u;
+  drawnFor = NONE;
+  var best = WORST;
+  if (rowFilter.peak == NOT_FINITE_PEAK) {
+    best = NOT_FINITE;
+  } else {
+    let reach = select(3.4e38, NOISE_SPAN, rowFilter.spread >= NO_LIMIT - 1u);
+    for (var k = 0u; k < IDS_PER_THREAD; k++) {
+      let i = (group.x * IDS_PER_THREAD / 4u + k / 4u) * (WORKGROUP * 4u) + thread * 4u + k % 4u;
+      if (i < shape.count) {
+        let score = scores[row * shape.count + i];
+        if (isAllowed(score, rowFilter)) {
+          let below = score - rowFilter.peak;
+          if (sampling.temperature == 0.0) {
+            best = better(best, Candidate(below, idOf(i)));
+          } else if (below >= -reach) {
+            let id = idOf(i);
+            best = better(best, Candidate(below + noiseOf(id, position), id));
+          }
+        }
+      }
+    }
+  }
+  bests[thread] = best;
+  workgroupBarrier();
+  if (thread == 0u) {
+    for (var t = 1u; t < WORKGROUP; t++) {
+      best = better(best, bests[t]);
+    }
+    candidates[row * shape.groups + group.x] = best;
+  }
+}

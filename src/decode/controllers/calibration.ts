@@ -1,0 +1,35 @@
+/** The few rounds that are timed when a model is loaded, so that every plan has a price before the first text. */
+
+import { plainPlan, type RoundPlan } from "../plan.ts";
+
+export interface CalibrationOptions {
+  readonly layers: number;
+  /** Exit layers that will be considered, ascending. */
+  readonly exitLayers: readonly number[];
+  readonly maxDraftLength: number;
+}
+
+/**
+ * Rounds in the order to be timed: plain decoding, and short and long drafts at the first and the last exit layer, which
+ * tell a draft's layers, the heads and the further rows apart; a draft in the middle checks them. Each twice, the second
+ * time in reverse, so that a device that grows slower favours none.
+ */
+export function calibrationPlans({ layers, exitLayers, maxDraftLength }: CalibrationOptions): RoundPlan[] {
+  const first = exitLayers[0];
+  const last = exitLayers[exitLayers.length - 1];
+  const middle = exitLayers[exitLayers.length >> 1];
+  if (first === undefined || last === undefined || middle === undefined || maxDraftLength < 1) {
+    return [plainPlan(layers), plainPlan(layers)];
+  }
+  const drafts: RoundPlan[] = [
+    { exitLayer: first, draftLength: 1 },
+    { exitLayer: last, draftLength: maxDraftLength },
+    { exitLayer: middle, draftLength: Math.ceil(maxDraftLength / 2) },
+    { exitLayer: first, draftLength: maxDraftLength },
+    { exitLayer: last, draftLength: 1 },
+  ];
+  const different = new Map(
+    [plainPlan(layers), ...drafts].map((plan) => [`${plan.exitLayer}/${plan.draftLength}`, plan]),
+  );
+  return [...different.values(), ...[...different.values()].reverse()];
+}

@@ -1,0 +1,63 @@
+/** The plans that the governor weighs, each with its price and what it is expected to emit. */
+
+import { plainPlan } from "../plan.ts";
+import type { Acceptance } from "./acceptance.ts";
+import { expectedTokens } from "./expected_tokens.ts";
+import type { PricedPlan } from "./price_features.ts";
+import type { PlanPrices } from "./prices.ts";
+
+/** A plan as it was weighed. */
+export interface PricedChoice extends PricedPlan {
+  readonly milliseconds: number;
+  /** Expected of a round. */
+  readonly tokens: number;
+}
+
+export interface ChoiceOptions {
+  readonly layers: number;
+  /** Exit layers to choose from, ascending, each below `layers`. */
+  readonly exitLayers: readonly number[];
+  /** Draft lengths to choose from, ascending. */
+  readonly draftLengths: readonly number[];
+  readonly prices: PlanPrices;
+}
+
+/** A single timing of plain decoding may be this share too high; many are as much less as their root. */
+const PLAIN_DOUBT = 0.3;
+/** Standard deviations above its mean where acceptance may well be. */
+const OPTIMISM = 0.5;
+
+/** All choices by what is expected, plain decoding first. */
+export function priceChoices({ layers, exitLayers, draftLengths, prices }: ChoiceOptions, acceptance: Acceptance) {
+  const plain: PricedChoice = { ...plainPlan(layers), milliseconds: prices.milliseconds(plainPlan(layers)), tokens: 1 };
+  const drafts = exitLayers.flatMap((exitLayer) => {
+    const mean = acceptance.of(exitLayer);
+    return draftLengths.map((draftLength): PricedChoice => {
+      const milliseconds = prices.milliseconds({ exitLayer, draftLength });
+      return { exitLayer, draftLength, milliseconds, tokens: expectedTokens(mean, draftLength) };
+    });
+  });
+  return { plain, drafts };
+}
+
+/** Expected tokens a millisecond. */
+export function rate({ tokens, milliseconds }: PricedChoice): number {
+  return tokens / milliseconds;
+}
+
+/** Tokens a millisecond as they may well be: by optimism about what was seen little of. */
+export function hope(choice: PricedChoice, acceptance: Acceptance, prices: PlanPrices): number {
+  const { exitLayer, draftLength, milliseconds } = choice;
+  if (draftLength > 0) return expectedTokens(acceptance.of(exitLayer, OPTIMISM), draftLength) / milliseconds;
+  return 1 / (milliseconds * (1 - PLAIN_DOUBT / Math.sqrt(1 + prices.measured(choice))));
+}
+
+/** The choice of the greatest `value`, the first of equals. */
+export function greatest(choices: readonly PricedChoice[], value: (choice: PricedChoice) => number) {
+  let best: { choice: PricedChoice; value: number } | undefined;
+  for (const choice of choices) {
+    const its = value(choice);
+    if (!best || its > best.value) best = { choice, value: its };
+  }
+  return best;
+}

@@ -1,0 +1,122 @@
+/**
+ * Never slower than plain decoding: chooses each round's plan by expected tokens a millisecond, plain decoding among them.
+ *
+ * Prices are measured ones (prices.ts), expected tokens are those of the acceptance seen in this text (acceptance.ts). What
+ * is not the best by these is tried now and then (probing.ts); what drafting may lose is bounded, over the text
+ * (allowance.ts) and since it last paid (setback.ts). All of it is ours.
+ */
+
+import { type Controller, plainPlan, type RoundOutcome, type RoundPlan } from "../plan.ts";
+import { Acceptance, type AcceptancePrior } from "./acceptance.ts";
+import { Allowance } from "./allowance.ts";
+import { type ChoiceOptions, greatest, hope, type PricedChoice, priceChoices, rate } from "./choices.ts";
+import { Probing } from "./probing.ts";
+import { Setback } from "./setback.ts";
+
+export interface GovernorOptions extends ChoiceOptions {
+  readonly acceptance: AcceptancePrior;
+}
+
+export interface GovernorDecision {
+  readonly plan: RoundPlan;
+  /** `best`: drafting pays most; `plain`: plain decoding does, or drafting may lose no more; `probe`: tried in order to know. */
+  readonly reason: "best" | "plain" | "probe";
+  /** All plans compared, plain decoding first. */
+  readonly prices: readonly PricedChoice[];
+}
+
+/** How much better another plan has to be than the one in use. */
+const HYSTERESIS = 0.02;
+/** Fresh timings of plain decoding without which nothing is compared with it. */
+const LEAST_PLAIN_TIMINGS = 0.5;
+
+export class Governor implements Controller {
+  readonly #options: ChoiceOptions;
+  readonly #plain: RoundPlan;
+  readonly #acceptance: Acceptance;
+  readonly #probing = new Probing();
+  readonly #allowance = new Allowance();
+  readonly #setback = new Setback();
+  /** The last plan that was no probe. */
+  #current: RoundPlan;
+  #decision: GovernorDecision | undefined;
+
+  constructor(options: GovernorOptions) {
+    this.#options = options;
+    this.#plain = plainPlan(options.layers);
+    this.#current = this.#plain;
+    this.#acceptance = new Acceptance(options.layers, options.exitLayers, options.acceptance);
+  }
+
+  /** The last plan and why; undefined before the first. */
+  get decision(): GovernorDecision | undefined {
+    return this.#decision;
+  }
+
+  /** Acceptance a draft of each exit layer, to begin the next text with. */
+  get acceptance(): Readonly<Record<number, number>> {
+    return this.#acceptance.toJSON();
+  }
+
+  plan(): RoundPlan {
+    const { plain, drafts } = priceChoices(this.#options, this.#acceptance);
+    /** Plain rounds' time that a round costs more than plain decoding's, if none of its drafts is accepted. */
+    const loss = (choice: PricedChoice): number => choice.milliseconds / plain.milliseconds - 1;
+    const isKnown = this.#options.prices.measured(plain) >= LEAST_PLAIN_TIMINGS;
+    const affordable = isKnown ? drafts.filter((choice) => this.#allowance.covers(loss(choice))) : [];
+    const best = this.#setback.isGivenUp ? plain : this.#best(plain, affordable);
+    const probe = this.#probing.isDue ? this.#probe(plain, drafts, affordable, best) : undefined;
+
+    const choice = probe ?? best;
+    const plan: RoundPlan = { exitLayer: choice.exitLayer, draftLength: choice.draftLength };
+    if (!probe) this.#current = plan;
+    this.#probing.planned(plan, probe !== undefined);
+    this.#allowance.planned(loss(choice));
+    const reason = probe ? "probe" : choice === plain ? "plain" : "best";
+    this.#decision = { plan, reason, prices: [plain, ...drafts] };
+    return plan;
+  }
+
+  observe(outcome: RoundOutcome): void {
+    const { prices } = this.#options;
+    const tokens = outcome.accepted + 1;
+    const steps = prices.milliseconds(outcome.plan) / prices.milliseconds(this.#plain);
+    this.#acceptance.observe(outcome.plan.exitLayer, outcome);
+    this.#allowance.observe(tokens, steps);
+    this.#setback.observe(tokens - steps);
+    if (this.#probing.succeeded(outcome)) this.#setback.resume();
+  }
+
+  #best(plain: PricedChoice, affordable: readonly PricedChoice[]): PricedChoice {
+    return greatest([plain, ...affordable], (choice) => rate(choice) * (this.#isCurrent(choice) ? 1 + HYSTERESIS : 1))!
+      .choice;
+  }
+
+  #isCurrent({ exitLayer, draftLength }: PricedChoice): boolean {
+    return exitLayer === this.#current.exitLayer && draftLength === this.#current.draftLength;
+  }
+
+  /**
+   * Of the other exit layers, plain decoding's too, the one that may well be the best, with its shortest draft: it costs least
+   * and tells as much. Where plain decoding is the best, any that would pay if all its drafts were accepted.
+   */
+  #probe(
+    plain: PricedChoice,
+    drafts: readonly PricedChoice[],
+    affordable: readonly PricedChoice[],
+    best: PricedChoice,
+  ): PricedChoice | undefined {
+    const { draftLengths, prices } = this.#options;
+    const plans = [plain, ...drafts];
+    const ofExit = (exitLayer: number) => plans.filter((each) => each.exitLayer === exitLayer);
+    const hopeOf = ({ exitLayer }: PricedChoice): number =>
+      Math.max(...ofExit(exitLayer).map((each) => hope(each, this.#acceptance, prices)));
+    const couldPay = ({ exitLayer }: PricedChoice): boolean =>
+      ofExit(exitLayer).some((each) => (each.draftLength + 1) / each.milliseconds > rate(best));
+    const isWorthIt = (choice: PricedChoice): boolean =>
+      best === plain ? couldPay(choice) : hopeOf(choice) > rate(best);
+    const shortest = [plain, ...affordable].filter(({ draftLength }) => draftLength <= draftLengths[0]!);
+    const others = shortest.filter((choice) => choice.exitLayer !== best.exitLayer && isWorthIt(choice));
+    return greatest(others, hopeOf)?.choice;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * What a round of a plan costs on this device: a model fitted to all timings (price_features.ts), and a plan's own timings
+ * instead as they become many.
+ */
+
+import type { RoundOutcome } from "../plan.ts";
+import { nonNegativeLeastSquares } from "./least_squares.ts";
+import { type PricedPlan, type PriceShape, priceFeatures } from "./price_features.ts";
+import { type PricesJson, readPrices } from "./prices_json.ts";
+import { Timings } from "./timings.ts";
+
+/** What plans cost; the head is in it. */
+export interface PlanPrices {
+  /** Of a round; as long as nothing was measured, in the time of a layer for one row. */
+  milliseconds(plan: PricedPlan): number;
+  /** How many fresh timings of the plan itself the price rests on. */
+  measured(plan: PricedPlan): number;
+}
+
+/** f and what a further row adds, as shares of a layer or head: between a GPU bound by bandwidth and a software adapter. */
+const PRIOR_OVERHEAD = 0.3;
+const PRIOR_FURTHER_ROW = 0.06;
+/** How strongly f, b, c and e are held to their prior ratio to a: c and e differ most between devices. */
+const RIDGE = [0.03, 0, 0.1, 0.003, 0.003];
+/** Which of them the layer's is. */
+const LAYER = 1;
+/** A plan's own timings and the fit are worth the same at this many timings. */
+const FIT_WORTH = 3;
+
+export class Prices implements PlanPrices {
+  readonly shape: PriceShape;
+  /** f, a, b, c and e in layers of one row, before anything was measured. */
+  readonly #prior: readonly number[];
+  /** Milliseconds a unit of the prior, for each of them; undefined: to be fitted again. */
+  #fit: readonly number[] | undefined = [1, 1, 1, 1, 1];
+  readonly #timings = new Map<string, { plan: PricedPlan; timings: Timings }>();
+  #rounds = 0;
+
+  constructor(shape: PriceShape) {
+    this.shape = shape;
+    this.#prior = [PRIOR_OVERHEAD, 1, shape.headLayers, PRIOR_FURTHER_ROW, PRIOR_FURTHER_ROW * shape.headLayers];
+  }
+
+  /** @returns what `toJSON` gave, or undefined where `json` is not that or belongs to another model */
+  static fromJSON(json: unknown, shape: PriceShape): Prices | undefined {
+    const read = readPrices(json);
+    if (read?.layers !== shape.layers || read.headLayers !== shape.headLayers) return undefined;
+    const prices = new Prices(shape);
+    for (const { milliseconds, ...plan } of read.plans) for (const each of milliseconds) prices.#add(plan, each);
+    return prices;
+  }
+
+  toJSON(): PricesJson {
+    const plans = [...this.#timings.values()].map(({ plan, timings }) => ({ ...plan, milliseconds: timings.values }));
+    return { layers: this.shape.layers, headLayers: this.shape.headLayers, plans };
+  }
+
+  /** Takes a round's time. One that drafted less than planned, or did more than draft and verify, tells no plan's price. */
+  observe({ plan, drafted, milliseconds }: RoundOutcome): void {
+    if (milliseconds === undefined || !(milliseconds > 0) || !Number.isFinite(milliseconds)) return;
+    this.#rounds++;
+    if (drafted < plan.draftLength || plan.shadowExits?.length) return;
+    this.#add({ exitLayer: plan.exitLayer, draftLength: plan.draftLength }, milliseconds);
+  }
+
+  #add(plan: PricedPlan, milliseconds: number): void {
+    const entry = this.#timings.get(key(plan)) ?? { plan, timings: new Timings() };
+    this.#timings.set(key(plan), entry);
+    entry.timings.add(milliseconds, this.#rounds);
+    this.#fit = undefined;
+  }
+
+  measured(plan: PricedPlan): number {
+    return this.#timings.get(key(plan))?.timings.weight(this.#rounds) ?? 0;
+  }
+
+  milliseconds(plan: PricedPlan): number {
+    const fitted = this.#fitted(plan);
+    const timings = this.#timings.get(key(plan))?.timings;
+    // A single timing may be an outlier.
+    if (!timings || timings.values.length < 2) return fitted;
+    const weight = timings.weight(this.#rounds);
+    return (weight * timings.mean + FIT_WORTH * fitted) / (weight + FIT_WORTH);
+  }
+
+  #fitted(plan: PricedPlan): number {
+    this.#fit ??= this.#solve();
+    return this.#shares(plan).reduce((sum, share, i) => sum + share * this.#fit![i]!, 0);
+  }
+
+  /** What each of f, a, b, c and e adds to a plan's prior. */
+  #shares(plan: PricedPlan): number[] {
+    return priceFeatures(plan, this.shape).map((times, i) => times * this.#prior[i]!);
+  }
+
+  /** Residuals are relative to what was measured: long plans count no more than short ones, and outliers less. */
+  #solve(): number[] {
+    const seen = [...this.#timings.values()].map(({ plan, timings }) => {
+      const shares = this.#shares(plan);
+      const perUnit = timings.mean / shares.reduce((sum, share) => sum + share, 0);
+      return { shares, mean: timings.mean, weight: timings.weight(this.#rounds), perUnit };
+    });
+    const scale = seen.map(({ perUnit }) => perUnit).sort((a, b) => a - b)[(seen.length - 1) >> 1]!;
+    const observations = seen.map(({ shares, mean, weight }) => ({
+      features: shares.map((share) => (share * scale) / mean),
+      weight,
+    }));
+    return nonNegativeLeastSquares(observations, RIDGE, LAYER, [1, 1, 1, 1, 1]).map((each) => each * scale);
+  }
+}
+
+function key({ exitLayer, draftLength }: PricedPlan): string {
+  return `${exitLayer}/${draftLength}`;
+}

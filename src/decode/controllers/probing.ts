@@ -1,0 +1,36 @@
+/**
+ * When to try what is not the best: one probe at a time, and twice as long until the next one after each that failed
+ * (exponential back-off). Ours.
+ */
+
+import type { RoundOutcome, RoundPlan } from "../plan.ts";
+
+/** Rounds between two probes, at first and at most. */
+const FIRST_WAIT = 4;
+const LONGEST_WAIT = 64;
+
+export class Probing {
+  #wait = FIRST_WAIT;
+  #roundsSince = 0;
+  /** Planned, not yet reported. */
+  #probe: RoundPlan | undefined;
+
+  get isDue(): boolean {
+    return this.#probe === undefined && this.#roundsSince >= this.#wait;
+  }
+
+  planned(plan: RoundPlan, isProbe: boolean): void {
+    this.#roundsSince = isProbe ? 0 : this.#roundsSince + 1;
+    if (isProbe) this.#probe = plan;
+  }
+
+  /** Whether the round was a probe that worked: no draft of it was refused. One without drafts changes nothing. */
+  succeeded({ plan, drafted, accepted }: RoundOutcome): boolean {
+    if (plan.exitLayer !== this.#probe?.exitLayer || plan.draftLength !== this.#probe.draftLength) return false;
+    this.#probe = undefined;
+    if (drafted === 0) return false;
+    const isWorking = accepted === drafted;
+    this.#wait = isWorking ? FIRST_WAIT : Math.min(LONGEST_WAIT, this.#wait * 2);
+    return isWorking;
+  }
+}

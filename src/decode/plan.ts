@@ -1,0 +1,62 @@
+/** What a round is asked to do, and what became of it: all that controllers and the governor know. */
+
+/** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer). */
+export interface RoundPlan {
+  readonly exitLayer: number;
+  /** 0: plain decoding. */
+  readonly draftLength: number;
+  /** Drafting stops behind a draft that is less probable than this under the draft's own distribution; absent: never. */
+  readonly leastProbability?: number;
+  /** Exit layers after `exitLayer` whose choice after each verified row is told too, for controllers that compare exits. */
+  readonly shadowExits?: readonly number[];
+}
+
+/** Plain decoding as a round: no drafts and an exit after the last layer, so that nothing is left to verify. */
+export function plainPlan(layers: number): RoundPlan {
+  return { exitLayer: layers, draftLength: 0 };
+}
+
+/** How often an exit layer's own choice was the full model's, among rows whose context was accepted. */
+export interface ShadowAgreement {
+  readonly exitLayer: number;
+  readonly agreed: number;
+  readonly of: number;
+}
+
+/** A round that has been read. */
+export interface RoundOutcome {
+  readonly plan: RoundPlan;
+  /** Drafts made: fewer than planned at the end of a text, or where the draft was unsure. */
+  readonly drafted: number;
+  readonly accepted: number;
+  /** Of each draft, under the draft's own distribution; empty where they were not computed. */
+  readonly probabilities: readonly number[];
+  readonly shadows: readonly ShadowAgreement[];
+  /** What the round took on the GPU, pipelined rounds apart; undefined where that cannot be told. */
+  readonly milliseconds: number | undefined;
+}
+
+/** The plans that were compared for a round, and why one was chosen. */
+export interface PlanDecision {
+  readonly reason: string;
+  /** What a round of each is expected to cost and to emit. */
+  readonly prices: readonly {
+    readonly exitLayer: number;
+    readonly draftLength: number;
+    readonly milliseconds: number;
+    readonly tokens: number;
+  }[];
+}
+
+/**
+ * Chooses the plan of each round. Rounds are submitted ahead of the reports of those before them, so what a controller has
+ * observed when it plans is one round old. No controller can change the text.
+ */
+export interface Controller {
+  /** Why the last plan was chosen, of a controller that compares plans; undefined before the first. */
+  readonly decision?: PlanDecision | undefined;
+  /** The plan of the next round. */
+  plan(): RoundPlan;
+  /** What became of a round, in the order of the rounds. */
+  observe(outcome: RoundOutcome): void;
+}

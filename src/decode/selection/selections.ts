@@ -1,0 +1,91 @@
+/** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
+
+import type { Forward } from "../../forward/forward.ts";
+import type { RowTable } from "../../forward/row_table.ts";
+import type { Device } from "../../gpu/device.ts";
+import { ROW_CAPACITY } from "../../kernels/constants.ts";
+import { isPenalised, type SamplingSettings } from "../../kernels/sampling.ts";
+import type { RoundState } from "../round_state.ts";
+import { CandidateChoice } from "./candidates.ts";
+import { GreedySelection } from "./greedy.ts";
+import { type SampledRequest, SampledSelection } from "./sampled.ts";
+import type { Selection } from "./selection.ts";
+
+/** What a generation asks of selection. */
+export type SelectionRequest = SampledRequest;
+
+/** Bytes of what sampling holds for each id of a vocabulary: logits and scores of each row, bias and counts. */
+const SAMPLING_BYTES_PER_ID = (2 * ROW_CAPACITY + 2) * 4;
+
+/** Settings that change nothing: the largest logit is chosen. */
+export const GREEDY: Readonly<SamplingSettings> = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: new Map(),
+  seed: 0,
+};
+
+/** Whether the largest logit is chosen, as it is. */
+export function isPlainGreedy(settings: Readonly<SamplingSettings>): boolean {
+  return settings.temperature === 0 && settings.logitBias.size === 0 && !isPenalised(settings);
+}
+
+export class Selections {
+  readonly #device: Device;
+  readonly #forward: Forward;
+  readonly #table: RowTable;
+  readonly #state: RoundState;
+  readonly #choice: CandidateChoice;
+  readonly #greedy: GreedySelection;
+  #sampled: SampledSelection | undefined;
+
+  constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
+    this.#device = device;
+    this.#forward = forward;
+    this.#table = table;
+    this.#state = state;
+    const { candidates, candidatesPerRow } = forward;
+    this.#choice = new CandidateChoice(device, "round", table, candidates, candidatesPerRow, state);
+    this.#greedy = new GreedySelection(forward, this.#choice);
+  }
+
+  /**
+   * Compiles and allocates what a generation needs.
+   * @param rowCounts numbers of rows that its passes have
+   * @param request undefined: the largest logit
+   * @returns how to begin it
+   */
+  async prepare(rowCounts: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
+    const greedy = !request || (isPlainGreedy(request.settings) && request.topLogProbs === undefined);
+    const needsLogits = request && (!greedy || request.probabilities);
+    await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
+    if (!needsLogits) return () => ({ draft: this.#greedy, target: this.#greedy });
+
+    const logits = await this.#forward.prepareLogits(rowCounts, "generated");
+    const bytes = this.#forward.spec.vocabSize * SAMPLING_BYTES_PER_ID;
+    const sampled = this.#sampled ?? (await this.#device.allocating("sampling", bytes, () => this.#create(logits)));
+    this.#sampled = sampled;
+    await sampled.prepare(request, logits);
+    const { probabilities, topLogProbs: top } = request;
+    return () => {
+      sampled.begin(request);
+      return {
+        draft: sampled,
+        // The text's own ids come from the same kernel whether drafts have probabilities or not.
+        target: greedy ? this.#greedy : sampled,
+        ...(probabilities && { probabilities: sampled.probabilities }),
+        ...(top !== undefined && { logProbs: { buffer: sampled.logProbs, top } }),
+      };
+    };
+  }
+
+  #create(logits: GPUBuffer): SampledSelection {
+    return new SampledSelection(this.#device, this.#forward, this.#table, this.#state, logits);
+  }
+}

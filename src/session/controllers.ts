@@ -1,0 +1,78 @@
+/** The controllers of a model's generations: what they choose among, and what is known of this device and this model. */
+
+import { FixedController } from "../decode/controllers/fixed.ts";
+import { Governor } from "../decode/controllers/governor.ts";
+import { headInLayers } from "../decode/controllers/price_features.ts";
+import { Prices } from "../decode/controllers/prices.ts";
+import { CONTROLLERS } from "../decode/controllers/registry.ts";
+import { type Controller, plainPlan, type RoundOutcome } from "../decode/plan.ts";
+import type { Scheduler } from "../decode/scheduler.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { Drafting } from "./drafting_options.ts";
+
+/** Most drafts of a round where a controller chooses: more rows than 8 are read in a further slab. */
+const CHOSEN_DRAFT_LENGTH = 7;
+/** Most exit layers that are compared. */
+const CANDIDATE_EXITS = 4;
+
+export class Controllers {
+  readonly #scheduler: Scheduler;
+  readonly #spec: ModelSpec;
+  #prices: Prices | undefined;
+  /** The last text's: what it has seen of acceptance begins the next one. */
+  #governor: Governor | undefined;
+
+  constructor(scheduler: Scheduler, spec: ModelSpec) {
+    this.#scheduler = scheduler;
+    this.#spec = spec;
+  }
+
+  /** Draft lengths that the rounds of a generation may have. */
+  draftLengths({ controller, draftLength }: Drafting): number[] {
+    if (controller === undefined || controller === "fixed") return [draftLength];
+    return Array.from({ length: Math.max(CHOSEN_DRAFT_LENGTH, draftLength) + 1 }, (_, i) => i);
+  }
+
+  /** Whether a controller decides by how probable drafts are. */
+  needProbabilities({ controller }: Drafting): boolean {
+    return controller === "confidence" || controller === "del";
+  }
+
+  /**
+   * A controller for one generation, whose rounds have been prepared. Plain decoding where this device cannot verify several
+   * rows in one pass.
+   */
+  create({ controller, exitLayer, draftLength }: Drafting, seed: number): Controller {
+    const { layers } = this.#spec;
+    if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
+    const { rowBuckets } = this.#scheduler;
+    this.#prices ??= new Prices({ layers, headLayers: headLayers(this.#spec), buckets: rowBuckets });
+    const created = CONTROLLERS[controller].create({
+      ...{ layers, exitLayer, draftLength, seed },
+      maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
+      candidateExits: candidateExits(layers, exitLayer),
+      prices: this.#prices,
+      ...(this.#governor && { acceptance: this.#governor.acceptance }),
+    });
+    if (created instanceof Governor) this.#governor = created;
+    return created;
+  }
+
+  observe(outcome: RoundOutcome): void {
+    this.#prices?.observe(outcome);
+  }
+}
+
+/** Some exit layers from the first to half of the layers, the recommended one among them. */
+function candidateExits(layers: number, exitLayer: number): number[] {
+  const last = Math.max(1, Math.min(layers - 1, Math.max(exitLayer, Math.ceil(layers / 2))));
+  const count = Math.min(CANDIDATE_EXITS, last);
+  const even = Array.from({ length: count }, (_, i) => Math.round(((i + 1) * last) / count));
+  return [...new Set([...even, exitLayer])].sort((a, b) => a - b);
+}
+
+/** Weights of the head in those of a layer. */
+function headLayers({ hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize }: ModelSpec): number {
+  const attention = hiddenSize * headDim * (2 * heads + 2 * kvHeads);
+  return headInLayers({ vocabSize, hiddenSize, layerWeights: attention + 3 * hiddenSize * intermediateSize });
+}
