@@ -1,10 +1,11 @@
 // candidates[r][g] = the best (score - peak + noise, id) among the allowed ids of workgroup g's run; at temperature 0 without
 // noise and over all ids. The second stage is the argmax's own (layer_skip/select_*.wgsl).
 //
-// Noise is drawn for what can still win: an id further below the peak than the noise reaches is passed over, and so is most
-// of a vocabulary. Where typical-p may have excluded the peak, that bound does not hold and is not used.
+// Noise is drawn for what can still win: an id further below the peak than the noise reaches is passed over; where typical-p
+// may have excluded the peak, that bound does not hold and is not used. A workgroup whose own peak is out of reach, or is not
+// allowed, has nothing to read: with top-k, top-p or min-p most have not.
 //
-// scores: [rows][count]; candidates: [rows][groups]
+// scores: [rows][count]; peaks, of adjust.wgsl's runs, which are the same, and candidates: [rows][groups]
 //
 // A workgroup takes WORKGROUP * IDS_PER_THREAD ids of one row; a thread takes four neighbours at a time, which share one
 // call of Philox.
@@ -17,8 +18,9 @@
 @group(0) @binding(2) var<uniform> sampling: Sampling;
 @group(0) @binding(3) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read> scores: array<f32>;
-@group(0) @binding(5) var<storage, read> filters: array<Filter>;
-@group(0) @binding(6) var<storage, read_write> candidates: array<Candidate>;
+@group(0) @binding(5) var<storage, read> peaks: array<f32>;
+@group(0) @binding(6) var<storage, read> filters: array<Filter>;
+@group(0) @binding(7) var<storage, read_write> candidates: array<Candidate>;
 
 var<private> drawnFor: u32;
 var<private> drawn: vec4u;
@@ -41,24 +43,32 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let row = range.first + group.y;
   let rowFilter = filters[row];
   let position = rows[row].position + 1u;
+  let reach = select(3.4e38, NOISE_SPAN, rowFilter.spread >= NO_LIMIT - 1u);
+  let nearest = peaks[row * shape.groups + group.x];
+  let isFinite = rowFilter.peak != NOT_FINITE_PEAK;
+  if (!isFinite || distanceKey(nearest, rowFilter.peak) > rowFilter.farthest || rowFilter.peak - nearest > reach) {
+    if (thread == 0u) {
+      if (isFinite) {
+        candidates[row * shape.groups + group.x] = WORST;
+      } else {
+        candidates[row * shape.groups + group.x] = NOT_FINITE;
+      }
+    }
+    return;
+  }
   drawnFor = NONE;
   var best = WORST;
-  if (rowFilter.peak == NOT_FINITE_PEAK) {
-    best = NOT_FINITE;
-  } else {
-    let reach = select(3.4e38, NOISE_SPAN, rowFilter.spread >= NO_LIMIT - 1u);
-    for (var k = 0u; k < IDS_PER_THREAD; k++) {
-      let i = (group.x * IDS_PER_THREAD / 4u + k / 4u) * (WORKGROUP * 4u) + thread * 4u + k % 4u;
-      if (i < shape.count) {
-        let score = scores[row * shape.count + i];
-        if (isAllowed(score, rowFilter)) {
-          let below = score - rowFilter.peak;
-          if (sampling.temperature == 0.0) {
-            best = better(best, Candidate(below, idOf(i)));
-          } else if (below >= -reach) {
-            let id = idOf(i);
-            best = better(best, Candidate(below + noiseOf(id, position), id));
-          }
+  for (var k = 0u; k < IDS_PER_THREAD; k++) {
+    let i = (group.x * IDS_PER_THREAD / 4u + k / 4u) * (WORKGROUP * 4u) + thread * 4u + k % 4u;
+    if (i < shape.count) {
+      let score = scores[row * shape.count + i];
+      if (isAllowed(score, rowFilter)) {
+        let below = score - rowFilter.peak;
+        if (sampling.temperature == 0.0) {
+          best = better(best, Candidate(below, idOf(i)));
+        } else if (below >= -reach) {
+          let id = idOf(i);
+          best = better(best, Candidate(below + noiseOf(id, position), id));
         }
       }
     }

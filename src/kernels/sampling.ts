@@ -88,7 +88,7 @@ export function encodeSampling(settings: Readonly<SamplingSettings>): Uint32Arra
   floats.set([temperature, settings.repetitionPenalty, settings.frequencyPenalty, settings.presencePenalty], 2);
   words[6] = topK;
   floats[7] = topP;
-  words[8] = minP > 0 ? floatBits(-Math.log(minP)) : NO_LIMIT - 1;
+  words[8] = minP > 0 ? floatBits(Math.log(1 / minP)) : NO_LIMIT - 1;
   floats[9] = typicalP;
   words[10] = settings.logitBias.size > 0 ? 1 : 0;
   words[11] = isPenalised(settings) ? 1 : 0;
@@ -164,7 +164,14 @@ const ADJUST_BINDINGS = {
   peaks: "read-write",
 } as const;
 const FILTER_BINDINGS = { ...SIDE, scores: "read", peaks: "read", filters: "read-write" } as const;
-const PICK_BINDINGS = { ...SIDE, rows: "read", scores: "read", filters: "read", candidates: "read-write" } as const;
+const PICK_BINDINGS = {
+  ...SIDE,
+  rows: "read",
+  scores: "read",
+  peaks: "read",
+  filters: "read",
+  candidates: "read-write",
+} as const;
 const RATIO_BINDINGS = {
   ...SIDE,
   rows: "read",

@@ -29,7 +29,7 @@ const DRAFTERS: readonly DrafterName[] = ["auto", "layerskip", "none"];
 
 export function generationDefaults({ layers, layerSkip }: ModelSpec): GenerationDefaults {
   return {
-    drafter: "auto",
+    drafter: layerSkip ? "auto" : "none",
     exitLayer: layerSkip?.exitLayer ?? Math.max(1, Math.floor(layers / 4)),
     draftLength: Math.min(layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH, MAX_DRAFT_LENGTH),
   };

@@ -3,12 +3,13 @@
  * independent implementations computed (../shared/assets/README.md), with and without drafts.
  */
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { load, type Model, type ModelSource } from "../../src/index.ts";
 import { inverseFrequencies } from "../../src/kernels/rope.ts";
 import { openFolder } from "../../src/platform/node.ts";
 import type { Folder } from "../../src/weights/source.ts";
+import { FAMILIES, familyFolder } from "../families.ts";
 import { memoryFolder, safetensors } from "../memory_folder.ts";
 import { maxAbsDiff } from "../reference/compare.ts";
 import { readTensors } from "../reference/safetensors.ts";
@@ -22,9 +23,8 @@ interface Golden {
   greedy: number[];
 }
 
-const FOLDER = new URL("../assets/families/", import.meta.url).pathname;
-const FAMILIES = readdirSync(FOLDER);
-const read = (family: string, file: string): unknown => JSON.parse(readFileSync(`${FOLDER}${family}/${file}`, "utf8"));
+const read = (family: string, file: string): unknown =>
+  JSON.parse(readFileSync(`${familyFolder(family)}/${file}`, "utf8"));
 
 const DRAFT_LENGTH = 4;
 
@@ -37,7 +37,7 @@ test("there is a folder of every family and quirk", () => {
 
 describe.each(FAMILIES)("families/%s", (family) => {
   const golden = read(family, "golden.json") as Golden;
-  const source: ModelSource = family === ROUNDED ? withRoundedFrequencies(family) : `${FOLDER}${family}`;
+  const source: ModelSource = family === ROUNDED ? withRoundedFrequencies(family) : familyFolder(family);
 
   test("f32: golden logits within 2e-3, golden ids, plain and drafted from every exit", async () => {
     await using model = await load(source);
@@ -66,7 +66,7 @@ describe.each(FAMILIES)("families/%s", (family) => {
 describe("the text part of a model that sees", () => {
   const golden = read("gemma3", "golden.json") as Golden;
   const config = read("gemma3", "config.json") as Record<string, unknown>;
-  const tensors = readTensors(`${FOLDER}gemma3`);
+  const tensors = readTensors(familyFolder("gemma3"));
   tensors.set("vision_tower.embed.weight", { shape: [3], values: new Float32Array(3) });
 
   test.each([
@@ -80,7 +80,7 @@ describe("the text part of a model that sees", () => {
     const files = {
       "config.json": json({ model_type: "gemma3", eos_token_id, text_config, vision_config: { hidden_size: 1152 } }),
       "model.safetensors": safetensors(part),
-      "tokenizer.json": new Uint8Array(readFileSync(`${FOLDER}gemma3/tokenizer.json`)),
+      "tokenizer.json": new Uint8Array(readFileSync(`${familyFolder("gemma3")}/tokenizer.json`)),
     };
     await using model = await load(memoryFolder("gemma-3-vision", files));
     expect(model.spec).toMatchObject({ family: "gemma3_text", eosTokenIds: [eos_token_id] });
@@ -126,7 +126,7 @@ async function idsOf(model: Model, { greedy_prompt, greedy }: Golden, exitLayer?
  * bf16 with its buffers). Runtimes, transformers among them, keep the frequencies in f32.
  */
 function withRoundedFrequencies(family: string): Folder {
-  const folder = openFolder(`${FOLDER}${family}`);
+  const folder = openFolder(familyFolder(family));
   const config = read(family, "config.json") as { head_dim: number; rope_parameters: { rope_theta: number } };
   const { head_dim: rotaryDim, rope_parameters } = config;
   const ropeTheta = rope_parameters.rope_theta;

@@ -27,8 +27,11 @@ export interface GovernorDecision {
 
 /** How much better another plan has to be than the one in use. */
 const HYSTERESIS = 0.02;
-/** Fresh timings of plain decoding without which nothing is compared with it. */
-const LEAST_PLAIN_TIMINGS = 0.5;
+/**
+ * Fresh timings of plain decoding without which nothing is compared with it: two may both be outliers, and then plain decoding
+ * would never be tried again. As timings age, about one round in a hundred keeps them fresh.
+ */
+const LEAST_PLAIN_TIMINGS = 3;
 
 export class Governor implements Controller {
   readonly #options: ChoiceOptions;

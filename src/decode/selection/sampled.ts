@@ -227,7 +227,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       groups: {
         adjust: adjust.bind({ ...shared, rows, logits, bias: this.#bias, counts: this.#counts, scores, peaks }),
         filter: filter.bind({ ...shared, scores, peaks, filters }),
-        pick: pick.bind({ ...shared, rows, scores, filters, candidates: this.#candidates }),
+        pick: pick.bind({ ...shared, rows, scores, peaks, filters, candidates: this.#candidates }),
       },
     };
   }

@@ -25,10 +25,14 @@ export const GPU: TestDevice = { name: "GPU", overhead: 0.3, furtherRow: 0.02 };
 /** Bound by computing: 5 rows, computed as 8, cost 2.75 of one. */
 export const SOFTWARE: TestDevice = { name: "software adapter", overhead: 0.1, furtherRow: 0.25 };
 
-/** Milliseconds of a round. */
+/** Milliseconds of a round; shadows cost a head of the verified rows each. */
 export function costOn({ overhead, furtherRow }: TestDevice, shape: PriceShape): (plan: RoundPlan) => number {
   const prices = [overhead, 1, shape.headLayers, furtherRow, furtherRow * shape.headLayers];
-  return (plan) => 0.4 * priceFeatures(plan, shape).reduce((sum, times, i) => sum + times * prices[i]!, 0);
+  return (plan) => {
+    const features = priceFeatures(plan, shape);
+    const shadows = (plan.shadowExits?.length ?? 0) * shape.headLayers * (1 + furtherRow * features[4]!);
+    return 0.4 * features.reduce((sum, times, i) => sum + times * prices[i]!, shadows);
+  };
 }
 
 /** Timings that vary by 30 %; three in a hundred take ten times as long. */

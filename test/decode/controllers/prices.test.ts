@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { calibrationPlans } from "../../../src/decode/controllers/calibration.ts";
+import { nonNegativeLeastSquares } from "../../../src/decode/controllers/least_squares.ts";
 import { headInLayers, rowsComputed } from "../../../src/decode/controllers/price_features.ts";
 import { Prices } from "../../../src/decode/controllers/prices.ts";
 import { plainPlan, type RoundPlan } from "../../../src/decode/plan.ts";
@@ -25,6 +26,33 @@ describe("rows computed", () => {
     ]);
     expect(rowsComputed(3, [1, 8])).toBe(8);
     expect(rowsComputed(9, [1, 8])).toBe(16);
+  });
+});
+
+describe("least squares", () => {
+  test("find the coefficients where they are positive, and the best without negative ones where they are not", () => {
+    const solve = (coefficients: readonly [number, number]) =>
+      nonNegativeLeastSquares(
+        [
+          [1, 1],
+          [1, 2],
+          [2, 1],
+          [1, 5],
+        ].map((row) => {
+          const value = row[0]! * coefficients[0] + row[1]! * coefficients[1];
+          return { features: row.map((each) => each / value), weight: value ** 2 };
+        }),
+        [0, 0],
+        0,
+        [1, 1],
+      );
+    expect(solve([2, 3])).toEqual([expect.closeTo(2, 6), expect.closeTo(3, 6)]);
+    expect(solve([3, -0.2])).toEqual([expect.closeTo(3 - (0.2 * 10) / 7, 6), 0]);
+  });
+
+  test("hold coefficients that nothing tells apart to the anchor's", () => {
+    const [one, two] = nonNegativeLeastSquares([{ features: [1, 1], weight: 1 }], [0, 0.1], 0, [0, 1]);
+    expect([one, two]).toEqual([expect.closeTo(0.5, 6), expect.closeTo(0.5, 6)]);
   });
 });
 
@@ -131,15 +159,15 @@ describe("prices", () => {
 });
 
 describe("calibration", () => {
-  test("times few plans twice, plain decoding among them, each within bounds", () => {
+  test("times few plans twice and plain decoding four times, each within bounds", () => {
     for (const { shape, exits } of SETTINGS) {
       const plans = calibrationPlans({ layers: shape.layers, exitLayers: exits, maxDraftLength: 8 });
-      expect(plans.length).toBeLessThanOrEqual(12);
+      expect(plans.length).toBeLessThanOrEqual(14);
       expect(plans[0]).toEqual(plainPlan(shape.layers));
       for (const plan of plans) {
         expect(
           plans.filter((each) => each.exitLayer === plan.exitLayer && each.draftLength === plan.draftLength),
-        ).toHaveLength(2);
+        ).toHaveLength(plan.draftLength === 0 ? 4 : 2);
         expect(plan.draftLength).toBeLessThanOrEqual(8);
       }
     }

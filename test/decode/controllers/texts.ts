@@ -29,7 +29,7 @@ export interface MadeText {
   readonly agreement: Readonly<Record<number, number>>;
 }
 
-/** Passages of about 20 tokens, easy or hard; exits agree where a common difficulty of the position lets them. */
+/** Passages of about 20 tokens, easy or hard (a Markov chain); exits agree where a common difficulty of the position lets them. */
 export function makeText({ seed, layers, length, agreement }: MadeText): RecordedText {
   const random = new Random(seed);
   const agrees = new Map(Object.keys(agreement).map((exit) => [exit, [] as boolean[]]));
@@ -50,16 +50,22 @@ export function makeText({ seed, layers, length, agreement }: MadeText): Recorde
   };
 }
 
-/** As LayerLeap's default model: 5 layers. */
+/** Agreement of LayerLeap's default model, as its card says. */
+export const SMALL_AGREEMENT = { 1: 0.49, 2: 0.7, 3: 0.78, 4: 0.84 };
+/** Of an imagined LayerSkip checkpoint of 30 layers. */
+export const DEEP_AGREEMENT = { 4: 0.45, 8: 0.72, 12: 0.8, 20: 0.9 };
+
 export function smallModelText(seed: number): RecordedText {
-  const length = 120 + Math.floor(280 * new Random(seed + 1000).uniform());
-  return makeText({ seed, layers: 5, length, agreement: { 1: 0.49, 2: 0.7, 3: 0.78, 4: 0.84 } });
+  return makeText({ seed, layers: 5, length: lengthOf(seed), agreement: SMALL_AGREEMENT });
 }
 
-/** As a LayerSkip checkpoint of 30 layers. */
 export function deepModelText(seed: number): RecordedText {
-  const length = 120 + Math.floor(280 * new Random(seed + 2000).uniform());
-  return makeText({ seed, layers: 30, length, agreement: { 4: 0.45, 8: 0.72, 12: 0.8, 20: 0.9 } });
+  return makeText({ seed, layers: 30, length: lengthOf(seed), agreement: DEEP_AGREEMENT });
+}
+
+/** 120 to 400 tokens. */
+function lengthOf(seed: number): number {
+  return 120 + Math.floor(281 * new Random(seed + 1000).uniform());
 }
 
 /** A text whose drafts agree until `until`, and never after. */

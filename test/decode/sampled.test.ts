@@ -1,0 +1,104 @@
+/**
+ * Promise 1 when sampling: whatever drafts, and however, the ids are those of plain decoding with the same seed. Random prompts,
+ * seeds, temperatures, filters, penalties, exit layers, draft lengths and controllers.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type ControllerName, type GenerateOptions, load, type Model } from "../../src/index.ts";
+import { FAMILIES, familyFolder } from "../families.ts";
+import { STORIES } from "../memory_folder.ts";
+import { type Random, seeded } from "../reference/random.ts";
+import { SLOW } from "../slow.ts";
+
+const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
+
+function pick<T>(random: Random, values: readonly T[]): T {
+  return values[random.int(0, values.length - 1)]!;
+}
+
+function randomSampling(random: Random, vocabSize: number): GenerateOptions {
+  const some = <T>(value: () => T): T | undefined => (random.uniform() < 0.4 ? value() : undefined);
+  const options = {
+    temperature: pick(random, [0, 0.3, 0.7, 1, 1, 1.6]),
+    topK: some(() => random.int(1, 60)),
+    topP: some(() => 0.1 + 0.89 * random.uniform()),
+    minP: some(() => 0.3 * random.uniform()),
+    typicalP: some(() => 0.2 + 0.79 * random.uniform()),
+    repetitionPenalty: some(() => 0.8 + random.uniform()),
+    frequencyPenalty: some(() => 2 * random.uniform() - 0.5),
+    presencePenalty: some(() => 2 * random.uniform() - 0.5),
+    logitBias: some(() => new Map([[random.int(0, vocabSize - 1), 6 * random.uniform() - 3]])),
+    seed: random.int(0, 2 ** 31 - 1) * 2 ** 21 + 5,
+    logprobs: some(() => true),
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/** One text, plain and with several drafters. */
+async function compare(model: Model, random: Random, drafters: number, maxTokens: number): Promise<void> {
+  const { layers, vocabSize } = model.spec;
+  const prompt = random.ints(random.int(1, 12), 3, vocabSize - 1);
+  const sampling = { ...randomSampling(random, vocabSize), maxTokens, ignoreEos: random.uniform() < 0.5 };
+  const plain = await model.generate(prompt, { ...sampling, drafter: "none" }).result();
+  for (let i = 0; i < drafters; i++) {
+    const drafting = {
+      controller: pick(random, CONTROLLERS),
+      exitLayer: random.int(1, layers - 1),
+      draftLength: random.int(1, 7),
+    };
+    const drafted = await model.generate(prompt, { ...sampling, ...drafting }).result();
+    const asked = JSON.stringify({ ...sampling, ...drafting });
+    expect(drafted.ids, asked).toEqual(plain.ids);
+    expect(drafted.text).toBe(plain.text);
+    expect(drafted.finishReason).toBe(plain.finishReason);
+    expect(drafted.tokens.map(({ logProb }) => logProb)).toEqual(plain.tokens.map(({ logProb }) => logProb));
+  }
+}
+
+describe("the default model", () => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await load(STORIES);
+  });
+  afterAll(() => model.dispose());
+
+  const texts = SLOW ? 400 : 30;
+  test.each(Array.from({ length: texts }, (_, i) => i))("text %i, plain and with 5 drafters", (_) =>
+    seeded((random) => compare(model, random, 5, 24))(),
+  );
+
+  test("drafts with the same noise are accepted often", async () => {
+    const options = { temperature: 0.8, seed: 11, exitLayer: 3, draftLength: 4, maxTokens: 100 };
+    const { stats } = await model.generate("Once upon a time", options).result();
+    expect(stats.acceptanceRate).toBeGreaterThan(0.4);
+  });
+
+  test("another seed gives another text, the same one the same", async () => {
+    const text = async (seed?: number) => {
+      const sampling = { temperature: 1, maxTokens: 30, ...(seed !== undefined && { seed }) };
+      return model.generate("Once upon a time", sampling).result();
+    };
+    const [a, b, c, d] = [await text(1), await text(1), await text(2), await text()];
+    expect(b.ids).toEqual(a.ids);
+    expect(c.ids).not.toEqual(a.ids);
+    expect((await text(d.seed)).ids).toEqual(d.ids);
+  });
+
+  test("temperature 0 is greedy, whatever else is asked", async () => {
+    const greedy = await model.generate("Once upon a time", { maxTokens: 40 }).result();
+    const asked = { temperature: 0, seed: 3, topK: 5, typicalP: 0.2, maxTokens: 40, logprobs: true };
+    const { ids, seed } = await model.generate("Once upon a time", asked).result();
+    expect(ids).toEqual(greedy.ids);
+    expect(seed).toBeUndefined();
+  });
+});
+
+describe.each(FAMILIES)("families/%s", (name) => {
+  test(
+    "texts, plain and with 2 drafters each",
+    seeded(async (random) => {
+      await using model = await load(familyFolder(name));
+      for (let i = 0; i < (SLOW ? 12 : 3); i++) await compare(model, random, 2, 16);
+    }),
+  );
+});
