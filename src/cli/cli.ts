@@ -6,7 +6,7 @@ import { Command, Option } from "commander";
 import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
 import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "./bench_kernels.ts";
-import type { GenerateFlags } from "./generate.ts";
+import { addGenerateOptions, checkGenerateFlags, type GenerateFlags } from "./generate_options.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
 import type { ListFlags } from "./models.ts";
@@ -88,33 +88,17 @@ export async function run(args: readonly string[]): Promise<number> {
       "\nExample:\n  layerleap generate \"Once upon a time\"\n\n'layerleap COMMAND --help' explains a command.",
     );
 
-  program
+  const generate = program
     .command("generate")
     .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
     .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
+    .optionsGroup("Model:")
     .option(...MODEL)
     .addOption(endpoint())
     .addOption(dtype())
     .addOption(context())
-    .addOption(kernels())
-    .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
-    .option("--chat", "PROMPT is what a user says: the model's chat template goes around it, and the model answers")
-    .option("--system <text>", "what the model is told before, as a system message; implies --chat")
-    .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
-    .addOption(
-      new Option(
-        "--drafter <name>",
-        "who guesses ahead (default: layerskip where the checkpoint was trained for it)",
-      ).choices(["layerskip", "none"]),
-    )
-    .option(
-      "--exit-layer <n>",
-      "layers that draft, 1 to all but one (default: the checkpoint's own, else a quarter)",
-      positiveInteger,
-    )
-    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own, else 4)", positiveInteger)
-    .option("--ignore-eos", "go on past the end of the text")
-    .option("--json", "one JSON object on stdout instead of text: ids, text, rounds, stats, device")
+    .addOption(kernels());
+  addGenerateOptions(generate)
     .addHelpText(
       "after",
       `
@@ -122,24 +106,19 @@ Examples:
   layerleap generate "Once upon a time"
   layerleap generate "Once upon a time" --drafter none --max-tokens 64
   layerleap generate "Once upon a time" --dtype q4
+  layerleap generate "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
+  layerleap generate "Once upon a time" --stop "The end" --stop $'\\n\\n' --time-limit 10
   layerleap generate --ids 1,403,407,261,378 --exit-layer 2 --draft-length 4 --json
+  layerleap generate "Once upon a time" --drafter layerskip --controller del --trace rounds.jsonl
   echo "Tom and Lily" | layerleap generate -
   layerleap generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --chat "What is gravity?"
   layerleap generate --model ./my-chat-model.gguf --system "Answer in one sentence." "What is gravity?"
 
-The drafter changes the speed, never the text. A smaller dtype may change the text too.`,
+The drafter changes the speed, never the text (but with --accept-rule ratio). A smaller dtype may change the text too.
+--stop takes its text as it is: in bash and zsh $'\\n' is a line end.`,
     )
     .action(async (prompt: string | undefined, flags: GenerateFlags) => {
-      if (prompt === undefined && !flags.ids)
-        throw new UsageError('give a PROMPT or --ids, as in: layerleap generate "Once"');
-      if (prompt !== undefined && flags.ids) throw new UsageError("PROMPT and --ids exclude each other: leave one out");
-      const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
-      if (flags.drafter === "none" && (flags.exitLayer ?? flags.draftLength) !== undefined) {
-        throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
-      }
-      if (flags.ids && (flags.chat || flags.system !== undefined)) {
-        throw new UsageError("--ids are taken as they are: leave out --chat and --system, or give a PROMPT");
-      }
+      checkGenerateFlags(prompt, flags);
       await compute(flags.model, async () => (await import("./generate.ts")).generate(prompt, flags));
     });
 

@@ -1,38 +1,32 @@
 /** `layerleap generate`: continues a prompt, as streamed text or as one JSON object. */
 
 import { text } from "node:stream/consumers";
-import type { DrafterName, GenerateOptions, GenerationResult, Model, Prompt } from "../index.ts";
+import type { Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
+import { deviceJson } from "./device_json.ts";
+import { type GenerateFlags, generateOptions } from "./generate_options.ts";
 import { Interruption } from "./interruption.ts";
-import { type LoadFlags, loadJson, loadModel } from "./load.ts";
+import { loadJson, loadModel } from "./load.ts";
 import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
-
-export interface GenerateFlags extends LoadFlags {
-  ids?: number[];
-  chat?: boolean;
-  system?: string;
-  maxTokens: number;
-  drafter?: DrafterName;
-  exitLayer?: number;
-  draftLength?: number;
-  ignoreEos?: boolean;
-  json?: boolean;
-}
+import { Trace } from "./trace.ts";
 
 /**
  * Generates and prints. Ctrl-C stops between two rounds and keeps what there is.
  * @returns the exit code
  */
 export async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<number> {
+  using trace = flags.trace === undefined ? undefined : new Trace(flags.trace);
   const input = flags.ids ?? asked(prompt === "-" ? await readStdin() : (prompt ?? ""), flags);
   using interruption = new Interruption();
   let model: Model | undefined;
   try {
     model = await loadModel(flags, interruption.signal);
     for (const warning of model.warnings) note(`layerleap: ${warning}`);
-    const generation = model.generate(input, generateOptions(flags, interruption.signal));
-    if (!flags.json) await stream(generation);
+    const options = generateOptions(flags);
+    const generation = model.generate(input, { ...options, signal: interruption.signal });
+    trace?.begin(model, input, options);
+    await run(generation, trace, !flags.json);
     const result = await generation.result();
-    if (flags.json) await write(`${JSON.stringify(toJson(result, model))}\n`);
+    if (flags.json) await write(`${JSON.stringify(toJson(result, model, flags))}\n`);
     else note(faint(summary(result, model)));
     return interruption.exitCode ?? EXIT.success;
   } catch (error) {
@@ -42,11 +36,6 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
   } finally {
     await model?.dispose();
   }
-}
-
-function generateOptions(flags: GenerateFlags, signal: AbortSignal): GenerateOptions {
-  const { maxTokens, drafter, exitLayer, draftLength, ignoreEos } = flags;
-  return { maxTokens, drafter, exitLayer, draftLength, ignoreEos, signal };
 }
 
 /** The prompt as it is, or as what a user says to the model. */
@@ -61,24 +50,25 @@ async function readStdin(): Promise<string> {
   return prompt.replace(/\r?\n$/, "");
 }
 
-/** Prints each part as it comes, and a line end. */
-async function stream(generation: AsyncIterable<{ text: string }>): Promise<void> {
+/** Runs a generation; prints each part as it comes, and a line end, where the text is shown. */
+async function run(generation: Generation, trace: Trace | undefined, shown: boolean): Promise<void> {
   let started = false;
   try {
     for await (const part of generation) {
-      await write(part.text);
-      started = true;
+      trace?.add(part);
+      if (shown) await write(part.text);
+      started = shown;
     }
   } catch (error) {
     // What was written stays a line of its own, above the line that tells of the error.
     if (started && !(error instanceof OutputClosedError)) await write("\n");
     throw error;
   }
-  await write("\n");
+  if (shown) await write("\n");
 }
 
 /** One line for people: how much, how fast, how well the drafts did, in what, on what. */
-function summary({ finishReason, rounds, stats }: GenerationResult, { device, dtype }: Model): string {
+function summary({ finishReason, rounds, seed, stats }: GenerationResult, { device, dtype }: Model): string {
   const seconds = ((stats.prefillMs + stats.decodeMs) / 1000).toFixed(2);
   const drafts =
     stats.drafted > 0
@@ -86,10 +76,12 @@ function summary({ finishReason, rounds, stats }: GenerationResult, { device, dt
       : `no drafts, ${rounds.length} rounds`;
   const where = device.description || device.architecture || device.vendor || device.backend;
   return [
-    finishReason === "abort" ? "stopped" : undefined,
+    finishReason === "abort" ? "stopped" : finishReason === "time" ? "stopped at the time limit" : undefined,
     `${stats.tokens} tokens in ${seconds} s${stats.prefillMs >= 1000 ? `, ${(stats.prefillMs / 1000).toFixed(2)} s for the prompt` : ""}`,
     `${stats.tokensPerSecond.toFixed(1)} tok/s`,
     drafts,
+    governed(rounds),
+    seed === undefined ? undefined : `seed ${seed}`,
     dtype,
     device.software ? `${where} (a software adapter: its speed means little)` : where,
   ]
@@ -97,13 +89,30 @@ function summary({ finishReason, rounds, stats }: GenerationResult, { device, dt
     .join(" | ");
 }
 
+/** What the governor did, where it has chosen: how many rounds drafted, and by which plan most of them. */
+function governed(rounds: readonly Round[]): string | undefined {
+  const chosen = rounds.filter((round) => round.decision);
+  if (chosen.length === 0) return undefined;
+  const drafted = chosen.filter((round) => round.drafted > 0);
+  const counts = new Map<string, number>();
+  for (const { exitLayer, draftLength } of drafted) {
+    const plan = `E=${exitLayer} d=${draftLength}`;
+    counts.set(plan, (counts.get(plan) ?? 0) + 1);
+  }
+  const [most] = [...counts].sort(([, a], [, b]) => b - a);
+  return `governor: ${drafted.length} of ${chosen.length} rounds drafted${most ? `, mostly ${most[0]}` : ""}`;
+}
+
 /** The JSON object of `--json`. */
-function toJson(result: GenerationResult, { device, dtype, kernels, warnings, loadStats }: Model): object {
+function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs }: GenerateFlags): object {
+  const { device, dtype, kernels, warnings, loadStats } = model;
   const { stats } = result;
   return {
     prompt_ids: result.promptIds,
     ids: result.ids,
     text: result.text,
+    seed: result.seed,
+    ...((logprobs || topLogprobs !== undefined) && { tokens: result.tokens.map(tokenJson) }),
     finish_reason: result.finishReason,
     rounds: result.rounds.map(({ drafted, accepted }) => ({ drafted, accepted })),
     stats: {
@@ -123,16 +132,14 @@ function toJson(result: GenerationResult, { device, dtype, kernels, warnings, lo
       readback_bytes: stats.readbackBytes,
       load: loadJson(loadStats),
     },
-    device: {
-      vendor: device.vendor,
-      architecture: device.architecture,
-      backend: device.backend,
-      features: device.features,
-      description: device.description,
-      software: device.software,
-    },
+    device: deviceJson(device),
     dtype,
     kernels,
     warnings,
   };
+}
+
+function tokenJson({ id, text, origin, logProb, topLogProbs }: Token): object {
+  const top_logprobs = topLogProbs?.map((other) => ({ id: other.id, text: other.text, logprob: other.logProb }));
+  return { id, text, origin, logprob: logProb, top_logprobs };
 }

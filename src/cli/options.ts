@@ -11,6 +11,8 @@ const GGUF = /\.gguf$/i;
 /** `owner/name`, which may be a path as well. */
 const REPOSITORY = /^\w[\w.-]*\/\w[\w.-]*$/;
 
+const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i;
+
 /** `1,2,3` as token ids or positions. */
 export function integers(value: string): number[] {
   return value.split(",").map((item) => {
@@ -38,6 +40,37 @@ export function kernelOptions(value: string): KernelOptions {
 export function positiveInteger(value: string): number {
   if (!isInteger(value) || Number(value) === 0) throw new InvalidArgumentError("Expected a whole number above 0.");
   return Number(value);
+}
+
+/** A whole number, 0 included. */
+export function wholeNumber(value: string): number {
+  if (!isInteger(value)) throw new InvalidArgumentError("Expected a whole number, 0 or more.");
+  return Number(value);
+}
+
+/** Which range it may have is for the library to say. */
+export function number(value: string): number {
+  if (!NUMBER.test(value)) throw new InvalidArgumentError("Expected a number, as in 0.8.");
+  return Number(value);
+}
+
+export function seconds(value: string): number {
+  if (!NUMBER.test(value) || Number(value) < 0) throw new InvalidArgumentError("Expected seconds, as in 10 or 0.5.");
+  return Number(value);
+}
+
+/** One more text of an option that may be given several times. */
+export function texts(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
+/** `261=-1.5` or `261=-inf`, one more of an option that may be given several times; the last one of an id holds. */
+export function biases(value: string, before: ReadonlyMap<number, number> = new Map()): Map<number, number> {
+  const [id = "", bias = "", ...rest] = value.split("=");
+  if (!isInteger(id) || rest.length > 0 || !(NUMBER.test(bias) || bias === "-inf")) {
+    throw new InvalidArgumentError("Expected a token id, = and a number or -inf, as in 261=-1.5.");
+  }
+  return new Map([...before, [Number(id), bias === "-inf" ? Number.NEGATIVE_INFINITY : Number(bias)]]);
 }
 
 function isInteger(text: string): boolean {

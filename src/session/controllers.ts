@@ -1,14 +1,17 @@
 /** The controllers of a model's generations: what they choose among, and what is known of this device and this model. */
 
+import { calibrate } from "../decode/calibrate.ts";
+import { calibrationPlans } from "../decode/controllers/calibration.ts";
 import { FixedController } from "../decode/controllers/fixed.ts";
 import { Governor } from "../decode/controllers/governor.ts";
-import { headInLayers } from "../decode/controllers/price_features.ts";
+import { headInLayers, type PriceShape } from "../decode/controllers/price_features.ts";
 import { Prices } from "../decode/controllers/prices.ts";
 import { CONTROLLERS } from "../decode/controllers/registry.ts";
 import { type Controller, plainPlan, type RoundOutcome } from "../decode/plan.ts";
 import type { Scheduler } from "../decode/scheduler.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Drafting } from "./drafting_options.ts";
+import type { PriceCache } from "./price_cache.ts";
 
 /** Most drafts of a round where a controller chooses: more rows than 8 are read in a further slab. */
 const CHOSEN_DRAFT_LENGTH = 7;
@@ -45,8 +48,7 @@ export class Controllers {
   create({ controller, exitLayer, draftLength }: Drafting, seed: number): Controller {
     const { layers } = this.#spec;
     if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
-    const { rowBuckets } = this.#scheduler;
-    this.#prices ??= new Prices({ layers, headLayers: headLayers(this.#spec), buckets: rowBuckets });
+    this.#prices ??= new Prices(this.#shape());
     const created = CONTROLLERS[controller].create({
       ...{ layers, exitLayer, draftLength, seed },
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
@@ -58,8 +60,33 @@ export class Controllers {
     return created;
   }
 
+  /** Prices the governor's plans, whose rounds have been prepared: from the cache, else by timing a few. */
+  async calibrate(
+    exitLayer: number,
+    contextLength: number,
+    cache: PriceCache,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const shape = this.#shape();
+    this.#prices = Prices.fromJSON(await cache.read(), shape);
+    // A context that is smaller than a round cannot time one.
+    if (this.#prices || !this.#scheduler.takesRowsTogether || contextLength <= CHOSEN_DRAFT_LENGTH + 2) return;
+    const { layers } = this.#spec;
+    const prices = new Prices(shape);
+    const exitLayers = candidateExits(layers, exitLayer);
+    const plans = calibrationPlans({ layers, exitLayers, maxDraftLength: CHOSEN_DRAFT_LENGTH });
+    await calibrate(this.#scheduler, { contextLength, plans, signal, observe: (outcome) => prices.observe(outcome) });
+    this.#prices = prices;
+    await cache.write(prices.toJSON());
+  }
+
   observe(outcome: RoundOutcome): void {
     this.#prices?.observe(outcome);
+  }
+
+  #shape(): PriceShape {
+    const { layers } = this.#spec;
+    return { layers, headLayers: headLayers(this.#spec), buckets: this.#scheduler.rowBuckets };
   }
 }
 

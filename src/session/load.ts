@@ -107,7 +107,8 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     signal?.throwIfAborted();
     meter.report("compile", weightBytes, weightBytes);
     // Nothing that was made of bytes that are not those published is handed out.
-    await Promise.all([abortable(model.prepare(), signal), folder.verified?.(verifying)]);
+    const ready = model.prepare().then(() => model.calibrate(options, signal));
+    await Promise.all([abortable(ready, signal), folder.verified?.(verifying)]);
     meter.finish();
     return model;
   } catch (error) {

@@ -30,6 +30,7 @@ import type {
   Prompt,
   ScoreOptions,
   ScoreResult,
+  SourceOptions,
 } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Controllers } from "./controllers.ts";
@@ -38,6 +39,7 @@ import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
 import { requireChoice, requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
+import { priceCache } from "./price_cache.ts";
 import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
 import { readSampling, SAMPLING_OPTIONS } from "./sampling_options.ts";
 
@@ -188,6 +190,24 @@ export class Model {
     const release = this.#acquire();
     try {
       await this.#scheduler.prepare(draftLengths, selection);
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Prices the rounds that `auto` chooses among, on this device, unless the cache has their prices.
+   * @internal `load` calls it, after `prepare`.
+   */
+  async calibrate(cache: Pick<SourceOptions, "cache">, signal: AbortSignal | undefined): Promise<void> {
+    if (this.defaults.drafter !== "auto") return;
+    const { vendor, architecture, description, backend } = this.device;
+    const device = { vendor, architecture, description, backend };
+    const { name, dtype, kernels, contextLength } = this;
+    const release = this.#acquire();
+    try {
+      const prices = priceCache(cache, { device, name, dtype, kernels });
+      await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
     } finally {
       release();
     }

@@ -1,7 +1,7 @@
 /** `layerleap generate` on the embedded model, against ids, text and rounds of an independent implementation. */
 
 import { spawn } from "node:child_process";
-import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -204,9 +204,11 @@ describe("without --json", () => {
 describe.skipIf(process.platform === "win32")("an interrupt", () => {
   const LONG = ["generate", "Once upon a time", "--max-tokens", "500", "--ignore-eos", "--drafter", "none"];
 
-  test("keeps the text there is and ends with 130", async () => {
+  test("keeps the text and the trace there are and ends with 130", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "layerleap-test-"));
+    const trace = join(folder, "trace.jsonl");
     let sent = false;
-    const run = await layerleap(LONG, {
+    const run = await layerleap([...LONG, "--trace", trace], {
       onStdout: (child) => {
         if (!sent) sent = child.kill("SIGINT");
       },
@@ -214,6 +216,11 @@ describe.skipIf(process.platform === "win32")("an interrupt", () => {
     expect(run.code).toBe(130);
     expect(run.stdout).toMatch(/^, there.*\n$/);
     expect(run.stderr).toMatch(/^stopped \| \d+ tokens/);
+    const [, rounds] = /no drafts, (\d+) rounds/.exec(run.stderr)!;
+    const lines = (await readFile(trace, "utf8")).split("\n");
+    await rm(folder, { recursive: true });
+    expect(lines.pop()).toBe("");
+    expect(lines.slice(1).map((line) => JSON.parse(line).round)).toEqual(Array.from({ length: +rounds! }, (_, i) => i));
   });
 
   test("SIGTERM ends it with 143", async () => {

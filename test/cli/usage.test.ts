@@ -4,7 +4,10 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CONTROLLER_NAMES } from "../../src/decode/controllers/registry.ts";
 import { layerleap, MODEL, ROOT, type Run } from "./command.ts";
+
+const CONTROLLERS = CONTROLLER_NAMES.join(", ");
 
 let folder: string;
 
@@ -60,7 +63,25 @@ describe("a wrong call ends with exit code 2 and one line", () => {
     ["a number with a unit", ["generate", "x", "--max-tokens", "10k"], /--max-tokens.*10k/],
     ["exit layer 0", ["generate", "x", "--exit-layer", "0"], /--exit-layer.*above 0/],
     ["a draft length that is no number", ["generate", "x", "--draft-length", "many"], /--draft-length.*many/],
-    ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*layerskip, none/],
+    ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*auto, none, layerskip/],
+    ["an unknown controller", ["generate", "x", "--controller", "pid"], RegExp(`--controller.*pid.*${CONTROLLERS}`)],
+    [
+      "a controller without drafts",
+      ["generate", "x", "--drafter", "none", "--controller", "del"],
+      /--controller is for/,
+    ],
+    ["a controller beside auto", ["generate", "x", "--drafter", "auto", "--controller", "del"], /--controller is for/],
+    ["an unknown rule", ["generate", "x", "--accept-rule", "all"], /--accept-rule.*all.*invariant, ratio/],
+    ["a temperature that is no number", ["generate", "x", "--temperature", "hot"], /--temperature.*hot.*a number/],
+    ["a number left empty", ["generate", "x", "--top-p", ""], /--top-p.*a number/],
+    ["a half token", ["generate", "x", "--top-k", "1.5"], /--top-k.*1\.5.*whole number/],
+    ["a negative seed", ["generate", "x", "--seed", "-1"], /--seed.*-1.*whole number/],
+    ["a bias without its id", ["generate", "x", "--logit-bias", "=1"], /--logit-bias.*=1.*as in 261=-1\.5/],
+    ["a bias that is no number", ["generate", "x", "--logit-bias", "5=inf"], /--logit-bias.*5=inf/],
+    ["a time limit with a unit", ["generate", "x", "--time-limit", "10s"], /--time-limit.*10s.*seconds/],
+    ["a negative time limit", ["generate", "x", "--time-limit", "-1"], /--time-limit.*-1.*seconds/],
+    ["log probabilities of a text", ["generate", "x", "--logprobs"], /--logprobs.*--json/],
+    ["likely tokens of a text", ["generate", "x", "--top-logprobs", "2"], /--top-logprobs.*--json/],
     ["an unknown dtype", ["generate", "x", "--dtype", "q5"], /--dtype.*q5.*f32, f16, q8, q4/],
     ["a measurement without a type", ["bench", "kernels", "--dtype", "auto"], /--dtype.*auto.* f32, f16, q8, q4/],
     ["an option without its value", ["generate", "x", "--model"], /--model/],
@@ -86,6 +107,7 @@ describe("a value that the model cannot take ends with exit code 2 and names the
     ["an exit layer beyond the model", ["generate", "x", "--exit-layer", "5"], /--exit-layer: found 5, expected .* 4/],
     ["a context beyond the model", ["generate", "x", "--context-length", "513"], /--context-length: found 513, .*512/],
     ["an exit layer to score beyond the model", ["score", "--ids", "1", "--exit-layer", "6"], /--exit-layer: found 6/],
+    ["a temperature beyond the limit", ["generate", "x", "--temperature", "101"], /--temperature: found 101, .* 100$/m],
     ["a draft length beyond the limit", ["generate", "x", "--draft-length", "99"], /--draft-length: found 99/],
     ["a position beyond the ids", ["score", "--ids", "1,2", "--at", "2"], /--at: found 2, expected .* 1/],
     ["a hub that is no URL", ["score", "--ids", "1", "--model", "hf:a/b", "--endpoint", "x"], /--endpoint: found x, /],
@@ -94,6 +116,13 @@ describe("a value that the model cannot take ends with exit code 2 and names the
   ])("%s", async (_name, args, line) => {
     expectOneLine(await layerleap(args), 2, line);
   });
+});
+
+test("a trace that cannot be written ends with exit code 1 before the model is loaded", async () => {
+  const trace = join(folder, "none", "trace.jsonl");
+  // A folder without a model: loading it would fail too.
+  const run = await layerleap(["generate", "x", "--model", folder, "--trace", trace]);
+  expectOneLine(run, 1, /--trace .*trace\.jsonl: .*no such file or directory/);
 });
 
 describe("a model that cannot be loaded ends with exit code 1 and one line", () => {

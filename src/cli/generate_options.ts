@@ -1,0 +1,141 @@
+/** The options of `layerleap generate`: their help, which exclude each other, and what they ask of the library. */
+
+import { randomInt } from "node:crypto";
+import { type Command, Option } from "commander";
+import type { AcceptRule, ControllerName, DrafterName, GenerateOptions } from "../index.ts";
+import type { LoadFlags } from "./load.ts";
+import { biases, integers, number, positiveInteger, seconds, texts, wholeNumber } from "./options.ts";
+import { UsageError } from "./report.ts";
+
+type Shared =
+  | "drafter"
+  | "exitLayer"
+  | "draftLength"
+  | "controller"
+  | "acceptRule"
+  | "temperature"
+  | "topK"
+  | "topP"
+  | "minP"
+  | "typicalP"
+  | "repetitionPenalty"
+  | "frequencyPenalty"
+  | "presencePenalty"
+  | "seed"
+  | "logprobs"
+  | "topLogprobs"
+  | "ignoreEos";
+
+export interface GenerateFlags extends LoadFlags, Pick<GenerateOptions, Shared> {
+  ids?: number[];
+  chat?: boolean;
+  system?: string;
+  maxTokens: number;
+  stop?: string[];
+  /** Seconds. */
+  timeLimit?: number;
+  logitBias?: Map<number, number>;
+  json?: boolean;
+  trace?: string;
+}
+
+const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip"];
+const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
+const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
+
+/** Adds what `generate` has beyond the options of every command that loads a model. */
+export function addGenerateOptions(command: Command): Command {
+  return command
+    .optionsGroup("Prompt and end:")
+    .option("--ids <list>", "token ids to continue instead of a PROMPT, as they are: no BOS is added", integers)
+    .option("--chat", "PROMPT is what a user says: the model's chat template goes around it, and the model answers")
+    .option("--system <text>", "what the model is told before, as a system message; implies --chat")
+    .option("--max-tokens <n>", "at most so many new tokens", positiveInteger, 256)
+    .option("--stop <text>", "end before this text; may be repeated", texts)
+    .option("--time-limit <seconds>", "end after the round under way then, counted from the first token", seconds)
+    .option("--ignore-eos", "go on past the end of the text")
+
+    .optionsGroup("Sampling (default: the most probable token, always):")
+    .option("--temperature <n>", "0: no sampling (default: 1 with a filter or a seed, else 0)", number)
+    .option("--top-k <n>", "only the so many most probable tokens; 0: all", wholeNumber)
+    .option("--top-p <n>", "only the most probable tokens that together have this probability", number)
+    .option("--min-p <n>", "only tokens at least this fraction as probable as the most probable one", number)
+    .option("--typical-p <n>", "only the tokens closest to the expected surprise that together have it", number)
+    .option("--repetition-penalty <n>", "divides logits of tokens in prompt and new text; 1: none", number)
+    .option("--frequency-penalty <n>", "taken from a token's logit for each time that it is in the new text", number)
+    .option("--presence-penalty <n>", "taken from a token's logit if it is in the new text", number)
+    .option("--logit-bias <id=n>", "added to the logit of a token id, -inf bans it; may be repeated", biases)
+    .option("--seed <n>", "the same seed gives the same text on the same device (default: a random one)", wholeNumber)
+
+    .optionsGroup("Drafting:")
+    .addOption(
+      new Option(
+        "--drafter <name>",
+        "who guesses ahead; auto: a governor decides each round, where the checkpoint was trained for it (default: auto; layerskip with --exit-layer, --draft-length or --controller)",
+      ).choices(DRAFTERS),
+    )
+    .option(
+      "--exit-layer <n>",
+      "layers that draft, 1 to all but one (default: the checkpoint's own, else a quarter)",
+      positiveInteger,
+    )
+    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own, else 4)", positiveInteger)
+    .addOption(
+      new Option("--controller <name>", "who plans each round of layerskip (default: fixed)").choices(CONTROLLERS),
+    )
+    .addOption(
+      new Option(
+        "--accept-rule <name>",
+        "which drafts sampling accepts; with ratio the text depends on the drafter (default: invariant)",
+      ).choices(ACCEPT_RULES),
+    )
+
+    .optionsGroup("Output:")
+    .option("--json", "one JSON object on stdout instead of text: ids, text, rounds, stats, device")
+    .option("--logprobs", "each token's log probability, in --json")
+    .option("--top-logprobs <n>", "and the so many most probable tokens at its place, at most 20", wholeNumber)
+    .option("--trace <file>", "write what each round did, one JSON object a line");
+}
+
+/** @throws UsageError for options that exclude each other */
+export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFlags): void {
+  const { ids, chat, system, drafter, json, logprobs, topLogprobs } = flags;
+  if (prompt === undefined && !ids) throw new UsageError('give a PROMPT or --ids, as in: layerleap generate "Once"');
+  if (prompt !== undefined && ids) throw new UsageError("PROMPT and --ids exclude each other: leave one out");
+  if (ids && (chat || system !== undefined)) {
+    throw new UsageError("--ids are taken as they are: leave out --chat and --system, or give a PROMPT");
+  }
+  if (drafter === "none" && (flags.exitLayer ?? flags.draftLength) !== undefined) {
+    const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
+    throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
+  }
+  if (flags.controller !== undefined && (drafter === "none" || drafter === "auto")) {
+    throw new UsageError(`--controller is for --drafter layerskip: leave it out, or --drafter ${drafter}`);
+  }
+  if (!json && (logprobs || topLogprobs !== undefined)) {
+    throw new UsageError(`${logprobs ? "--logprobs" : "--top-logprobs"} is shown in JSON: add --json`);
+  }
+}
+
+/** What the flags ask of `model.generate`. */
+export function generateOptions(flags: GenerateFlags): GenerateOptions {
+  const { maxTokens, drafter, exitLayer, draftLength, controller, acceptRule } = flags;
+  const { temperature, topK, topP, minP, typicalP, seed } = flags;
+  const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = flags;
+  const { logprobs, topLogprobs, ignoreEos, stop, timeLimit } = flags;
+  const options: GenerateOptions = {
+    ...{ maxTokens, drafter, exitLayer, draftLength, controller, acceptRule },
+    ...{ temperature, topK, topP, minP, typicalP, seed },
+    ...{ repetitionPenalty, frequencyPenalty, presencePenalty, logitBias },
+    ...{ logprobs, topLogprobs, ignoreEos, stop, timeLimitMs: timeLimit === undefined ? undefined : timeLimit * 1000 },
+  };
+  return flags.trace === undefined ? options : withSeed(options);
+}
+
+/** A trace begins with the seed, before the library tells which one it drew. */
+function withSeed(options: GenerateOptions): GenerateOptions {
+  const { topK, topP, minP, typicalP, seed } = options;
+  const filtered = [topK, topP, minP, typicalP, seed].some((value) => value !== undefined);
+  const temperature = options.temperature ?? (filtered ? 1 : 0);
+  return temperature > 0 ? { ...options, temperature, seed: seed ?? randomInt(2 ** 48 - 1) } : options;
+}

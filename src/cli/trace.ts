@@ -1,0 +1,101 @@
+/**
+ * The file of `--trace`: a line that describes the run, then one for each round, as it happens.
+ *
+ * A line is written whole and at once: whatever ends the run, the file holds every round that was read. The prompt's own
+ * token is in no round.
+ */
+
+import { closeSync, openSync, writeSync } from "node:fs";
+import type { GenerateOptions, GenerationPart, Model, PlanPrice, Prompt } from "../index.ts";
+import { deviceJson } from "./device_json.ts";
+import { FailureError } from "./report.ts";
+
+export class Trace implements Disposable {
+  readonly #path: string;
+  readonly #file: number;
+  #rounds = 0;
+
+  /** @throws FailureError when the file cannot be written */
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = this.#reported(() => openSync(path, "w"));
+  }
+
+  /** Describes the run. */
+  begin(model: Model, prompt: Prompt, options: GenerateOptions): void {
+    const { name, device, dtype, kernels } = model;
+    this.#write({
+      ...{ model: name, device: deviceJson(device), dtype, kernels },
+      options: optionsJson(options),
+      prompt_ids: idsOf(model, prompt),
+      seed: options.temperature ? options.seed : undefined,
+    });
+  }
+
+  /** Tells of a round; the prompt's end is none. */
+  add({ round, draftIds, tokens }: GenerationPart): void {
+    if (!round) return;
+    const { exitLayer, draftLength, decision, draftProbabilities, accepted, startMs, endMs } = round;
+    this.#write({
+      round: this.#rounds++,
+      plan: { exit_layer: exitLayer, draft_length: draftLength },
+      reason: decision?.reason,
+      prices: decision?.prices.map(priceJson),
+      drafted_ids: draftIds,
+      draft_probabilities: draftProbabilities,
+      accepted,
+      path: tokens.map(({ id, origin }) => ({ id, origin })),
+      start_ms: startMs,
+      end_ms: endMs,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file);
+  }
+
+  #write(line: object): void {
+    this.#reported(() => {
+      // One write may take a part of it.
+      let rest = Buffer.from(`${JSON.stringify(line, finite)}\n`);
+      while (rest.length > 0) rest = rest.subarray(writeSync(this.#file, rest));
+    });
+  }
+
+  #reported<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (cause) {
+      throw new FailureError(`--trace ${this.#path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    }
+  }
+}
+
+function priceJson({ exitLayer, draftLength, milliseconds, tokens }: PlanPrice): object {
+  return { exit_layer: exitLayer, draft_length: draftLength, milliseconds, tokens };
+}
+
+/** Those that were given, by their names in snake case. */
+function optionsJson(options: GenerateOptions): object {
+  const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(
+    Object.entries(options).map(([name, value]) => [
+      snakeCase(name),
+      value instanceof Map ? Object.fromEntries(value) : value,
+    ]),
+  );
+}
+
+function idsOf(model: Model, prompt: Prompt): number[] {
+  if (typeof prompt === "string") return model.tokenize(prompt);
+  return isIds(prompt) ? [...prompt] : model.chatIds(prompt);
+}
+
+function isIds(prompt: Exclude<Prompt, string>): prompt is readonly number[] {
+  return typeof prompt[0] !== "object";
+}
+
+/** JSON has no infinite numbers: -Infinity bans an id. */
+function finite(_key: string, value: unknown): unknown {
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
