@@ -221,6 +221,12 @@ export interface GenerateOptions extends SamplingOptions {
   draftLength?: number;
   /** Who chooses the plan of each round of drafter `layerskip`. Default: `fixed`. */
   controller?: ControllerName;
+  /**
+   * Drafts choose among so many ids alone: the most frequent ones and the prompt's own (FR-Spec, Zhao et al. 2025). The text
+   * stays the same; a draft reads less of the head and misses what is rare. 0: among all. Default: 0. Not with `acceptRule:
+   * "ratio"`, which needs the draft's whole distribution.
+   */
+  hotVocabulary?: number;
   /** Default: `invariant`. */
   acceptRule?: AcceptRule;
   /** Tell each token's log probability. */

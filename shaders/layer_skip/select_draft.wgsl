@@ -3,7 +3,8 @@
 //
 // One workgroup; a draft pass has one row or none.
 //
-// Constants: WORKGROUP, NONE. Needs rows.wgsl, best.wgsl and merge_candidates.wgsl.
+// Constants: WORKGROUP, NONE. Needs rows.wgsl, best.wgsl, merge_candidates.wgsl and an
+// ids_*.wgsl: a head over hot ids numbers its candidates by their places in the table.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: CandidatesShape;
@@ -17,6 +18,6 @@ fn main(@builtin(local_invocation_index) thread: u32) {
   }
   let best = mergeCandidates(range.first, shape.count, thread);
   if (thread == 0) {
-    rows[range.first + 1].token = best.id;
+    rows[range.first + 1].token = select(idOf(best.id), NONE, best.id == NONE);
   }
 }

@@ -41,6 +41,7 @@ import type { ModelSpec, RopeSpec } from "../model/spec.ts";
 import type { LayerWeights, Matrix, ModelWeights } from "../weights/upload.ts";
 import { type Activations, createActivations } from "./activations.ts";
 import { Constants } from "./constants.ts";
+import { HotHead } from "./hot_head.ts";
 import type { KvCache } from "./kv_cache.ts";
 import { LayerKernels, type Product, type ProductParts, type Regime } from "./layer_kernels.ts";
 import { type LayerProduct, productKind } from "./product_kinds.ts";
@@ -56,6 +57,17 @@ interface BoundLayer {
   attention: { generated: FewQueryGroups; prompt: GPUBindGroup };
   /** From what was attended to the stream, and through the feed-forward block. */
   rest: Products[];
+}
+
+/** The head over hot ids, as drafts use it. */
+interface BoundHotHead {
+  head: HotHead;
+  argmax: Product;
+  /** How many candidates a row's `argmax` leaves. */
+  candidatesPerRow: number;
+  store: Product;
+  /** `[ROW_CAPACITY][size]` f32 */
+  logits: GPUBuffer;
 }
 
 /** The buffers of a form that are not those of every matmul. */
@@ -83,6 +95,7 @@ export class Forward {
   readonly #finalNorm: GPUBindGroup;
   readonly #headArgmax: Product[];
   #headLogits: { store: Product[]; logits: GPUBuffer } | undefined;
+  #hotHead: BoundHotHead | undefined;
 
   constructor(
     device: Device,
@@ -154,6 +167,71 @@ export class Forward {
     const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
     await this.#kernels.prepare(rowCounts, [...layers, ...this.#headKinds("store")]);
     return this.#headLogits.logits;
+  }
+
+  /**
+   * Makes a head over `size` ids, whose columns `HotHead.fill` chooses, and compiles what a row needs for it. There is one at
+   * a time; another size takes its place.
+   */
+  async prepareHotHead(size: number): Promise<BoundHotHead> {
+    const { hiddenSize } = this.spec;
+    if (this.#hotHead?.head.matrix.columns !== size) {
+      this.#device.ledger.releaseOwner("hot head");
+      const bytes = size * hiddenSize * 4; // of f32; less of others
+      this.#hotHead = await this.#device.allocating("hot head", bytes, () => this.#bindHotHead(size));
+    }
+    const { head } = this.#hotHead;
+    const { format } = head.matrix;
+    await this.#kernels.prepare(
+      [1],
+      [
+        { form: "headArgmax", format },
+        { form: "store", format },
+      ],
+    );
+    await head.prepare();
+    return this.#hotHead;
+  }
+
+  /** As `argmax`, over the hot ids: candidates carry their places in the table. */
+  hotArgmax(recorder: Recorder, row: RowSet): void {
+    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, row);
+    this.#hot.argmax(recorder, row);
+  }
+
+  /** As `logits`, of the hot ids. */
+  hotLogits(recorder: Recorder, row: RowSet): void {
+    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, row);
+    this.#hot.store(recorder, row);
+  }
+
+  get #hot(): BoundHotHead {
+    if (!this.#hotHead) throw new GpuError("head", "a hot head was recorded before it was prepared");
+    return this.#hotHead;
+  }
+
+  #bindHotHead(size: number): BoundHotHead {
+    const { logitScale: factor, logitSoftCap: softCap } = this.spec;
+    const head = new HotHead(this.#device, this.#weights.head, size);
+    const { format } = head.matrix;
+    const { normed: input, candidates } = this.#activations;
+    const candidatesPerRow = fewRowGroups("headArgmax", size, this.#choice.fewRows);
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
+    const logits = this.#device.ledger.allocate("hot head", "logits", ROW_CAPACITY * size * 4, usage);
+    // No more candidates than the whole head leaves: they fit where those go.
+    const argmax = this.#generated(
+      { form: "headArgmax", format },
+      head.matrix,
+      { resultStride: candidatesPerRow, resultOffset: 0, firstId: 0 },
+      { input, candidates },
+    );
+    const store = this.#generated(
+      { form: "store", format },
+      head.matrix,
+      { resultStride: size, resultOffset: 0, factor, softCap },
+      { input, output: logits },
+    );
+    return { head, argmax, candidatesPerRow, store, logits };
   }
 
   #headKinds<F extends "headArgmax" | "store">(form: F): MatmulKind<F>[] {

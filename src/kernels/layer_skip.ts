@@ -12,8 +12,11 @@ import selectTarget from "../../shaders/layer_skip/select_target.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
+import idsAll from "../../shaders/sampling/ids_all.wgsl?raw";
+import idsHot from "../../shaders/sampling/ids_hot.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import type { Constants, KernelSource } from "../gpu/pipelines.ts";
 import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, NONE, ROW_CAPACITY, RUNNING, STATE_CONSTANTS } from "./constants.ts";
 import { Kernel, type RowSet } from "./kernel.ts";
 
@@ -123,18 +126,28 @@ export class Plan extends Kernel<keyof typeof PLAN_BINDINGS> {
   }
 }
 
+/** A kernel's pieces, bindings and constants with those of the ids that it works on: all, or those of a table. */
+export function withIds(
+  bindings: KernelSource["bindings"],
+  hot: boolean,
+): { code: string; bindings: KernelSource["bindings"]; constants: Constants } {
+  return hot
+    ? {
+        code: idsHot,
+        bindings: { ...bindings, hotIds: "read" as const },
+        constants: { HOT_BINDING: Object.keys(bindings).length },
+      }
+    : { code: idsAll, bindings, constants: {} };
+}
+
 /** Makes the best id of a draft row the token of the next row. */
-export class SelectDraft extends Kernel<keyof typeof SELECT_DRAFT_BINDINGS> {
-  constructor(device: Device) {
-    super(
-      device,
-      {
-        name: "layer_skip/select_draft",
-        code: [rows, best, mergeCandidates, selectDraft],
-        bindings: SELECT_DRAFT_BINDINGS,
-      },
-      COMMON_CONSTANTS,
-    );
+export class SelectDraft extends Kernel {
+  /** @param hot candidates are places in a table of ids */
+  constructor(device: Device, hot = false) {
+    const ids = withIds(SELECT_DRAFT_BINDINGS, hot);
+    const name = hot ? "layer_skip/select_hot_draft" : "layer_skip/select_draft";
+    const code = [rows, best, mergeCandidates, ids.code, selectDraft];
+    super(device, { name, code, bindings: ids.bindings }, { ...COMMON_CONSTANTS, ...ids.constants });
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {

@@ -10,7 +10,6 @@ import rows from "../../shaders/rows/rows.wgsl?raw";
 import adjust from "../../shaders/sampling/adjust.wgsl?raw";
 import confidence from "../../shaders/sampling/confidence.wgsl?raw";
 import filter from "../../shaders/sampling/filter.wgsl?raw";
-import idsAll from "../../shaders/sampling/ids_all.wgsl?raw";
 import logProbs from "../../shaders/sampling/log_probs.wgsl?raw";
 import noise from "../../shaders/sampling/noise.wgsl?raw";
 import pick from "../../shaders/sampling/pick.wgsl?raw";
@@ -31,6 +30,7 @@ import {
   WORKGROUP,
 } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
+import { withIds } from "./layer_skip.ts";
 
 /** How scores are made of logits and chosen from, complete and checked. */
 export interface SamplingSettings {
@@ -203,10 +203,12 @@ const REMEMBER_BINDINGS = { report: "read", counts: "read-write" } as const;
 const SCORE_CONSTANTS = { ...COMMON_CONSTANTS, IDS_PER_THREAD } as const;
 
 /** Makes scores of logits. */
-export class Adjust extends Kernel<keyof typeof ADJUST_BINDINGS> {
-  constructor(device: Device) {
-    const code = [rows, scores, idsAll, adjust];
-    super(device, { name: "sampling/adjust", code, bindings: ADJUST_BINDINGS }, SCORE_CONSTANTS);
+export class Adjust extends Kernel {
+  /** @param hot logits are those of a table of ids, here and below */
+  constructor(device: Device, hot = false) {
+    const ids = withIds(ADJUST_BINDINGS, hot);
+    const source = { name: `sampling/adjust${hot ? "_hot" : ""}`, code: [rows, scores, ids.code, adjust] };
+    super(device, { ...source, bindings: ids.bindings }, { ...SCORE_CONSTANTS, ...ids.constants });
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet, ids: number): void {
@@ -229,10 +231,11 @@ export class Filter extends Kernel<keyof typeof FILTER_BINDINGS> {
 }
 
 /** Chooses by score and noise, first stage. */
-export class Pick extends Kernel<keyof typeof PICK_BINDINGS> {
-  constructor(device: Device) {
-    const code = [rows, scores, idsAll, noise, best, pick];
-    super(device, { name: "sampling/pick", code, bindings: PICK_BINDINGS }, SCORE_CONSTANTS);
+export class Pick extends Kernel {
+  constructor(device: Device, hot = false) {
+    const ids = withIds(PICK_BINDINGS, hot);
+    const source = { name: `sampling/pick${hot ? "_hot" : ""}`, code: [rows, scores, ids.code, noise, best, pick] };
+    super(device, { ...source, bindings: ids.bindings }, { ...SCORE_CONSTANTS, ...ids.constants });
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet, ids: number): void {
@@ -253,10 +256,14 @@ export class Ratio extends Kernel<keyof typeof RATIO_BINDINGS> {
 }
 
 /** Tells how sure a draft is, and ends the round's drafts where it is not. */
-export class Confidence extends Kernel<keyof typeof CONFIDENCE_BINDINGS> {
-  constructor(device: Device) {
-    const code = [rows, state, scores, idsAll, confidence];
-    super(device, { name: "sampling/confidence", code, bindings: CONFIDENCE_BINDINGS }, STATE_CONSTANTS);
+export class Confidence extends Kernel {
+  constructor(device: Device, hot = false) {
+    const ids = withIds(CONFIDENCE_BINDINGS, hot);
+    const source = {
+      name: `sampling/confidence${hot ? "_hot" : ""}`,
+      code: [rows, state, scores, ids.code, confidence],
+    };
+    super(device, { ...source, bindings: ids.bindings }, { ...STATE_CONSTANTS, ...ids.constants });
   }
 
   /** @param step the draft's number, which is its row's */

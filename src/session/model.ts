@@ -17,6 +17,7 @@ import type { KernelChoice } from "../kernels/choice.ts";
 import { TOP_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
+import { frequentIds, hotIds } from "../text/hot_ids.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
   AcceptRule,
@@ -34,7 +35,7 @@ import type {
 } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Controllers } from "./controllers.ts";
-import { type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
+import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
 import { Generation } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
@@ -67,6 +68,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "exitLayer",
   "draftLength",
   "controller",
+  "hotVocabulary",
   "acceptRule",
   "logprobs",
   "topLogprobs",
@@ -103,6 +105,8 @@ export class Model {
   readonly #scheduler: Scheduler;
   readonly #controllers: Controllers;
   readonly #warnings: readonly string[];
+  /** Its ids by how frequent they are, once they have been asked for. */
+  #frequentIds: number[] | undefined;
   #busy = false;
   #disposed = false;
 
@@ -332,10 +336,29 @@ export class Model {
         promptIds,
         acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
         probabilities: controllers.needProbabilities(drafting),
+        hotIds: this.#hotIds(options, drafting, promptIds),
         topLogProbs:
           topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
       },
     };
+  }
+
+  /** The ids that drafts choose among; undefined: all. */
+  #hotIds(
+    { hotVocabulary = 0, acceptRule }: GenerateOptions,
+    { controller }: Drafting,
+    promptIds: readonly number[],
+  ): Uint32Array<ArrayBuffer> | undefined {
+    const where = "generate";
+    const { vocabSize, eosTokenIds } = this.spec;
+    const size = requireInteger(where, "hotVocabulary", hotVocabulary, 0, Number.MAX_SAFE_INTEGER);
+    if (size > 0 && acceptRule === "ratio") {
+      const expected = "0 with acceptRule 'ratio', which needs the draft's whole distribution";
+      throw new InputError({ file: where, field: "hotVocabulary", found: String(size), expected });
+    }
+    if (size === 0 || size >= vocabSize || controller === undefined) return undefined;
+    this.#frequentIds ??= frequentIds(this.#tokenizer, vocabSize);
+    return hotIds(this.#frequentIds, { promptIds, eosTokenIds, size });
   }
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {

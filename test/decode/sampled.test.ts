@@ -45,6 +45,7 @@ async function compare(model: Model, random: Random, drafters: number, maxTokens
       controller: pick(random, CONTROLLERS),
       exitLayer: random.int(1, layers - 1),
       draftLength: random.int(1, 7),
+      ...(random.uniform() < 0.3 && { hotVocabulary: random.int(8, vocabSize) }),
     };
     const drafted = await model.generate(prompt, { ...sampling, ...drafting }).result();
     const asked = JSON.stringify({ ...sampling, ...drafting });

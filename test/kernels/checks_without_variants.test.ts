@@ -180,7 +180,8 @@ describe("chooseKernels", () => {
       await uploadWeights(bench.device, checkpoint, plan);
       await checkpoint.close();
       bench.device.ledger.releaseOwner("weights");
-      const others = [Embedding, RmsNorm, SelectTarget, SelectDraft].map((Kernel) => new Kernel(bench.device, head));
+      const { device } = bench;
+      const others = [new Embedding(device, head), ...[RmsNorm, SelectTarget, SelectDraft].map((K) => new K(device))];
       await Promise.all(others.map((kernel) => kernel.prepare()));
       expect(bench.device.pipelines.count).toBe(count);
     }

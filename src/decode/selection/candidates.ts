@@ -17,6 +17,7 @@ export class CandidateChoice {
    * @param candidates `[rows][perRow]` (rank, id)
    * @param targets `[rows]` ids, written
    * @param shadows the same of each shadow exit
+   * @param hotIds table whose places a draft's candidates carry instead of ids
    */
   constructor(
     device: Device,
@@ -25,8 +26,9 @@ export class CandidateChoice {
     candidates: GPUBuffer,
     perRow: number,
     { targets, shadows }: { targets: GPUBuffer; shadows: readonly GPUBuffer[] },
+    hotIds?: GPUBuffer,
   ) {
-    this.#selectDraft = new SelectDraft(device);
+    this.#selectDraft = new SelectDraft(device, hotIds !== undefined);
     this.#selectTarget = new SelectTarget(device);
     const words = candidatesShape(perRow);
     const { UNIFORM, COPY_DST } = BufferUsage;
@@ -35,7 +37,7 @@ export class CandidateChoice {
     const bindTarget = (into: GPUBuffer) =>
       this.#selectTarget.bind({ range: ranges, shape, candidates, targets: into });
     this.#groups = {
-      draft: this.#selectDraft.bind({ range: ranges, shape, candidates, rows }),
+      draft: this.#selectDraft.bind({ range: ranges, shape, candidates, rows, ...(hotIds && { hotIds }) }),
       target: bindTarget(targets),
       shadows: shadows.map(bindTarget),
     };

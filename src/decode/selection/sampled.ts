@@ -8,35 +8,30 @@
  */
 
 import type { Forward } from "../../forward/forward.ts";
+import type { HotHead } from "../../forward/hot_head.ts";
 import type { PassRows, RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import { BufferUsage } from "../../gpu/usage.ts";
 import { RANGE_BYTES, ROW_CAPACITY } from "../../kernels/constants.ts";
 import {
-  Adjust,
-  Confidence,
   confidenceSteps,
   encodeBias,
   encodeSampling,
-  FILTER_BYTES,
-  Filter,
   IN_PROMPT,
   isPenalised,
   LOG_PROBS_BYTES,
   LogProbs,
-  Pick,
   Ratio,
   Remember,
   SAMPLING_BYTES,
   type SamplingSettings,
   STREAM,
-  scoreGroups,
-  scoresShape,
   wantedLogProbs,
 } from "../../kernels/sampling.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
+import { type SamplingBuffers, ScoredSide } from "./scored_side.ts";
 import type { DraftSelection, TargetSelection } from "./selection.ts";
 
 /** What a generation wants of it. */
@@ -51,212 +46,180 @@ export interface SampledRequest {
   promptIds: readonly number[];
 }
 
-/** Buffers of scores of one side. */
-interface Side {
-  shape: GPUBuffer;
-  scores: GPUBuffer;
-  filters: GPUBuffer;
-  groups: { adjust: GPUBindGroup; filter: GPUBindGroup; pick: GPUBindGroup };
+/** Drafts that are scored apart from targets. */
+interface OwnDraft {
+  side: ScoredSide;
+  choice: CandidateChoice;
 }
 
 const OWNER = "sampling";
 
 export class SampledSelection implements DraftSelection, TargetSelection {
-  readonly #device: Device;
-  readonly #forward: Forward;
-  readonly #table: RowTable;
-  readonly #state: RoundState;
-  readonly #kernels: {
-    adjust: Adjust;
-    filter: Filter;
-    pick: Pick;
-    ratio: Ratio;
-    confidence: Confidence;
-    logProbs: LogProbs;
-    remember: Remember;
-  };
-  readonly #sampling: GPUBuffer;
-  readonly #bias: GPUBuffer;
-  readonly #counts: GPUBuffer;
-  readonly #candidates: GPUBuffer;
   /** `[ROW_CAPACITY]` f32 */
   readonly probabilities: GPUBuffer;
   /** `[ROW_CAPACITY]` LogProbs */
   readonly logProbs: GPUBuffer;
+  readonly #device: Device;
+  readonly #forward: Forward;
+  readonly #table: RowTable;
+  readonly #state: RoundState;
+  readonly #logits: GPUBuffer;
+  readonly #kernels: { ratio: Ratio; logProbs: LogProbs; remember: Remember };
+  readonly #buffers: SamplingBuffers;
   readonly #wanted: GPUBuffer;
+  readonly #target: ScoredSide;
   readonly #choice: CandidateChoice;
-  readonly #target: Side;
-  readonly #rememberGroup: GPUBindGroup;
-  readonly #logProbsGroup: GPUBindGroup;
-  readonly #confidenceGroups = new Map<Side, GPUBindGroup>();
-  readonly #steps: GPUBuffer;
-  /** The draft's own scores, where both are needed at once. */
-  #ownDraft: { side: Side; ratio: GPUBindGroup } | undefined;
+  readonly #groups: { remember: GPUBindGroup; logProbs: GPUBindGroup };
+  /** For the ratio rule, which needs the scores of both at once. */
+  #ratio: (OwnDraft & { group: GPUBindGroup }) | undefined;
+  /** For drafts over hot ids. */
+  #hot: (OwnDraft & { head: HotHead }) | undefined;
   #request: SampledRequest | undefined;
+  /** The drafts of this generation, where they are scored apart. */
+  #own: OwnDraft | undefined;
 
-  /** The logits must have been prepared. */
+  /** @param logits of all ids, prepared */
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState, logits: GPUBuffer) {
     this.#device = device;
     this.#forward = forward;
     this.#table = table;
     this.#state = state;
-    this.#kernels = {
-      adjust: new Adjust(device),
-      filter: new Filter(device),
-      pick: new Pick(device),
-      ratio: new Ratio(device),
-      confidence: new Confidence(device),
-      logProbs: new LogProbs(device),
-      remember: new Remember(device),
-    };
+    this.#logits = logits;
+    this.#kernels = { ratio: new Ratio(device), logProbs: new LogProbs(device), remember: new Remember(device) };
     const { STORAGE, UNIFORM, COPY_DST, COPY_SRC } = BufferUsage;
     const allocate = (name: string, bytes: number, usage: number) => device.ledger.allocate(OWNER, name, bytes, usage);
     const { vocabSize } = forward.spec;
-    const perRow = scoreGroups(vocabSize);
-    this.#sampling = allocate("settings", SAMPLING_BYTES, UNIFORM | COPY_DST);
-    this.#bias = allocate("bias", vocabSize * 4, STORAGE | COPY_DST);
-    this.#counts = allocate("counts", vocabSize * 4, STORAGE | COPY_DST);
-    this.#candidates = allocate("candidates", ROW_CAPACITY * perRow * 8, STORAGE);
     this.probabilities = allocate("probabilities", ROW_CAPACITY * 4, STORAGE | COPY_SRC);
     this.logProbs = allocate("log probabilities", ROW_CAPACITY * LOG_PROBS_BYTES, STORAGE | COPY_SRC);
     this.#wanted = allocate("wanted log probabilities", 8, UNIFORM | COPY_DST);
-    this.#steps = allocate("steps", ROW_CAPACITY * RANGE_BYTES, UNIFORM | COPY_DST);
-    device.handle.queue.writeBuffer(this.#steps, 0, confidenceSteps());
-    this.#choice = new CandidateChoice(device, OWNER, table, this.#candidates, perRow, state);
-    this.#target = this.#side("scores", logits);
-    this.#rememberGroup = this.#kernels.remember.bind({ report: state.report, counts: this.#counts });
-    this.#logProbsGroup = this.#kernels.logProbs.bind({
-      range: table.ranges,
-      shape: this.#wanted,
-      logits,
-      targets: state.targets,
-      logProbs: this.logProbs,
-    });
+    this.#buffers = {
+      sampling: allocate("settings", SAMPLING_BYTES, UNIFORM | COPY_DST),
+      bias: allocate("bias", vocabSize * 4, STORAGE | COPY_DST),
+      counts: allocate("counts", vocabSize * 4, STORAGE | COPY_DST),
+      settings: state.settings,
+      steps: allocate("steps", ROW_CAPACITY * RANGE_BYTES, UNIFORM | COPY_DST),
+      probabilities: this.probabilities,
+    };
+    device.handle.queue.writeBuffer(this.#buffers.steps, 0, confidenceSteps());
+    this.#target = new ScoredSide(device, OWNER, table, this.#buffers, { count: vocabSize, logits });
+    const { candidates, candidatesPerRow } = this.#target;
+    this.#choice = new CandidateChoice(device, OWNER, table, candidates, candidatesPerRow, state);
+    const { report, targets } = state;
+    const [shape, range, logProbs] = [this.#wanted, table.ranges, this.logProbs];
+    this.#groups = {
+      remember: this.#kernels.remember.bind({ report, counts: this.#buffers.counts }),
+      logProbs: this.#kernels.logProbs.bind({ range, shape, logits, targets, logProbs }),
+    };
   }
 
-  /** Compiles what a generation needs and gives it the buffers it needs beyond others'. */
-  async prepare(request: SampledRequest, logits: GPUBuffer): Promise<void> {
-    const { adjust, filter, pick, ratio, confidence, logProbs, remember } = this.#kernels;
-    if (request.acceptRule === "ratio" && !this.#ownDraft) {
+  /**
+   * Compiles what a generation needs and gives it the buffers it needs beyond others'.
+   * @param hot the head that drafts use, where it is not the whole one
+   */
+  async prepare(request: SampledRequest, hot: { head: HotHead; logits: GPUBuffer } | undefined): Promise<void> {
+    const { settings, acceptRule, probabilities, topLogProbs } = request;
+    const { ratio, logProbs, remember } = this.#kernels;
+    const ruled = acceptRule === "ratio";
+    if (ruled && !this.#ratio) {
       const bytes = ROW_CAPACITY * this.#forward.spec.vocabSize * 4;
-      this.#ownDraft = await this.#device.allocating("scores of drafts", bytes, () => this.#bindRatio(logits));
+      this.#ratio = await this.#device.allocating("scores of drafts", bytes, () => this.#bindRatio());
     }
+    if (hot && this.#hot?.head !== hot.head) {
+      const bytes = ROW_CAPACITY * hot.head.matrix.columns * 4;
+      this.#hot = await this.#device.allocating("scores of hot ids", bytes, () => this.#bindHot(hot));
+    }
+    const own = ruled ? this.#ratio : hot && this.#hot;
     await Promise.all([
-      ...[adjust, filter, pick, this.#choice].map((kernel) => kernel.prepare()),
-      request.acceptRule === "ratio" && ratio.prepare(),
-      request.probabilities && confidence.prepare(),
-      request.topLogProbs !== undefined && logProbs.prepare(),
-      isPenalised(request.settings) && remember.prepare(),
+      this.#target.prepare(probabilities),
+      this.#choice.prepare(),
+      own?.side.prepare(probabilities),
+      own?.choice.prepare(),
+      ruled && ratio.prepare(),
+      topLogProbs !== undefined && logProbs.prepare(),
+      isPenalised(settings) && remember.prepare(),
     ]);
   }
 
   /** Begins a generation; `prepare` has been called for it. */
-  begin(request: SampledRequest): void {
-    this.#request = request;
+  begin(request: SampledRequest, hot: boolean): void {
     const { settings, promptIds, acceptRule, probabilities, topLogProbs } = request;
+    const ruled = acceptRule === "ratio";
+    this.#request = request;
+    this.#own = ruled ? this.#ratio : hot ? this.#hot : undefined;
     const { queue } = this.#device.handle;
     const { vocabSize } = this.#forward.spec;
-    queue.writeBuffer(this.#sampling, 0, encodeSampling(settings));
-    if (settings.logitBias.size > 0) queue.writeBuffer(this.#bias, 0, encodeBias(settings.logitBias, vocabSize));
+    const { sampling, bias, counts } = this.#buffers;
+    queue.writeBuffer(sampling, 0, encodeSampling(settings));
+    if (settings.logitBias.size > 0) queue.writeBuffer(bias, 0, encodeBias(settings.logitBias, vocabSize));
     if (isPenalised(settings)) {
-      const counts = new Uint32Array(vocabSize);
-      for (const id of promptIds) counts[id] = IN_PROMPT;
-      queue.writeBuffer(this.#counts, 0, counts);
+      const words = new Uint32Array(vocabSize);
+      for (const id of promptIds) words[id] = IN_PROMPT;
+      queue.writeBuffer(counts, 0, words);
     }
-    const ratio = acceptRule === "ratio";
-    queue.writeBuffer(this.#target.shape, 0, scoresShape(vocabSize, STREAM.target, ratio || probabilities));
-    if (ratio) queue.writeBuffer(this.#ownDraft!.side.shape, 0, scoresShape(vocabSize, STREAM.draft, true));
+    this.#target.begin(STREAM.target, ruled || probabilities);
+    this.#own?.side.begin(ruled ? STREAM.draft : STREAM.target, ruled || probabilities);
     if (topLogProbs !== undefined) queue.writeBuffer(this.#wanted, 0, wantedLogProbs(vocabSize, topLogProbs));
   }
 
-  shadow(recorder: Recorder, rows: PassRows, index: number): void {
-    this.#score(recorder, this.#target, rows);
-    this.#kernels.pick.dispatch(recorder, this.#target.groups.pick, rows, this.#forward.spec.vocabSize);
-    this.#choice.shadow(recorder, rows, index);
-  }
-
   draft(recorder: Recorder, row: PassRows): void {
-    const { acceptRule, probabilities } = this.#request!;
-    const side = acceptRule === "ratio" ? this.#ownDraft!.side : this.#target;
-    this.#score(recorder, side, row);
-    this.#kernels.pick.dispatch(recorder, side.groups.pick, row, this.#forward.spec.vocabSize);
-    this.#choice.draft(recorder, row);
-    // A draft step's row has the step's number.
-    if (probabilities) this.#kernels.confidence.dispatch(recorder, this.#confidence(side), row.range);
+    const side = this.#own?.side ?? this.#target;
+    if (this.#own && this.#own === this.#hot) this.#forward.hotLogits(recorder, row);
+    else this.#forward.logits(recorder, row);
+    side.score(recorder, row);
+    side.pick(recorder, row);
+    (this.#own?.choice ?? this.#choice).draft(recorder, row);
+    if (this.#request!.probabilities) side.confidence(recorder, row);
   }
 
   target(recorder: Recorder, rows: PassRows): void {
-    const { vocabSize } = this.#forward.spec;
-    this.#score(recorder, this.#target, rows);
+    this.#forward.logits(recorder, rows);
+    this.#target.score(recorder, rows);
     if (this.#request!.acceptRule === "ratio") {
-      this.#kernels.ratio.dispatch(recorder, this.#ownDraft!.ratio, rows, vocabSize);
+      this.#kernels.ratio.dispatch(recorder, this.#ratio!.group, rows, this.#forward.spec.vocabSize);
     } else {
-      this.#kernels.pick.dispatch(recorder, this.#target.groups.pick, rows, vocabSize);
+      this.#target.pick(recorder, rows);
     }
     this.#choice.target(recorder, rows);
   }
 
+  shadow(recorder: Recorder, rows: PassRows, index: number): void {
+    this.#forward.logits(recorder, rows);
+    this.#target.score(recorder, rows);
+    this.#target.pick(recorder, rows);
+    this.#choice.shadow(recorder, rows, index);
+  }
+
   accepted(recorder: Recorder, rows: PassRows): void {
     const { settings, topLogProbs } = this.#request!;
-    if (isPenalised(settings)) this.#kernels.remember.dispatch(recorder, this.#rememberGroup);
-    if (topLogProbs !== undefined) this.#kernels.logProbs.dispatch(recorder, this.#logProbsGroup, rows);
+    if (isPenalised(settings)) this.#kernels.remember.dispatch(recorder, this.#groups.remember);
+    if (topLogProbs !== undefined) this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
   }
 
-  #score(recorder: Recorder, side: Side, rows: PassRows): void {
-    this.#forward.logits(recorder, rows);
-    this.#kernels.adjust.dispatch(recorder, side.groups.adjust, rows, this.#forward.spec.vocabSize);
-    this.#kernels.filter.dispatch(recorder, side.groups.filter, rows);
-  }
-
-  #side(name: string, logits: GPUBuffer): Side {
-    const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
-    const { vocabSize } = this.#forward.spec;
-    const allocate = (what: string, bytes: number, usage: number) =>
-      this.#device.ledger.allocate(OWNER, `${name}${what}`, bytes, usage);
-    const shape = allocate(" shape", 16, UNIFORM | COPY_DST);
-    const scores = allocate("", ROW_CAPACITY * vocabSize * 4, STORAGE);
-    const peaks = allocate(" peaks", ROW_CAPACITY * scoreGroups(vocabSize) * 4, STORAGE);
-    const filters = allocate(" filters", ROW_CAPACITY * FILTER_BYTES, STORAGE);
-    const { adjust, filter, pick } = this.#kernels;
-    const shared = { range: this.#table.ranges, shape, sampling: this.#sampling };
-    const { rows } = this.#table;
-    return {
-      shape,
-      scores,
-      filters,
-      groups: {
-        adjust: adjust.bind({ ...shared, rows, logits, bias: this.#bias, counts: this.#counts, scores, peaks }),
-        filter: filter.bind({ ...shared, scores, peaks, filters }),
-        pick: pick.bind({ ...shared, rows, scores, peaks, filters, candidates: this.#candidates }),
-      },
-    };
-  }
-
-  #bindRatio(logits: GPUBuffer): { side: Side; ratio: GPUBindGroup } {
-    const side = this.#side("draft scores", logits);
-    const { shape, scores, filters } = this.#target;
-    const ratio = this.#kernels.ratio.bind({
+  #bindRatio(): OwnDraft & { group: GPUBindGroup } {
+    const ids = { count: this.#forward.spec.vocabSize, logits: this.#logits };
+    const own = this.#ownDraft(OWNER, new ScoredSide(this.#device, OWNER, this.#table, this.#buffers, ids));
+    const { shape, scores, filters, candidates } = this.#target;
+    const group = this.#kernels.ratio.bind({
       range: this.#table.ranges,
       rows: this.#table.rows,
-      sampling: this.#sampling,
-      candidates: this.#candidates,
-      ...{ shape, scores, filters, draftScores: side.scores, draftFilters: side.filters },
+      sampling: this.#buffers.sampling,
+      ...{ shape, scores, filters, candidates, draftScores: own.side.scores, draftFilters: own.side.filters },
     });
-    return { side, ratio };
+    return { ...own, group };
   }
 
-  #confidence(side: Side): GPUBindGroup {
-    let group = this.#confidenceGroups.get(side);
-    if (!group) {
-      const { shape, scores, filters } = side;
-      const { rows, ranges } = this.#table;
-      const { settings } = this.#state;
-      group = this.#kernels.confidence.bind({
-        step: this.#steps,
-        ...{ shape, settings, rows, scores, filters, ranges, probabilities: this.probabilities },
-      });
-      this.#confidenceGroups.set(side, group);
-    }
-    return group;
+  /** Its buffers are the hot head's: they go with it. */
+  #bindHot({ head, logits }: { head: HotHead; logits: GPUBuffer }): OwnDraft & { head: HotHead } {
+    const ids = { count: head.matrix.columns, logits, hotIds: head.ids };
+    const side = new ScoredSide(this.#device, "hot head", this.#table, this.#buffers, ids);
+    return { ...this.#ownDraft("hot head", side), head };
+  }
+
+  #ownDraft(owner: string, side: ScoredSide): OwnDraft {
+    const { candidates, candidatesPerRow } = side;
+    return {
+      side,
+      choice: new CandidateChoice(this.#device, owner, this.#table, candidates, candidatesPerRow, this.#state),
+    };
   }
 }

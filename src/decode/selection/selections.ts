@@ -1,6 +1,7 @@
 /** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
 
 import type { Forward } from "../../forward/forward.ts";
+import type { HotHead } from "../../forward/hot_head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
 import { ROW_CAPACITY } from "../../kernels/constants.ts";
@@ -8,11 +9,15 @@ import { isPenalised, type SamplingSettings } from "../../kernels/sampling.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
+import { HotGreedyDraft } from "./hot_greedy.ts";
 import { type SampledRequest, SampledSelection } from "./sampled.ts";
 import type { Selection } from "./selection.ts";
 
 /** What a generation asks of selection. */
-export type SelectionRequest = SampledRequest;
+export interface SelectionRequest extends SampledRequest {
+  /** Drafts choose among these alone, ascending; undefined: among all. */
+  hotIds?: Uint32Array<ArrayBuffer> | undefined;
+}
 
 /** Bytes of what sampling holds for each id of a vocabulary: logits and scores of each row, bias and counts. */
 const SAMPLING_BYTES_PER_ID = (2 * ROW_CAPACITY + 2) * 4;
@@ -44,6 +49,7 @@ export class Selections {
   readonly #choice: CandidateChoice;
   readonly #greedy: GreedySelection;
   #sampled: SampledSelection | undefined;
+  #hotGreedy: { head: HotHead; draft: HotGreedyDraft; choice: CandidateChoice } | undefined;
 
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
     this.#device = device;
@@ -65,16 +71,25 @@ export class Selections {
     const greedy = !request || (isPlainGreedy(request.settings) && request.topLogProbs === undefined);
     const needsLogits = request && (!greedy || request.probabilities);
     await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
-    if (!needsLogits) return () => ({ draft: this.#greedy, target: this.#greedy });
+    const hotIds = request?.hotIds;
+    const hot = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
+    if (!needsLogits) {
+      const draft = hot ? await this.#prepareHotGreedy(hot.head, hot.candidatesPerRow) : this.#greedy;
+      return () => {
+        if (hotIds) hot?.head.fill(hotIds);
+        return { draft, target: this.#greedy };
+      };
+    }
 
     const logits = await this.#forward.prepareLogits(rowCounts, "generated");
     const bytes = this.#forward.spec.vocabSize * SAMPLING_BYTES_PER_ID;
     const sampled = this.#sampled ?? (await this.#device.allocating("sampling", bytes, () => this.#create(logits)));
     this.#sampled = sampled;
-    await sampled.prepare(request, logits);
+    await sampled.prepare(request, hot);
     const { probabilities, topLogProbs: top } = request;
     return () => {
-      sampled.begin(request);
+      if (hotIds) hot?.head.fill(hotIds);
+      sampled.begin(request, hot !== undefined);
       return {
         draft: sampled,
         // The text's own ids come from the same kernel whether drafts have probabilities or not.
@@ -83,6 +98,20 @@ export class Selections {
         ...(top !== undefined && { logProbs: { buffer: sampled.logProbs, top } }),
       };
     };
+  }
+
+  async #prepareHotGreedy(head: HotHead, candidatesPerRow: number): Promise<HotGreedyDraft> {
+    if (this.#hotGreedy?.head !== head) {
+      const { candidates } = this.#forward;
+      const [table, state] = [this.#table, this.#state];
+      const choice = new CandidateChoice(
+        this.#device,
+        ...(["hot head", table, candidates, candidatesPerRow, state, head.ids] as const),
+      );
+      this.#hotGreedy = { head, choice, draft: new HotGreedyDraft(this.#forward, choice) };
+    }
+    await this.#hotGreedy.choice.prepare();
+    return this.#hotGreedy.draft;
   }
 
   #create(logits: GPUBuffer): SampledSelection {
