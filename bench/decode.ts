@@ -1,30 +1,38 @@
 /**
- * How much drafting gains: plain decoding and drafting plans on the same prompt, run in turn.
+ * How much drafting gains: plain decoding, fixed plans and controllers on the same prompt, run in turn.
  *
- * Every repetition runs plain decoding and then each plan, and a plan's speed-up is the median of its ratios to the plain
+ * Every repetition runs plain decoding and then each other way, and a way's speed-up is the median of its ratios to the plain
  * run of the same repetition: what else the machine does falls on both. The counts (tokens a round, dispatches, bytes of
  * weights) do not depend on the machine; they say what a GPU, which is bound by bytes and launches, would gain.
  */
 
-import type { Dtype, GenerationResult, Model } from "../src/index.ts";
+import type { Dtype, GenerateOptions, GenerationResult, Model, Round } from "../src/index.ts";
 import { median } from "./kernels/statistics.ts";
 
-export interface DecodePlan {
-  exitLayer: number;
-  draftLength: number;
+/** A way of decoding. */
+export interface DecodeWay {
+  name: string;
+  drafting: Pick<GenerateOptions, "drafter" | "exitLayer" | "draftLength" | "controller" | "hotVocabulary">;
 }
+
+/** What all others are compared with. */
+export const PLAIN: DecodeWay = { name: "plain", drafting: { drafter: "none" } };
 
 export interface DecodeBenchOptions {
   prompt: string;
   /** At least 2: the first token is the prefill's. */
   maxTokens: number;
   repetitions: number;
-  plans: readonly DecodePlan[];
+  /** Beside plain decoding. */
+  ways: readonly DecodeWay[];
+  /** How tokens are chosen, with a seed where there is noise. Default: greedily. */
+  sampling?: Pick<GenerateOptions, "temperature" | "seed">;
 }
 
-/** One way of decoding. Plain decoding has no plan. */
+/** What one way of decoding did. */
 export interface DecodeRow {
-  plan: DecodePlan | undefined;
+  name: string;
+  isPlain: boolean;
   tokens: number;
   rounds: number;
   tokensPerRound: number;
@@ -65,11 +73,15 @@ function weightBytes({ spec, dtype, weightBytes, parameters }: Model): { layer: 
   };
 }
 
-/** Bytes of weights that a result's rounds read: each draft the early layers and the head, each verification all once. */
-function bytesRead(model: Model, plan: DecodePlan | undefined, { rounds }: GenerationResult): number {
+/** Bytes of weights that rounds read: each draft the early layers and its head, each verification all once. */
+function bytesRead(model: Model, hotVocabulary: number | undefined, rounds: readonly Round[]): number {
   const { layer, head } = weightBytes(model);
-  const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
-  return rounds.length * (model.spec.layers * layer + head) + drafted * ((plan?.exitLayer ?? 0) * layer + head);
+  const { layers, vocabSize } = model.spec;
+  const draftHead = hotVocabulary ? head * Math.min(1, hotVocabulary / vocabSize) : head;
+  return rounds.reduce(
+    (sum, { drafted, exitLayer }) => sum + layers * layer + head + drafted * (exitLayer * layer + draftHead),
+    0,
+  );
 }
 
 function sameIds(a: GenerationResult, b: GenerationResult): boolean {
@@ -79,47 +91,48 @@ function sameIds(a: GenerationResult, b: GenerationResult): boolean {
 /** Runs the comparison; `onRepetition` hears of each repetition that is done. */
 export async function benchDecode(
   model: Model,
-  { prompt, maxTokens, repetitions, plans }: DecodeBenchOptions,
+  { prompt, maxTokens, repetitions, ways: others, sampling = {} }: DecodeBenchOptions,
   onRepetition: (done: number) => void = () => {},
 ): Promise<DecodeRow[]> {
-  const ways: (DecodePlan | undefined)[] = [undefined, ...plans];
-  const run = (plan: DecodePlan | undefined) =>
-    model.generate(prompt, { maxTokens, ...(plan ? { drafter: "layerskip", ...plan } : { drafter: "none" }) }).result();
+  const ways = [PLAIN, ...others];
+  const run = ({ drafting }: DecodeWay) => model.generate(prompt, { maxTokens, ...sampling, ...drafting }).result();
 
   // The first run of each way compiles and warms; it is not counted.
   const results: GenerationResult[] = [];
-  for (const plan of ways) results.push(await run(plan));
+  for (const way of ways) results.push(await run(way));
 
   const plain = results[0]!;
   const idsEqual = results.map((result) => sameIds(result, plain));
   const times: number[][] = ways.map(() => []);
   for (let i = 0; i < repetitions; i++) {
-    for (const [way, plan] of ways.entries()) {
-      const result = await run(plan);
-      times[way]!.push(result.stats.decodeMs);
-      idsEqual[way] &&= sameIds(result, plain);
+    for (const [w, way] of ways.entries()) {
+      const result = await run(way);
+      times[w]!.push(result.stats.decodeMs);
+      idsEqual[w] &&= sameIds(result, plain);
+      results[w] = result; // of controllers that learn, the last
     }
     onRepetition(i + 1);
   }
 
-  return ways.map((plan, way): DecodeRow => {
-    const result = results[way]!;
-    const { stats, rounds } = result;
+  return ways.map(({ name, drafting }, way): DecodeRow => {
+    const { stats, rounds } = results[way]!;
     const decoded = Math.max(1, stats.tokens - 1);
     const ratios = times[way]!.map((ms, i) => times[0]![i]! / ms);
+    const bytes = bytesRead(model, drafting.hotVocabulary, rounds);
     return {
-      plan,
+      name,
+      isPlain: way === 0,
       tokens: stats.tokens,
       rounds: rounds.length,
       tokensPerRound: decoded / rounds.length,
       acceptanceRate: stats.acceptanceRate,
       dispatchesPerToken: stats.dispatches / decoded,
       readbackBytesPerRound: stats.readbackBytes / rounds.length,
-      weightBytesPerToken: bytesRead(model, plan, result) / decoded,
+      weightBytesPerToken: bytes / decoded,
       msPerToken: median(times[way]!) / decoded,
       speedup: median(ratios),
       speedupRange: [Math.min(...ratios), Math.max(...ratios)],
-      speedupByBytes: bytesRead(model, undefined, plain) / bytesRead(model, plan, result),
+      speedupByBytes: bytesRead(model, undefined, plain.rounds) / bytes,
       idsEqual: idsEqual[way]!,
     };
   });

@@ -1,7 +1,7 @@
 /** `layerleap bench decode`: what drafting gains and costs on this device, in the shape docs/benchmarks.md keeps. */
 
-import { benchDecode, type DecodePlan, type DecodeRow } from "../../bench/decode.ts";
-import type { Model } from "../index.ts";
+import { benchDecode, type DecodeRow, type DecodeWay } from "../../bench/decode.ts";
+import type { ControllerName, Model } from "../index.ts";
 import { type LoadFlags, loadModel } from "./load.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { UsageError } from "./report.ts";
@@ -12,6 +12,9 @@ export interface BenchDecodeFlags extends LoadFlags {
   repetitions: number;
   exitLayers?: number[];
   draftLengths?: number[];
+  controllers?: ControllerName[];
+  hotVocabularies?: number[];
+  temperature?: number;
   json?: boolean;
 }
 
@@ -28,8 +31,10 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
     throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
   const model = await loadModel(flags);
   try {
-    const plans = plansOf(flags, model);
-    const rows = await benchDecode(model, { prompt, maxTokens, repetitions, plans }, (done) =>
+    const ways = [...plansOf(flags, model), ...controllersOf(flags), ...hotOf(flags, model)];
+    const { temperature } = flags;
+    const sampling = temperature === undefined ? {} : { temperature, seed: 1 };
+    const rows = await benchDecode(model, { prompt, maxTokens, repetitions, ways, sampling }, (done) =>
       note(faint(`repetition ${done} of ${repetitions}`)),
     );
     await write(
@@ -45,7 +50,7 @@ export async function bench(flags: BenchDecodeFlags): Promise<number> {
   }
 }
 
-function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags, model: Model): DecodePlan[] {
+function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags, model: Model): DecodeWay[] {
   const { layers } = model.spec;
   for (const draftLength of draftLengths) {
     if (draftLength < 1 || draftLength > MAX_DRAFT_LENGTH) {
@@ -58,14 +63,35 @@ function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags,
       throw new UsageError(`--exit-layers: found ${exitLayer}, expected layers from 1 to ${layers - 1}`);
     }
   }
-  return exits.flatMap((exitLayer) => draftLengths.map((draftLength) => ({ exitLayer, draftLength })));
+  return exits.flatMap((exitLayer) =>
+    draftLengths.map((draftLength) => ({
+      name: `E=${exitLayer}, d=${draftLength}`,
+      drafting: { drafter: "layerskip", exitLayer, draftLength } as const,
+    })),
+  );
+}
+
+/** Controllers compared when none are given: all that choose. */
+const CONTROLLERS: readonly ControllerName[] = ["heuristic", "confidence", "del", "thompson", "governor"];
+
+function controllersOf({ controllers = [...CONTROLLERS] }: BenchDecodeFlags): DecodeWay[] {
+  return controllers.map((controller) => ({ name: controller, drafting: { controller } }));
+}
+
+/** Drafts over hot ids, by the model's default plan. */
+function hotOf({ hotVocabularies = [] }: BenchDecodeFlags, { defaults }: Model): DecodeWay[] {
+  const { exitLayer, draftLength } = defaults;
+  return [undefined, ...hotVocabularies].slice(0, hotVocabularies.length > 0 ? undefined : 0).map((hotVocabulary) => ({
+    name: `E=${exitLayer}, d=${draftLength}, ${hotVocabulary ?? "all"} ids`,
+    drafting: { drafter: "layerskip", exitLayer, draftLength, ...(hotVocabulary && { hotVocabulary }) } as const,
+  }));
 }
 
 function report({ name, device, spec, dtype }: Model, rows: readonly DecodeRow[]): string {
   const { vendor, architecture, description, backend, software } = device;
   const table = [
     [
-      "plan",
+      "way",
       "tokens/round",
       "accepted",
       "ms/token",
@@ -77,12 +103,12 @@ function report({ name, device, spec, dtype }: Model, rows: readonly DecodeRow[]
     ],
     ["---", "---:", "---:", "---:", "---:", "---", "---:", "---:", "---:"],
     ...rows.map((row) => [
-      row.plan ? `E=${row.plan.exitLayer}, d=${row.plan.draftLength}` : "plain",
+      row.name,
       row.tokensPerRound.toFixed(2),
-      row.plan ? `${(100 * row.acceptanceRate).toFixed(0)} %` : "",
+      row.isPlain ? "" : `${(100 * row.acceptanceRate).toFixed(0)} %`,
       row.msPerToken.toFixed(2),
       row.speedup.toFixed(2),
-      row.plan ? `${row.speedupRange.map((ratio) => ratio.toFixed(2)).join("-")}` : "",
+      row.isPlain ? "" : row.speedupRange.map((ratio) => ratio.toFixed(2)).join("-"),
       row.speedupByBytes.toFixed(2),
       row.dispatchesPerToken.toFixed(1),
       (row.weightBytesPerToken / 1e6).toFixed(2),

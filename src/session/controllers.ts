@@ -3,7 +3,6 @@
 import { calibrate } from "../decode/calibrate.ts";
 import { calibrationPlans } from "../decode/controllers/calibration.ts";
 import { FixedController } from "../decode/controllers/fixed.ts";
-import { Governor } from "../decode/controllers/governor.ts";
 import { headInLayers, type PriceShape } from "../decode/controllers/price_features.ts";
 import { Prices } from "../decode/controllers/prices.ts";
 import { CONTROLLERS } from "../decode/controllers/registry.ts";
@@ -22,8 +21,6 @@ export class Controllers {
   readonly #scheduler: Scheduler;
   readonly #spec: ModelSpec;
   #prices: Prices | undefined;
-  /** The last text's: what it has seen of acceptance begins the next one. */
-  #governor: Governor | undefined;
 
   constructor(scheduler: Scheduler, spec: ModelSpec) {
     this.#scheduler = scheduler;
@@ -49,15 +46,13 @@ export class Controllers {
     const { layers } = this.#spec;
     if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
     this.#prices ??= new Prices(this.#shape());
-    const created = CONTROLLERS[controller].create({
+    // What one text has seen of acceptance is no prior for the next: after a hard one, an easy one would not be drafted.
+    return CONTROLLERS[controller].create({
       ...{ layers, exitLayer, draftLength, seed },
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
       candidateExits: candidateExits(layers, exitLayer),
       prices: this.#prices,
-      ...(this.#governor && { acceptance: this.#governor.acceptance }),
     });
-    if (created instanceof Governor) this.#governor = created;
-    return created;
   }
 
   /** Prices the governor's plans, whose rounds have been prepared: from the cache, else by timing a few. */

@@ -7,14 +7,12 @@ import { layerleap } from "./command.ts";
 test("compares plain decoding with each plan and counts bytes from the shapes", async () => {
   const { stdout, code } = await layerleap([
     ...["bench", "decode", "--json", "--repetitions", "2", "--max-tokens", "24"],
-    ...["--exit-layers", "2,4", "--draft-lengths", "3"],
+    ...["--exit-layers", "2,4", "--draft-lengths", "3", "--controllers", "governor,del", "--hot-vocabularies", "64"],
   ]);
   expect(code).toBe(0);
   const { rows } = JSON.parse(stdout) as { rows: DecodeRow[] };
-  expect(rows.map((row) => row.plan)).toEqual([
-    undefined, // plain
-    { exitLayer: 2, draftLength: 3 },
-    { exitLayer: 4, draftLength: 3 },
+  expect(rows.map(({ name }) => name)).toEqual([
+    ...["plain", "E=2, d=3", "E=4, d=3", "governor", "del", "E=2, d=4, all ids", "E=2, d=4, 64 ids"],
   ]);
 
   // Five layers (QKV, output, gate, up and down, two norms) and a head of 512 x 64, in f32.
@@ -29,7 +27,9 @@ test("compares plain decoding with each plan and counts bytes from the shapes", 
     expect(row.tokensPerRound).toBeCloseTo(23 / row.rounds, 10);
     expect(row.speedupByBytes).toBeCloseTo(plain!.weightBytesPerToken / row.weightBytesPerToken, 10);
     expect(row.speedupRange[0]).toBeLessThanOrEqual(row.speedup);
-    expect(row.readbackBytesPerRound).toBe(276);
+    // A round that was submitted ahead of the end is read too; DEL's probabilities and shadow exits come beside the report.
+    expect(row.readbackBytesPerRound).toBeGreaterThanOrEqual(276);
+    expect(row.readbackBytesPerRound).toBeLessThan(1000);
   }
 });
 

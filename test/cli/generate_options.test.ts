@@ -146,7 +146,7 @@ test("what is drawn without a seed can be drawn again, and the governor is the d
 test("the first of several --stop texts ends it", async () => {
   const { text } = await model.generate(PROMPT, { maxTokens: 60 }).result();
   const args = ["generate", PROMPT, "--max-tokens", "60", "--json"];
-  const stops = ["--stop", "no such text", "--stop", text.slice(30, 34), "--stop", text.slice(20, 26)];
+  const stops = [text.slice(30, 34), text.slice(20, 26), "no such text"].flatMap((stop) => ["--stop", stop]);
   const output = JSON.parse((await layerleap([...args, ...stops])).stdout);
   expect(output).toMatchObject({ finish_reason: "stop", text: text.slice(0, 20) });
   expect(output, "nothing was drawn").not.toHaveProperty("seed");

@@ -56,11 +56,6 @@ export class Acceptance {
     return Math.min(0.98, mean + deviations * Math.sqrt((mean * (1 - mean)) / (count + 1)));
   }
 
-  /** Of each candidate, to begin the next text with. */
-  toJSON(): Record<number, number> {
-    return Object.fromEntries([...this.#exits.keys()].map((exit) => [exit, this.of(exit)]));
-  }
-
   /** How much larger the odds of acceptance are than the priors say. */
   #oddsOfText(): number {
     const seen = { accepted: TEXT_PRIOR, refused: TEXT_PRIOR };

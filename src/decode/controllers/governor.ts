@@ -56,11 +56,6 @@ export class Governor implements Controller {
     return this.#decision;
   }
 
-  /** Acceptance a draft of each exit layer, to begin the next text with. */
-  get acceptance(): Readonly<Record<number, number>> {
-    return this.#acceptance.toJSON();
-  }
-
   plan(): RoundPlan {
     const { plain, drafts } = priceChoices(this.#options, this.#acceptance);
     /** Plain rounds' time that a round costs more than plain decoding's, if none of its drafts is accepted. */

@@ -132,11 +132,4 @@ describe("the governor", () => {
     };
     expect(settled(SOFTWARE)).toBeLessThanOrEqual(settled(GPU));
   });
-
-  test("hands on what it learned of acceptance", () => {
-    const governor = make();
-    for (let round = 0; round < 50; round++) governor.observe(played({ exitLayer: 2, draftLength: 2 }, true));
-    expect(governor.acceptance[2]).toBeGreaterThan(0.9);
-    expect(Object.keys(governor.acceptance)).toEqual(["1", "2", "3", "4"]);
-  });
 });

@@ -1,6 +1,6 @@
 /** Texts to replay: recorded ones, where there are any, and made ones with easy and hard passages. */
 
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Random } from "../../../src/decode/controllers/random.ts";
 import type { RecordedText } from "./replay.ts";
@@ -10,7 +10,6 @@ const RECORDED = join(import.meta.dirname, "../recorded_acceptances.json");
 const CAP = 15;
 
 export function recordedTexts(): RecordedText[] {
-  if (!existsSync(RECORDED)) return [];
   return (JSON.parse(readFileSync(RECORDED, "utf8")) as { texts: RecordedText[] }).texts;
 }
 
