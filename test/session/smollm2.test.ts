@@ -65,6 +65,23 @@ describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASS
     }
   });
 
+  test.runIf(SLOW).each([
+    ["greedy but for penalties", { repetitionPenalty: 1.3, frequencyPenalty: 0.2 }, { exitLayer: 26, draftLength: 3 }],
+    ["temperature 0.8, top-p 0.9", { temperature: 0.8, topP: 0.9, seed: 1 }, { exitLayer: 22, hotVocabulary: 4096 }],
+    [
+      "temperature 1.2, top-k 50, min-p 0.05",
+      { temperature: 1.2, topK: 50, minP: 0.05, seed: 2 },
+      { controller: "confidence" },
+    ],
+  ] as const)("16 sampled tokens of a chat: %s: drafts change no id", async (_, sampling, drafting) => {
+    const { messages } = cases[0]!;
+    const options = { ...sampling, maxTokens: 16 };
+    const plain = await model.generate(messages!, { ...options, drafter: "none" }).result();
+    const drafted = await model.generate(messages!, { ...options, ...drafting }).result();
+    expect(drafted.ids).toEqual(plain.ids);
+    expect(drafted.stats.drafted).toBeGreaterThan(0);
+  });
+
   describe.runIf(SLOW).each(cases)("$name, in full", ({ prompt, top20_ids, top20_logits, greedy, greedy_gap }) => {
     const certain = greedy_gap.findIndex((gap) => gap < NEAR_TIE);
     const length = certain < 0 ? greedy.length : certain;

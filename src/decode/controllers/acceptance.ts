@@ -4,7 +4,7 @@
  * of the others too.
  */
 
-/** Acceptance a draft, before a text: of the shallowest candidate, or of each exit layer as an earlier text left it. */
+/** Acceptance a draft, before a text: of the shallowest candidate, or of each exit layer. */
 export type AcceptancePrior = number | Readonly<Record<number, number>>;
 
 /** What a draft counts against the next of its exit: about 50 drafts are remembered. */

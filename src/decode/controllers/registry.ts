@@ -25,7 +25,7 @@ export interface ControllerOptions {
   readonly candidateExits: readonly number[];
   readonly prices: PlanPrices;
   readonly seed: number;
-  /** What acceptance a draft is expected to have, where earlier texts or the model's card tell. */
+  /** What acceptance a draft is expected to have, where anything tells. */
   readonly acceptance?: AcceptancePrior;
 }
 
