@@ -58,7 +58,11 @@ export interface Round {
   /** What it was asked: layers that drafted (all of them: plain decoding), and drafts at most. */
   exitLayer: number;
   draftLength: number;
-  /** Milliseconds since the generation began when it could begin on the GPU, and when the host had read it. */
+  /**
+   * Milliseconds since the generation began when it was submitted (before the round before it was read), when it could begin
+   * on the GPU, and when the host had read it.
+   */
+  submittedMs: number;
   startMs: number;
   endMs: number;
   /** Probability of each draft under the draft's own distribution, where the controller asks for it. */

@@ -10,7 +10,15 @@ import { addGenerateOptions, checkGenerateFlags, type GenerateFlags } from "./ge
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
 import type { ListFlags } from "./models.ts";
-import { integers, kernelOptions, modelSource, positiveInteger, type SourceFlags } from "./options.ts";
+import {
+  controllerList,
+  integers,
+  kernelOptions,
+  modelSource,
+  number,
+  positiveInteger,
+  type SourceFlags,
+} from "./options.ts";
 import { EXIT } from "./output.ts";
 import { report, UsageError } from "./report.ts";
 import type { ScoreFlags } from "./score.ts";
@@ -227,6 +235,9 @@ Examples:
     .option("--repetitions <n>", "runs of each plan, interleaved", positiveInteger, 5)
     .option("--exit-layers <list>", "exit layers to compare (default: all)", integers)
     .option("--draft-lengths <list>", "draft lengths to compare (default: 2,4,8)", integers)
+    .option("--controllers <list>", "controllers to compare (default: all that choose)", controllerList)
+    .option("--hot-vocabularies <list>", "numbers of hot ids that drafts choose among, to compare", integers)
+    .option("--temperature <n>", "sample with seed 1 (default: greedy)", number)
     .option("--json", "one JSON object on stdout instead of a table")
     .addHelpText("after", "\nExample:\n  layerleap bench decode --exit-layers 2 --draft-lengths 4,8 --repetitions 7")
     .action(async (flags: BenchDecodeFlags) => {

@@ -23,7 +23,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
     for (const warning of model.warnings) note(`layerleap: ${warning}`);
     const options = generateOptions(flags);
     const generation = model.generate(input, { ...options, signal: interruption.signal });
-    trace?.begin(model, input, options);
+    trace?.begin(model, generation, options);
     await run(generation, trace, !flags.json);
     const result = await generation.result();
     if (flags.json) await write(`${JSON.stringify(toJson(result, model, flags))}\n`);

@@ -1,6 +1,5 @@
 /** The options of `layerleap generate`: their help, which exclude each other, and what they ask of the library. */
 
-import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
 import type { AcceptRule, ControllerName, DrafterName, GenerateOptions } from "../index.ts";
 import type { LoadFlags } from "./load.ts";
@@ -13,6 +12,7 @@ type Shared =
   | "draftLength"
   | "controller"
   | "acceptRule"
+  | "hotVocabulary"
   | "temperature"
   | "topK"
   | "topP"
@@ -83,6 +83,11 @@ export function addGenerateOptions(command: Command): Command {
     .addOption(
       new Option("--controller <name>", "who plans each round of layerskip (default: fixed)").choices(CONTROLLERS),
     )
+    .option(
+      "--hot-vocabulary <n>",
+      "drafts choose among the n most frequent ids and the prompt's own (default: among all)",
+      positiveInteger,
+    )
     .addOption(
       new Option(
         "--accept-rule <name>",
@@ -119,23 +124,14 @@ export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFl
 
 /** What the flags ask of `model.generate`. */
 export function generateOptions(flags: GenerateFlags): GenerateOptions {
-  const { maxTokens, drafter, exitLayer, draftLength, controller, acceptRule } = flags;
+  const { maxTokens, drafter, exitLayer, draftLength, controller, acceptRule, hotVocabulary } = flags;
   const { temperature, topK, topP, minP, typicalP, seed } = flags;
   const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = flags;
   const { logprobs, topLogprobs, ignoreEos, stop, timeLimit } = flags;
-  const options: GenerateOptions = {
-    ...{ maxTokens, drafter, exitLayer, draftLength, controller, acceptRule },
+  return {
+    ...{ maxTokens, drafter, exitLayer, draftLength, controller, acceptRule, hotVocabulary },
     ...{ temperature, topK, topP, minP, typicalP, seed },
     ...{ repetitionPenalty, frequencyPenalty, presencePenalty, logitBias },
     ...{ logprobs, topLogprobs, ignoreEos, stop, timeLimitMs: timeLimit === undefined ? undefined : timeLimit * 1000 },
   };
-  return flags.trace === undefined ? options : withSeed(options);
-}
-
-/** A trace begins with the seed, before the library tells which one it drew. */
-function withSeed(options: GenerateOptions): GenerateOptions {
-  const { topK, topP, minP, typicalP, seed } = options;
-  const filtered = [topK, topP, minP, typicalP, seed].some((value) => value !== undefined);
-  const temperature = options.temperature ?? (filtered ? 1 : 0);
-  return temperature > 0 ? { ...options, temperature, seed: seed ?? randomInt(2 ** 48 - 1) } : options;
 }

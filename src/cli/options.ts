@@ -3,7 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
-import type { KernelOptions, SourceOptions } from "../index.ts";
+import type { ControllerName, KernelOptions, SourceOptions } from "../index.ts";
 import { FailureError } from "./report.ts";
 
 const GGUF = /\.gguf$/i;
@@ -20,6 +20,17 @@ export function integers(value: string): number[] {
       throw new InvalidArgumentError(`Expected whole numbers with commas between them, as in 1,2,3.`);
     }
     return Number(item);
+  });
+}
+
+const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
+
+/** `del,governor` as names of controllers. */
+export function controllerList(value: string): ControllerName[] {
+  return value.split(",").map((item) => {
+    const name = CONTROLLERS.find((each) => each === item.trim());
+    if (name) return name;
+    throw new InvalidArgumentError(`Expected names with commas between them, of ${CONTROLLERS.join(", ")}.`);
   });
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { closeSync, openSync, writeSync } from "node:fs";
-import type { GenerateOptions, GenerationPart, Model, PlanPrice, Prompt } from "../index.ts";
+import type { GenerateOptions, Generation, GenerationPart, Model, PlanPrice } from "../index.ts";
 import { deviceJson } from "./device_json.ts";
 import { FailureError } from "./report.ts";
 
@@ -22,20 +22,20 @@ export class Trace implements Disposable {
   }
 
   /** Describes the run. */
-  begin(model: Model, prompt: Prompt, options: GenerateOptions): void {
+  begin(model: Model, { promptIds, seed }: Generation, options: GenerateOptions): void {
     const { name, device, dtype, kernels } = model;
     this.#write({
       ...{ model: name, device: deviceJson(device), dtype, kernels },
       options: optionsJson(options),
-      prompt_ids: idsOf(model, prompt),
-      seed: options.temperature ? options.seed : undefined,
+      prompt_ids: promptIds,
+      seed,
     });
   }
 
   /** Tells of a round; the prompt's end is none. */
   add({ round, draftIds, tokens }: GenerationPart): void {
     if (!round) return;
-    const { exitLayer, draftLength, decision, draftProbabilities, accepted, startMs, endMs } = round;
+    const { exitLayer, draftLength, decision, draftProbabilities, accepted, submittedMs, startMs, endMs } = round;
     this.#write({
       round: this.#rounds++,
       plan: { exit_layer: exitLayer, draft_length: draftLength },
@@ -45,6 +45,7 @@ export class Trace implements Disposable {
       draft_probabilities: draftProbabilities,
       accepted,
       path: tokens.map(({ id, origin }) => ({ id, origin })),
+      submitted_ms: submittedMs,
       start_ms: startMs,
       end_ms: endMs,
     });
@@ -84,15 +85,6 @@ function optionsJson(options: GenerateOptions): object {
       value instanceof Map ? Object.fromEntries(value) : value,
     ]),
   );
-}
-
-function idsOf(model: Model, prompt: Prompt): number[] {
-  if (typeof prompt === "string") return model.tokenize(prompt);
-  return isIds(prompt) ? [...prompt] : model.chatIds(prompt);
-}
-
-function isIds(prompt: Exclude<Prompt, string>): prompt is readonly number[] {
-  return typeof prompt[0] !== "object";
 }
 
 /** JSON has no infinite numbers: -Infinity bans an id. */

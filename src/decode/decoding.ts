@@ -20,7 +20,8 @@ export interface DecodedRound {
   plan: RoundPlan;
   decision: PlanDecision | undefined;
   report: RoundReport;
-  /** `performance.now()` when it could begin on the GPU, and when it was read. */
+  /** `performance.now()` when it was submitted, when it could begin on the GPU, and when it was read. */
+  submittedAt: number;
   startedAt: number;
   doneAt: number;
 }
@@ -66,7 +67,7 @@ export async function* decode(
         observe(outcome);
         controller.observe(outcome);
       }
-      yield { plan, decision, report, startedAt, doneAt };
+      yield { plan, decision, report, submittedAt, startedAt, doneAt };
       if (report.finished !== RUNNING) return;
     }
   } finally {

@@ -89,6 +89,17 @@ export class Generation implements AsyncIterable<GenerationPart> {
     this.#parts = this.#run();
   }
 
+  /** The ids it continues. */
+  get promptIds(): readonly number[] {
+    return this.#request.promptIds;
+  }
+
+  /** What its noise is drawn from; undefined where nothing is drawn. */
+  get seed(): number | undefined {
+    const { temperature, seed } = this.#request.selection.settings;
+    return temperature > 0 ? seed : undefined;
+  }
+
   /**
    * One part a round, the prefill's first. Leaving the loop ends the generation, as an abort does. A generation runs once:
    * several loops share its parts.
@@ -194,7 +205,11 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   /** Adds a round, or the end of the prompt, to what has been done, and tells whether that was the end. */
-  #count(tally: Tally, { plan, decision, report, startedAt, doneAt }: DecodedRound, part: StreamedPart): void {
+  #count(
+    tally: Tally,
+    { plan, decision, report, submittedAt, startedAt, doneAt }: DecodedRound,
+    part: StreamedPart,
+  ): void {
     const { begunAt } = tally;
     tally.ids.push(...part.ids);
     tally.tokens.push(...part.tokens);
@@ -210,6 +225,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
         accepted: Math.min(report.accepted, part.ids.length),
         exitLayer: plan.exitLayer,
         draftLength: plan.draftLength,
+        submittedMs: submittedAt - begunAt,
         startMs: startedAt - begunAt,
         endMs: doneAt - begunAt,
         ...(report.probabilities.length > 0 && { draftProbabilities: report.probabilities }),
@@ -249,12 +265,12 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   #result(tally: Tally): GenerationResult {
     const { ids, tokens, rounds, finishReason, shown } = tally;
-    const { settings } = this.#request.selection;
+    const { seed } = this;
     return {
-      promptIds: [...this.#request.promptIds],
+      promptIds: [...this.promptIds],
       ids,
       text: this.#text(ids, shown),
-      ...(settings.temperature > 0 && { seed: settings.seed }),
+      ...(seed !== undefined && { seed }),
       ...{ tokens, finishReason, rounds, stats: this.#stats(tally) },
     };
   }
