@@ -60,7 +60,7 @@ export interface SamplingSettings {
 export const STREAM = { target: 0, draft: 1 } as const;
 
 /** What a biased id's score becomes when it is banned. */
-const BANNED = -3e38;
+export const BANNED = -3e38;
 /** An id that stands in the prompt, in `counts`. */
 export const IN_PROMPT = 0x80000000;
 

@@ -6,6 +6,7 @@ import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
 import { ROW_CAPACITY } from "../../kernels/constants.ts";
 import { isPenalised, type SamplingSettings } from "../../kernels/sampling.ts";
+import { checkSampling } from "../../kernels/sampling_check.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
@@ -83,6 +84,7 @@ export class Selections {
 
     const logits = await this.#forward.prepareLogits(rowCounts, "generated");
     const bytes = this.#forward.spec.vocabSize * SAMPLING_BYTES_PER_ID;
+    if (!this.#sampled) await checkSampling(this.#device);
     const sampled = this.#sampled ?? (await this.#device.allocating("sampling", bytes, () => this.#create(logits)));
     this.#sampled = sampled;
     await sampled.prepare(request, hot);
