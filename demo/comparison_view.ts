@@ -18,10 +18,10 @@ export class ComparisonView {
     const identical = identicalIds(comparison);
     this.#verdict.textContent = verdict(comparison, software);
     this.#table.dataset.identical = String(identical);
-    this.#table.tHead?.replaceChildren(line("th", ["", "Plain", "LayerSkip", "Ratio"]));
+    this.#table.tHead?.replaceChildren(line("th", ["", "Plain", comparison.name, "Ratio"]));
     const body = this.#table.tBodies[0];
     body?.replaceChildren(
-      ...rows(comparison).map(({ name, plain, layerskip, ratio }) => line("td", [name, plain, layerskip, ratio])),
+      ...rows(comparison).map(({ name, plain, drafted, ratio }) => line("td", [name, plain, drafted, ratio])),
       idsLine(identical, comparison.plain.ids.length),
     );
     this.#section.hidden = false;

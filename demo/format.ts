@@ -43,3 +43,8 @@ export function significant(value: number): string {
 export function duration(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${significant(ms / 1000)} s`;
 }
+
+/** Milliseconds, where parts of one count: "8.42 ms", "20 ms", "1.18 s". */
+export function milliseconds(ms: number): string {
+  return Number.isInteger(ms) || ms >= 1000 ? duration(ms) : `${significant(ms)} ms`;
+}

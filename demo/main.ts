@@ -11,7 +11,8 @@ import { counted, percent, significant } from "./format.ts";
 import { ModelChoice } from "./model_choice.ts";
 import { run } from "./run.ts";
 import { RunView } from "./run_view.ts";
-import { type Settings, SettingsForm } from "./settings.ts";
+import { seeded } from "./sampling_fields.ts";
+import { DRAFTER_NAMES, draftingDrafter, type Settings, SettingsForm } from "./settings.ts";
 import { STORIES, SUGGESTIONS, type WantedModel } from "./wanted_model.ts";
 
 /** What a link may fetch before anybody is asked. */
@@ -82,20 +83,26 @@ async function suggest(): Promise<void> {
 function generate(): Promise<void> {
   return work(async (model, settings, signal) => {
     say("Writing…");
-    say(summary(await run(model, settings, view, signal)));
+    const result = await run(model, settings, view, signal);
+    settingsForm.showSeed(result.seed);
+    say(summary(result));
   });
 }
 
+/** Plain decoding and one that drafts, with the same seed. */
 function compare(): Promise<void> {
   return work(async (model, settings, signal) => {
     comparisonView.begin();
     say("Comparing: first plain decoding…");
     const plain = await run(model, { ...settings, drafter: "none" }, view, signal);
     if (plain.finishReason === "abort") return say("The comparison was stopped.");
-    say("Comparing: now LayerSkip…");
-    const layerskip = await run(model, { ...settings, drafter: "layerskip" }, view, signal);
-    if (layerskip.finishReason === "abort") return say("The comparison was stopped.");
-    comparisonView.show({ plain, layerskip }, model.device.software);
+    const drafter = draftingDrafter(model, settings);
+    const name = DRAFTER_NAMES[drafter];
+    say(`Comparing: now ${name}…`);
+    const drafted = await run(model, { ...settings, drafter }, view, signal);
+    settingsForm.showSeed(drafted.seed);
+    if (drafted.finishReason === "abort") return say("The comparison was stopped.");
+    comparisonView.show({ plain, drafted, name }, model.device.software);
     say("The comparison is done. Its table is below the text.");
   });
 }
@@ -107,7 +114,7 @@ async function work(task: (model: Model, settings: Settings, signal: AbortSignal
   await activity.ifIdle(async (signal) => {
     failures.clear();
     try {
-      await task(model, settingsForm.read(), signal);
+      await task(model, seeded(settingsForm.read()), signal);
     } catch (error) {
       const fatal = isFatal(error);
       failures.show(error, "That did not work", fatal);
@@ -139,7 +146,12 @@ function say(message: string): void {
 }
 
 function summary({ finishReason, rounds, stats }: GenerationResult): string {
-  const ends = { stop: "Done: the text ended after", length: "Done:", time: "Time is up after", abort: "Stopped after" };
+  const ends = {
+    stop: "Done: the text ended after",
+    length: "Done:",
+    time: "Time is up after",
+    abort: "Stopped after",
+  };
   const drafts = stats.drafted > 0 ? `, ${percent(stats.acceptanceRate)} of the drafts accepted` : "";
   const speed = rounds.length > 0 ? `, ${significant(stats.tokensPerSecond)} tokens a second` : "";
   return `${ends[finishReason]} ${counted(stats.tokens, "token")} in ${counted(rounds.length, "round")}${drafts}${speed}.`;

@@ -1,31 +1,104 @@
-/** One round spelled out: its drafts, struck where they were refused, and the full model's own token. */
+/**
+ * One round spelled out: its drafts, struck where they were refused, the full model's own token, how long it took, and why the
+ * governor planned it so.
+ */
 
-import { element } from "./elements.ts";
-import { outcome, type RoundRecord, visible } from "./round_text.ts";
+import type { ModelSpec } from "../src/index.ts";
+import { byId, element } from "./elements.ts";
+import { count, percent } from "./format.ts";
+import { reasonWords } from "./governor_words.ts";
+import { draftShare } from "./layer_work.ts";
+import { priceTable, tellingPrices } from "./price_table.ts";
+import { outcome, planWords, type RoundRecord, visible, yieldWords } from "./round_text.ts";
 
-const HINT = "Point at a round, tap it or go there with the arrow keys to see what was drafted.";
+export interface DetailEvents {
+  /** The round before or after the one that is shown is asked for. */
+  step: (by: 1 | -1) => void;
+}
+
+/** What a round is shown with. */
+export interface RoundContext {
+  spec: ModelSpec;
+  /** What was drafted. */
+  drafts: readonly string[];
+  /** Rounds so far. */
+  rounds: number;
+}
 
 export class RoundDetail {
-  readonly #root: HTMLElement;
+  readonly #hint = byId("detail-hint", HTMLElement);
+  readonly #title = byId("detail-title", HTMLElement);
+  readonly #body = byId("detail-body", HTMLElement);
+  readonly #before = byId("round-before", HTMLButtonElement);
+  readonly #after = byId("round-after", HTMLButtonElement);
+  /** All plans that were compared are shown; stays so from round to round. */
+  #allPlans = false;
 
-  constructor(root: HTMLElement) {
-    this.#root = root;
-    this.clear();
+  constructor({ step }: DetailEvents) {
+    this.#before.addEventListener("click", () => step(-1));
+    this.#after.addEventListener("click", () => step(1));
   }
 
   clear(): void {
-    this.#root.replaceChildren(element("p", "detail__hint", HINT));
+    this.#hint.hidden = false;
+    this.#title.textContent = "One round";
+    this.#body.replaceChildren();
+    this.#before.disabled = true;
+    this.#after.disabled = true;
   }
 
-  show(record: RoundRecord, drafts: readonly string[]): void {
-    const head = element("p", "detail__head");
-    head.append(element("b", "", `Round ${record.number}`), ` ${outcome(record)}`);
-    const line = element("p", "detail__tokens");
-    for (const [i, text] of drafts.entries()) {
-      const accepted = i < record.accepted;
-      line.append(element(accepted ? "span" : "s", `chip chip--${accepted ? "accepted" : "rejected"}`, visible(text)));
-    }
-    if (record.own) line.append(element("span", `chip chip--${record.own.origin}`, visible(record.own.text)));
-    this.#root.replaceChildren(head, line);
+  show(record: RoundRecord, { spec, drafts, rounds }: RoundContext): void {
+    this.#hint.hidden = true;
+    this.#title.replaceChildren(`Round ${record.number}`, element("span", "", `: ${planWords(record.round)}`));
+    this.#before.disabled = false;
+    this.#after.disabled = false;
+    // At either end they keep the focus.
+    this.#before.setAttribute("aria-disabled", String(record.number <= 1));
+    this.#after.setAttribute("aria-disabled", String(record.number >= rounds));
+    const what = element("div", "");
+    what.append(chips(record, drafts), element("p", "detail__words", sentences(record, spec)));
+    this.#body.replaceChildren(what, ...this.#reason(record));
   }
+
+  #reason({ round }: RoundRecord): HTMLElement[] {
+    const { decision } = round;
+    if (!decision) return [];
+    const place = element("div", "");
+    const more = element("button", "link");
+    more.type = "button";
+    const fill = (): void => {
+      const telling = tellingPrices(decision.prices, round).length;
+      more.hidden = telling === decision.prices.length;
+      more.textContent = this.#allPlans ? "Show fewer plans" : `Show all ${count(decision.prices.length)} plans`;
+      more.setAttribute("aria-expanded", String(this.#allPlans));
+      place.replaceChildren(priceTable(decision, round, this.#allPlans));
+    };
+    more.addEventListener("click", () => {
+      this.#allPlans = !this.#allPlans;
+      fill();
+    });
+    fill();
+    const why = element("div", "");
+    why.append(element("p", "", reasonWords(decision)), place, more);
+    return [why];
+  }
+}
+
+/** The drafts and the full model's own token. */
+function chips({ round, own }: RoundRecord, drafts: readonly string[]): HTMLElement {
+  const line = element("p", "detail__tokens");
+  for (const [i, text] of drafts.entries()) {
+    const accepted = i < round.accepted;
+    line.append(element(accepted ? "span" : "s", `chip chip--${accepted ? "accepted" : "rejected"}`, visible(text)));
+  }
+  if (own) line.append(element("span", `chip chip--${own.origin}`, visible(own.text)));
+  return line;
+}
+
+function sentences(record: RoundRecord, spec: ModelSpec): string {
+  const { round } = record;
+  const drafting = draftShare(spec, round);
+  const work = drafting > 0 ? ` Of the layers computed, ${percent(drafting)} were the drafts'.` : "";
+  const came = round.drafted > 0 ? `${outcome(record)}: ` : "";
+  return `${came}${yieldWords(record)}.${work}`;
 }

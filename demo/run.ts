@@ -11,8 +11,9 @@ export async function run(
   view: RunView,
   signal: AbortSignal,
 ): Promise<GenerationResult> {
-  const { prompt, drafter, exitLayer, draftLength, maxTokens } = settings;
-  const generation = model.generate(prompt, { drafter, exitLayer, draftLength, maxTokens, signal });
+  const { prompt, drafter, exitLayer, draftLength, maxTokens, sampling } = settings;
+  const plan = drafter === "layerskip" ? { exitLayer, draftLength } : {};
+  const generation = model.generate(prompt, { drafter, ...plan, maxTokens, ...sampling, signal });
   view.begin(model, settings);
   let result: GenerationResult | undefined;
   try {

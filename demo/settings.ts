@@ -1,17 +1,25 @@
 /** The form: what to decode and how. The form's own elements are the only place where the settings are kept. */
 
-import type { DrafterName, Model } from "../src/index.ts";
+import type { DrafterName, Model, SamplingOptions } from "../src/index.ts";
 import { byId } from "./elements.ts";
 import { counted } from "./format.ts";
 import { LayerDiagram } from "./layer_diagram.ts";
 import { PromptField, type PromptInput } from "./prompt_field.ts";
+import { SamplingFields } from "./sampling_fields.ts";
 
 export interface Settings extends PromptInput {
   drafter: DrafterName;
   exitLayer: number;
   draftLength: number;
   maxTokens: number;
+  sampling: SamplingOptions;
 }
+
+export const DRAFTER_NAMES: Readonly<Record<DrafterName, string>> = {
+  auto: "Auto",
+  layerskip: "LayerSkip",
+  none: "Plain",
+};
 
 /** The library drafts up to 31 tokens; beyond about 15 a draft is hardly ever right to its end. */
 const LONGEST_DRAFT = 15;
@@ -26,7 +34,11 @@ export class SettingsForm {
   readonly #details = byId("settings-details", HTMLDetailsElement);
   readonly #summary = byId("settings-summary", HTMLElement);
   readonly #prompt = new PromptField();
+  readonly #sampling = new SamplingFields(() => this.#show());
   readonly #maxTokens = byId("max-tokens", HTMLInputElement);
+  readonly #drafterHint = byId("drafter-hint", HTMLElement);
+  readonly #exitLayerField = byId("exit-layer-field", HTMLElement);
+  readonly #draftLengthField = byId("draft-length-field", HTMLElement);
   readonly #exitLayer = byId("exit-layer", HTMLInputElement);
   readonly #exitLayerValue = byId("exit-layer-value", HTMLElement);
   readonly #exitLayerHint = byId("exit-layer-hint", HTMLElement);
@@ -67,11 +79,17 @@ export class SettingsForm {
   read(): Settings {
     return {
       ...this.#prompt.read(),
-      drafter: this.#drafters.value === "none" ? "none" : "layerskip",
+      drafter: this.#drafters.value as DrafterName,
       exitLayer: this.#exitLayer.valueAsNumber,
       draftLength: this.#draftLength.valueAsNumber,
       maxTokens: this.#wantedTokens(),
+      sampling: this.#sampling.read(),
     };
+  }
+
+  /** Offers to draw from the same seed again. */
+  showSeed(seed: number | undefined): void {
+    this.#sampling.showSeed(seed);
   }
 
   set enabled(enabled: boolean) {
@@ -92,16 +110,31 @@ export class SettingsForm {
     this.#prompt.show(model);
     const { drafter, exitLayer, draftLength } = this.read();
     const { layers } = model.spec;
-    const drafting = drafter === "layerskip";
-    this.#exitLayer.disabled = !drafting;
-    this.#draftLength.disabled = !drafting;
+    const isFixed = drafter === "layerskip";
+    const others = layers - exitLayer;
+    this.#drafterHint.hidden = isFixed;
+    this.#drafterHint.textContent = drafterHint(model, drafter);
+    this.#exitLayerField.hidden = !isFixed;
+    this.#draftLengthField.hidden = !isFixed;
     this.#exitLayerValue.textContent = `${exitLayer} of ${layers}`;
     this.#exitLayer.setAttribute("aria-valuetext", `${exitLayer} of ${layers}`);
     this.#draftLengthValue.textContent = String(draftLength);
-    this.#exitLayerHint.textContent = drafting
-      ? `${counted(exitLayer, "layer")} ${exitLayer === 1 ? "drafts" : "draft"}, the other ${layers - exitLayer} ${layers - exitLayer === 1 ? "verifies" : "verify"}.`
-      : `All ${layers} layers run for every token.`;
-    this.#diagram.show(layers, drafting ? exitLayer : 0);
-    this.#summary.textContent = drafting ? `LayerSkip, exit ${exitLayer}, draft ${draftLength}` : "plain decoding";
+    this.#exitLayerHint.textContent = `${counted(exitLayer, "layer")} ${exitLayer === 1 ? "drafts" : "draft"}, the other ${others} ${others === 1 ? "verifies" : "verify"}.`;
+    this.#diagram.show(layers, exitLayer);
+    this.#sampling.show();
+    const drafterWords = isFixed ? `LayerSkip, exit ${exitLayer}, draft ${draftLength}` : DRAFTER_NAMES[drafter];
+    this.#summary.textContent = `${drafterWords}, ${this.#sampling.summary}`;
   }
+}
+
+/** What plain decoding is compared with: what the settings say, or where they say plain, what suits the model. */
+export function draftingDrafter({ spec }: Model, { drafter }: Settings): DrafterName {
+  if (drafter === "layerskip") return drafter;
+  return spec.layerSkip ? "auto" : "layerskip"; // auto would be plain decoding
+}
+
+function drafterHint({ spec }: Model, drafter: DrafterName): string {
+  if (drafter === "none") return `All ${spec.layers} layers run for every token.`;
+  if (!spec.layerSkip) return "This model was not trained to draft for itself, so Auto decodes plainly.";
+  return "Chooses for each round how many tokens to draft and from which layer, or none, by the times it measures.";
 }

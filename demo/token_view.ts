@@ -3,6 +3,7 @@
 import type { GenerationPart, Token } from "../src/index.ts";
 import { element } from "./elements.ts";
 import { originName } from "./origins.ts";
+import type { RoundEvents } from "./round_events.ts";
 
 export class TokenView {
   readonly #root: HTMLElement;
@@ -11,11 +12,14 @@ export class TokenView {
   #parts: HTMLElement[][] = [];
   #highlighted = 0;
 
-  /** @param onPoint told the round of the token under the pointer, 0 for none */
-  constructor(root: HTMLElement, onPoint: (round: number) => void) {
+  constructor(root: HTMLElement, { point, select }: RoundEvents) {
     this.#root = root;
-    root.addEventListener("pointerover", ({ target }) => onPoint(roundOf(target)));
-    root.addEventListener("pointerleave", () => onPoint(0));
+    root.addEventListener("pointerover", ({ target }) => point(roundOf(target)));
+    root.addEventListener("pointerleave", () => point(0));
+    root.addEventListener("click", ({ target }) => {
+      const round = roundOf(target);
+      if (round > 0) select(round);
+    });
   }
 
   /** @param answers what follows answers the prompt, and does not continue it */

@@ -87,7 +87,7 @@ test("the way back to the page's own model", async ({ page }) => {
   await expect(page.locator("#model")).toContainText("stories260k-layerskip");
   // What another model wrote is gone.
   await expect(page.locator("#story")).toBeEmpty();
-  await expect(page.locator("#strip")).toBeEmpty();
+  await expect(page.locator("#timeline")).toBeEmpty();
   await expect(page.locator("[data-figure=speed] b")).toHaveText("–");
   await page.getByLabel("Max tokens").fill("12");
   await generate(page);

@@ -3,6 +3,7 @@
 import { expect, test } from "@playwright/test";
 import { goldenCase } from "../test/golden.ts";
 import {
+  choose,
   complaints,
   finished,
   generate,
@@ -69,6 +70,7 @@ test("the sliders set exit layer and draft length, and whatever they say the ids
   const { text, greedy, rounds: golden } = goldenCase("dialogue");
   await openIdle(page);
   await promptBox(page).fill(text);
+  await choose(page, "LayerSkip");
   await slide(page, "Draft length", 4);
   for (const exitLayer of [1, 2, 3, 4]) {
     await slide(page, "Exit layer", exitLayer);
@@ -87,11 +89,10 @@ test("the sliders set exit layer and draft length, and whatever they say the ids
   }
 });
 
-test("the plain drafter drafts nothing and switches the sliders off", async ({ page }) => {
+test("the plain drafter drafts nothing and has no sliders", async ({ page }) => {
   await openIdle(page);
-  await page.getByRole("radio", { name: "Plain" }).check();
-  await expect(page.getByRole("slider", { name: "Exit layer" })).toBeDisabled();
-  await expect(page.getByRole("slider", { name: "Draft length" })).toBeDisabled();
+  await choose(page, "Plain");
+  await expect(page.getByRole("slider")).toHaveCount(0);
   await page.getByLabel("Max tokens").fill("24");
   await generate(page);
   const shown = await tokens(page);
@@ -100,11 +101,15 @@ test("the plain drafter drafts nothing and switches the sliders off", async ({ p
   expect(await rounds(page)).toEqual(Array(23).fill({ drafted: 0, accepted: 0 }));
 });
 
-test("a comparison finds the same ids and says what came of it", async ({ page }) => {
+test("a comparison finds the same ids and says what came of it, with sampling too", async ({ page }) => {
   await openIdle(page);
+  await choose(page, "LayerSkip");
   await page.getByLabel("Max tokens").fill("60");
-  await page.getByRole("button", { name: "Compare" }).click();
-  await expect(status(page)).toHaveText(/^The comparison is done/);
+  const compare = async () => {
+    await page.getByRole("button", { name: "Compare" }).click();
+    await expect(status(page)).toHaveText(/^The comparison is done/);
+  };
+  await compare();
 
   const table = page.getByRole("table");
   await expect(table).toHaveAttribute("data-identical", "true");
@@ -112,19 +117,30 @@ test("a comparison finds the same ids and says what came of it", async ({ page }
   const cells = (name: string) => table.getByRole("row", { name }).getByRole("cell").allTextContents();
   const played = await rounds(page);
   expect(await cells("Rounds")).toEqual(["59", String(played.length), expect.stringMatching(/^0\.\d\d×$/)]);
-  // One submission a round.
-  expect((await cells("Submissions")).slice(0, 2)).toEqual(["59", String(played.length)]);
+  // One submission a round; one more may be under way when the end is read.
+  const [plainSubmissions, submissions] = (await cells("Submissions")).map(Number);
+  expect(plainSubmissions).toBe(59);
+  expect([played.length, played.length + 1]).toContain(submissions);
   expect((await cells("Tokens a round"))[0]).toBe("1.00");
   for (const name of ["Tokens a second", "Dispatches a token"]) {
     for (const cell of await cells(name)) expect(Number.parseFloat(cell)).toBeGreaterThan(0);
   }
   expect((await cells("Drafts accepted"))[1]).toMatch(/^\d+ %$/);
-  await expect(page.locator("#verdict")).toContainText(/^The same text/);
+  await expect(page.locator("#verdict")).toHaveText(/^The same text /);
+
+  // Both draw from one seed, which the page has drawn.
+  await page.getByText("Sampling:").click();
+  await page.getByLabel("Temperature").fill("0.9");
+  await choose(page, "Auto");
+  await compare();
+  await expect(table).toHaveAttribute("data-identical", "true");
+  await expect(table.getByRole("columnheader", { name: "Auto" })).toBeVisible();
+  await expect(page.locator("#verdict")).toHaveText(/^The same text from the same seed, \d+, /);
 });
 
 test("Stop ends a run between rounds and keeps what there is", async ({ page }) => {
   await openIdle(page);
-  await page.getByRole("radio", { name: "Plain" }).check();
+  await choose(page, "Plain");
   await page.getByLabel("Max tokens").fill("500");
   // Pressed from inside, with the first token: a fast GPU is done before a test could reach the button.
   await page.evaluate(() => {
@@ -157,6 +173,7 @@ test("the keyboard is enough: Ctrl+Enter generates, Escape stops, arrows go thro
   await page.keyboard.press("Escape");
   await expect(status(page)).toHaveText(/^(Stopped|Done)/);
 
+  await choose(page, "LayerSkip");
   await page.getByLabel("Max tokens").fill("40");
   await promptBox(page).press("Control+Enter");
   await finished(page);
@@ -174,13 +191,109 @@ test("the keyboard is enough: Ctrl+Enter generates, Escape stops, arrows go thro
   const second = strip.getByRole("button").nth(1);
   await expect(second).toBeFocused();
   await expect(second).toHaveAccessibleName(
-    /^Round 2: drafted “.+”; \d of 4 accepted, then a (correction|bonus) “.+”$/,
+    /^Round 2: drafted “.+” from layer 2; \d of 4 accepted, then a (correction|bonus) “.+”; \d tokens? in [\d.]+ ms, [\d.,]+ a second$/,
   );
   await expect(page.locator("#detail")).toContainText("Round 2");
   await expect(page.locator("#story .token--pointed").first()).toBeVisible();
   await page.keyboard.press("End");
   await expect(strip.getByRole("button").last()).toBeFocused();
   expect(await strip.locator('[tabindex="0"]').count()).toBe(1);
+
+  // The detail stays, and its buttons go on from there.
+  await page.getByRole("button", { name: "Round before" }).focus();
+  await page.keyboard.press("Enter");
+  const shown = (await rounds(page)).length - 1;
+  await expect(page.locator("#detail")).toContainText(`Round ${shown}`);
+  await expect(strip.locator(".round--pointed")).toHaveAttribute("data-round", String(shown));
+});
+
+test("Auto is the default: a bar for each round, with what the governor compared", async ({ page }) => {
+  await openIdle(page);
+  await expect(page.getByRole("radio", { name: "Auto" })).toBeChecked();
+  await expect(page.getByRole("slider")).toHaveCount(0);
+  await expect(page.locator("#timeline-empty")).toBeVisible();
+  await generate(page);
+  const [, played = ""] = (await status(page).textContent())?.match(/in (\d+) rounds/) ?? [];
+  const bars = page.getByRole("list", { name: "Rounds in order" }).getByRole("button");
+  await expect(bars).toHaveCount(Number(played));
+  await expect(page.locator("#timeline-empty")).toBeHidden();
+  const shown = await bars.evaluateAll((buttons) =>
+    buttons.map((button) => {
+      const { top, left, right } = button.getBoundingClientRect();
+      return { top, left, right, tokens: Number(button.dataset.tokens) };
+    }),
+  );
+  expect(shown.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(199); // but the prompt's own
+  for (const [i, bar] of shown.slice(1).entries()) {
+    const before = shown[i]!;
+    expect(bar.top > before.top || bar.left > before.left, "in order").toBe(true);
+    // Bars of no length are given some.
+    if (bar.top === before.top) expect(bar.left).toBeGreaterThan(before.right - 6);
+  }
+
+  await bars.nth(5).click();
+  const prices = page.getByRole("table", { name: "What the governor expected of a round" });
+  await expect(prices.getByRole("columnheader")).toHaveText(["Plan", "ms", "tokens", "tokens/s"]);
+  await expect(
+    prices
+      .getByRole("row", { name: /^plain/ })
+      .getByRole("cell")
+      .nth(1),
+  ).toHaveText("1.00");
+  await expect(prices.getByRole("rowheader", { name: "(chosen)" })).toHaveCount(1);
+  const more = page.getByRole("button", { name: /^Show all \d+ plans$/ });
+  const plans = Number.parseInt((await more.textContent())?.replace(/\D/g, "") ?? "", 10);
+  await more.click();
+  await expect(prices.getByRole("rowheader")).toHaveCount(plans);
+  await page.getByRole("button", { name: "Round after" }).click();
+  await expect(page.getByRole("heading", { name: /^Round 7: / })).toBeVisible();
+  await expect(prices.getByRole("rowheader"), "all plans are shown still").toHaveCount(plans);
+  await expect(page.locator("#governor")).toHaveText(
+    /^The governor (drafted|decoded plainly) in (\d+ of|all) \d+ rounds.+\.$/,
+  );
+});
+
+test("sampling: seeds repeat texts whatever the drafter, every option counts, bad ones are refused in words", async ({
+  page,
+}) => {
+  const greedy = goldenCase("once").greedy.slice(0, 16);
+  await openIdle(page);
+  await page.getByLabel("Max tokens").fill("16");
+  await page.getByText("Sampling:").click();
+  await page.getByText("More filters").click();
+  for (const name of ["Top-p", "Top-k", "Min-p", "Seed"]) await expect(page.getByLabel(name)).toBeDisabled();
+  const fill = async (fields: Record<string, string>) => {
+    for (const [name, value] of Object.entries(fields)) await page.getByLabel(name, { exact: true }).fill(value);
+  };
+  const idsOf = async (fields: Record<string, string>) => {
+    await fill(fields);
+    await generate(page);
+    return ids(page);
+  };
+  expect(await idsOf({ "Repetition penalty": "3" })).not.toEqual(greedy);
+  const drawn = await idsOf({ "Repetition penalty": "", Temperature: "1.2", Seed: "7" });
+  for (const drafter of ["Plain", "LayerSkip", "Auto"] as const) {
+    await choose(page, drafter);
+    expect(await idsOf({}), drafter).toEqual(drawn);
+  }
+  expect(await idsOf({ Seed: "8" })).not.toEqual(drawn);
+  // Each of them leaves the most probable token alone.
+  for (const [name, value] of Object.entries({ "Top-k": "1", "Top-p": "0.001", "Min-p": "1" })) {
+    expect(await idsOf({ [name]: value }), name).toEqual(greedy);
+    await fill({ [name]: "" });
+  }
+
+  await fill({ "Top-p": "2", Seed: "" });
+  await page.getByRole("button", { name: "Generate" }).click();
+  const alert = page.getByRole("alert");
+  await expect(alert).toContainText("topP: found 2, expected a number from 0 to 1");
+  await idsOf({ "Top-p": "" });
+  await expect(alert).toBeHidden();
+  // The seed that the page has drawn can be kept.
+  const random = await ids(page);
+  await page.getByRole("button", { name: "Use it again" }).click();
+  await expect(page.getByLabel("Seed")).toHaveValue(/^\d+$/);
+  expect(await idsOf({})).toEqual(random);
 });
 
 test("a screen reader hears when a run starts and ends, not every token", async ({ page }) => {
@@ -276,6 +389,9 @@ test("a lost device is named, and the model can be loaded again", async ({ page 
 test("fits a desktop and a phone of 360 pixels, light and dark", async ({ page }, testInfo) => {
   await page.goto("./");
   await finished(page);
+  await page.getByText("Sampling:").click();
+  await page.getByText("More filters").click();
+  await page.locator("#timeline button").first().click();
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
     for (const width of [1280, 360]) {

@@ -47,6 +47,11 @@ export async function generate(page: Page): Promise<void> {
   await finished(page);
 }
 
+/** Chooses who drafts. */
+export async function choose(page: Page, drafter: "Auto" | "LayerSkip" | "Plain"): Promise<void> {
+  await page.getByRole("radio", { name: drafter }).check();
+}
+
 /** Moves a slider as a person with a keyboard does. */
 export async function slide(page: Page, name: string, value: number): Promise<void> {
   const slider = page.getByRole("slider", { name });
@@ -71,7 +76,7 @@ export async function ids(page: Page): Promise<number[]> {
 }
 
 export function rounds(page: Page): Promise<ShownRound[]> {
-  return page.locator("#strip [data-round]").evaluateAll((buttons) =>
+  return page.locator("#timeline [data-round]").evaluateAll((buttons) =>
     buttons.map((button) => ({
       drafted: Number(button.getAttribute("data-drafted")),
       accepted: Number(button.getAttribute("data-accepted")),

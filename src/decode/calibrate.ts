@@ -1,15 +1,16 @@
 /** Times a few rounds when a model is loaded, so that plans have prices before the first text. */
 
-import type { PendingRound } from "./pending_round.ts";
 import type { RoundOutcome, RoundPlan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** Rounds whose time is not told: the first ones of a device find everything cold. */
-const WARM_UP = 2;
+/**
+ * Rounds of a plan that are timed together, submitted one behind the other: a browser tells when work is done in steps that
+ * may be longer than a round. One alone where a round takes long.
+ */
+const ROUNDS_TOGETHER = 3;
+const LONG_ROUND_MS = 50;
 /** No rounds are begun when this many milliseconds have gone. */
 const BUDGET_MS = 1500;
-/** Rounds under way at a time, as in decoding. */
-const IN_FLIGHT = 2;
 /** Any token: what a round takes does not depend on it. */
 const PENDING = 0;
 
@@ -22,7 +23,7 @@ export interface CalibrationOptions {
 }
 
 /**
- * Runs the plans on an empty context, one ahead of what has been read, and tells what each took. Nothing of it stays.
+ * Runs the plans on an empty context and tells what a round of each took. Nothing of it stays.
  * @throws DeviceLostError | DisposedError | GpuError | the signal's reason
  */
 export async function calibrate(
@@ -33,29 +34,23 @@ export async function calibrate(
   if (!first) return;
   const selection = (await scheduler.prepare(plans.map(({ draftLength }) => draftLength)))();
   const begun = performance.now();
-  const queue = [...Array<RoundPlan>(WARM_UP).fill(first), ...plans];
-  const underWay: PendingRound[] = [];
-  let lastDone = 0;
-  let read = 0;
-  try {
-    while (queue.length > 0 || underWay.length > 0) {
-      signal?.throwIfAborted();
-      if (performance.now() - begun > BUDGET_MS) queue.length = 0;
-      while (queue.length > 0 && underWay.length < IN_FLIGHT) {
-        // Each begins anew: where in the context a round stands makes little difference, the room it has does.
-        scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, 0, PENDING);
-        underWay.push(scheduler.round(queue.shift()!, 0));
-      }
-      const next = underWay.shift();
-      if (!next) return;
-      const { drafted, accepted, doneAt } = await next.report;
-      const milliseconds = doneAt - Math.max(next.submittedAt, lastDone);
-      lastDone = doneAt;
-      if (read++ >= WARM_UP) {
-        observe({ plan: next.plan, drafted, accepted, probabilities: [], shadows: [], milliseconds });
-      }
-    }
-  } finally {
-    await Promise.allSettled(underWay.map(({ report }) => report));
+  let together = ROUNDS_TOGETHER;
+  const time = async (plan: RoundPlan): Promise<RoundOutcome> => {
+    const rounds = Array.from({ length: together }, () => {
+      // Each begins anew: where in the context a round stands makes little difference, the room it has does.
+      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, 0, PENDING);
+      return scheduler.round(plan, 0);
+    });
+    const reports = await Promise.all(rounds.map(({ report }) => report));
+    const { drafted, accepted, doneAt } = reports.at(-1)!;
+    const milliseconds = (doneAt - rounds[0]!.submittedAt) / together;
+    if (milliseconds > LONG_ROUND_MS) together = 1;
+    return { plan, drafted, accepted, probabilities: [], shadows: [], milliseconds };
+  };
+  await time(first); // the first rounds of a device find everything cold
+  for (const plan of plans) {
+    signal?.throwIfAborted();
+    if (performance.now() - begun > BUDGET_MS) return;
+    observe(await time(plan));
   }
 }
