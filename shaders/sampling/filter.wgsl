@@ -8,9 +8,10 @@
 // The sums of top-p and typical-p are integers (exp(-distance) * 2^27, in two words): threads may add them in any order and
 // the result has the same bits. Ids below 2^-28 of the peak's probability have no mass.
 //
-// One workgroup a row. scores: [rows][count]; peaks: [rows][groups]
+// One workgroup a row; where nothing is filtered and no mass wanted, one thread of it, without a barrier.
+// scores: [rows][count]; peaks: [rows][groups]
 //
-// Constants: THREADS = 256. Needs rows.wgsl and scores.wgsl.
+// Constants: THREADS. Needs rows.wgsl and scores.wgsl.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
@@ -50,9 +51,11 @@ fn search(thread: u32, byMass: bool, byCentre: bool, wanted: f32) -> u32 {
     before = vec3u(0u);
   }
   for (var shift = 24u; shift <= 24u; shift -= 8u) {
-    atomicStore(&counts[thread], 0u);
-    atomicStore(&lowMass[thread], 0u);
-    atomicStore(&highMass[thread], 0u);
+    for (var digit = thread; digit < DIGITS; digit += THREADS) {
+      atomicStore(&counts[digit], 0u);
+      atomicStore(&lowMass[digit], 0u);
+      atomicStore(&highMass[digit], 0u);
+    }
     workgroupBarrier();
     for (var i = thread; i < shape.count; i += THREADS) {
       let score = scores[base + i];
@@ -127,13 +130,20 @@ fn sumUp(thread: u32) -> vec2f {
   }
   sums[thread] = sum;
   workgroupBarrier();
-  for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-    if (thread < step) {
-      sums[thread] += sums[thread + step];
-    }
-    workgroupBarrier();
+  var total = vec2f(0.0);
+  for (var t = 0u; t < THREADS; t++) {
+    total += sums[t];
   }
-  return workgroupUniformLoad(&sums[0]);
+  workgroupBarrier();
+  return total;
+}
+
+fn peakOf(row: u32) -> f32 {
+  var peak = BANNED;
+  for (var g = 0u; g < shape.groups; g++) {
+    peak = max(peak, peaks[row * shape.groups + g]);
+  }
+  return peak;
 }
 
 @compute @workgroup_size(THREADS)
@@ -143,12 +153,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   let row = range.first + group.x;
   base = row * shape.count;
-  if (thread == 0u) {
-    var peak = BANNED;
-    for (var g = 0u; g < shape.groups; g++) {
-      peak = max(peak, peaks[row * shape.groups + g]);
+  let all = Filter(peakOf(row), NO_LIMIT - 1u, 0.0, NO_LIMIT - 1u, 0.0, 0u, 0u, 0u);
+  let searches = sampling.topK > 0u || sampling.topP < 1.0 || sampling.typicalP < 1.0;
+  if (shape.wantsMass == 0u && !(sampling.temperature > 0.0 && searches)) {
+    if (thread == 0u) {
+      filters[row] = all;
+      if (sampling.temperature > 0.0) {
+        filters[row].farthest = min(all.farthest, sampling.minPDistance);
+      }
     }
-    chosen = Filter(peak, NO_LIMIT - 1u, 0.0, NO_LIMIT - 1u, 0.0, 0u, 0u, 0u);
+    return;
+  }
+  if (thread == 0u) {
+    chosen = all;
   }
   // What is the same for all threads of all workgroups decides which way they go, so that the barriers are met by all.
   let current = workgroupUniformLoad(&chosen);

@@ -40,15 +40,11 @@ fn nextBest(base: u32, thread: u32, last: Candidate) -> Candidate {
   }
   bests[thread] = best;
   workgroupBarrier();
-  for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-    if (thread < step) {
-      bests[thread] = better(bests[thread], bests[thread + step]);
-    }
-    workgroupBarrier();
+  for (var t = 0u; t < THREADS; t++) {
+    best = better(best, bests[t]);
   }
-  let found = bests[0];
   workgroupBarrier();
-  return found;
+  return best;
 }
 
 @compute @workgroup_size(THREADS)
@@ -61,10 +57,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   var last = nextBest(base, thread, WORST);
   let peak = last.logit;
   for (var n = 0u; n < shape.top; n++) {
+    if (n > 0u) {
+      last = nextBest(base, thread, last);
+    }
     if (thread == 0u) {
       logProbs[row].top[n] = last;
     }
-    last = nextBest(base, thread, last);
   }
   var sum = 0.0;
   for (var i = thread; i < shape.count; i += THREADS) {
@@ -72,14 +70,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   sums[thread] = sum;
   workgroupBarrier();
-  for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-    if (thread < step) {
-      sums[thread] += sums[thread + step];
-    }
-    workgroupBarrier();
-  }
   if (thread == 0u) {
-    logProbs[row].logSumExp = peak + log(sums[0]);
+    sum = 0.0;
+    for (var t = 0u; t < THREADS; t++) {
+      sum += sums[t];
+    }
+    logProbs[row].logSumExp = peak + log(sum);
     logProbs[row].logit = select(logits[base + targets[row]], 0.0, targets[row] == NONE);
   }
 }

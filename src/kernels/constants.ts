@@ -59,7 +59,7 @@ export const STATE_CONSTANTS = {
 /** Ids a thread scores, of each row: a workgroup of `WORKGROUP` threads takes so many times as many. */
 export const IDS_PER_THREAD = 16;
 
-/** Threads that filter a row: as many as the digits that the search goes by. */
+/** Threads of a GPU that go through a row's vocabulary. */
 export const FILTER_THREADS = 256;
 
 /** Most alternatives that are told of a token. */

@@ -220,7 +220,8 @@ export class Adjust extends Kernel {
 export class Filter extends Kernel<keyof typeof FILTER_BINDINGS> {
   constructor(device: Device) {
     const code = [rows, scores, filter];
-    const constants = { ...COMMON_CONSTANTS, THREADS: FILTER_THREADS };
+    // A software adapter runs a workgroup's threads one after the other, and every barrier stops each of them.
+    const constants = { ...COMMON_CONSTANTS, THREADS: device.info.software ? WORKGROUP : FILTER_THREADS };
     super(device, { name: "sampling/filter", code, bindings: FILTER_BINDINGS }, constants);
   }
 
@@ -276,7 +277,7 @@ export class Confidence extends Kernel {
 export class LogProbs extends Kernel<keyof typeof LOG_PROBS_BINDINGS> {
   constructor(device: Device) {
     const code = [rows, best, logProbs];
-    const constants = { ...COMMON_CONSTANTS, THREADS: FILTER_THREADS, TOP_CAPACITY };
+    const constants = { ...COMMON_CONSTANTS, THREADS: device.info.software ? WORKGROUP : FILTER_THREADS, TOP_CAPACITY };
     super(device, { name: "sampling/log_probs", code, bindings: LOG_PROBS_BINDINGS }, constants);
   }
 

@@ -26,6 +26,8 @@ const RIDGE = [0.03, 0, 0.1, 0.003, 0.003];
 const LAYER = 1;
 /** A plan's own timings and the fit are worth the same at this many timings. */
 const FIT_WORTH = 3;
+/** Timings after which it is fitted again. */
+const REFIT = 16;
 
 export class Prices implements PlanPrices {
   readonly shape: PriceShape;
@@ -34,7 +36,11 @@ export class Prices implements PlanPrices {
   /** Milliseconds a unit of the prior, for each of them; undefined: to be fitted again. */
   #fit: readonly number[] | undefined = [1, 1, 1, 1, 1];
   readonly #timings = new Map<string, { plan: PricedPlan; timings: Timings }>();
+  /** Prices as they were told last; those that a timing has changed since are not among them. */
+  readonly #prices = new Map<string, number>();
   #rounds = 0;
+  /** Timings that the fit does not know. */
+  #unfitted = 0;
 
   constructor(shape: PriceShape) {
     this.shape = shape;
@@ -67,7 +73,12 @@ export class Prices implements PlanPrices {
     const entry = this.#timings.get(key(plan)) ?? { plan, timings: new Timings() };
     this.#timings.set(key(plan), entry);
     entry.timings.add(milliseconds, this.#rounds);
+    this.#unfitted++;
+    this.#prices.delete(key(plan));
+    // A first timing of a plan tells most; the others wait for each other, since a fit takes as long as a small model's layer.
+    if (entry.timings.count > 2 && this.#unfitted < REFIT) return;
     this.#fit = undefined;
+    this.#prices.clear();
   }
 
   measured(plan: PricedPlan): number {
@@ -75,16 +86,25 @@ export class Prices implements PlanPrices {
   }
 
   milliseconds(plan: PricedPlan): number {
+    const name = key(plan);
+    const price = this.#prices.get(name) ?? this.#price(plan, this.#timings.get(name)?.timings);
+    this.#prices.set(name, price);
+    return price;
+  }
+
+  #price(plan: PricedPlan, timings: Timings | undefined): number {
     const fitted = this.#fitted(plan);
-    const timings = this.#timings.get(key(plan))?.timings;
     // A single timing may be an outlier.
-    if (!timings || timings.values.length < 2) return fitted;
+    if (!timings || timings.count < 2) return fitted;
     const weight = timings.weight(this.#rounds);
     return (weight * timings.mean + FIT_WORTH * fitted) / (weight + FIT_WORTH);
   }
 
   #fitted(plan: PricedPlan): number {
-    this.#fit ??= this.#solve();
+    if (!this.#fit) {
+      this.#fit = this.#solve();
+      this.#unfitted = 0;
+    }
     return this.#shares(plan).reduce((sum, share, i) => sum + share * this.#fit![i]!, 0);
   }
 

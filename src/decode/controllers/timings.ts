@@ -37,6 +37,10 @@ export class Timings {
     return usual.reduce((sum, each) => sum + each, 0) / usual.length;
   }
 
+  get count(): number {
+    return this.#timings.length;
+  }
+
   /** Oldest first, in milliseconds. */
   get values(): number[] {
     return this.#timings.map(({ milliseconds }) => milliseconds);
