@@ -78,9 +78,10 @@ function controllersOf({ controllers = [...CONTROLLERS] }: BenchDecodeFlags): De
   return controllers.map((controller) => ({ name: controller, drafting: { controller } }));
 }
 
-/** Drafts over hot ids, by the model's default plan. */
-function hotOf({ hotVocabularies = [] }: BenchDecodeFlags, { defaults }: Model): DecodeWay[] {
-  const { exitLayer, draftLength } = defaults;
+/** Drafts over hot ids, by the first exit layer and draft length that are compared, or the model's default plan. */
+function hotOf({ hotVocabularies = [], exitLayers, draftLengths }: BenchDecodeFlags, { defaults }: Model): DecodeWay[] {
+  const [exitLayer = defaults.exitLayer] = exitLayers ?? [];
+  const [draftLength = defaults.draftLength] = draftLengths ?? [];
   return [undefined, ...hotVocabularies].slice(0, hotVocabularies.length > 0 ? undefined : 0).map((hotVocabulary) => ({
     name: `E=${exitLayer}, d=${draftLength}, ${hotVocabulary ?? "all"} ids`,
     drafting: { drafter: "layerskip", exitLayer, draftLength, ...(hotVocabulary && { hotVocabulary }) } as const,

@@ -25,12 +25,13 @@ export function integers(value: string): number[] {
 
 const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
 
-/** `del,governor` as names of controllers. */
+/** `del,governor` as names of controllers; `none` is none of them. */
 export function controllerList(value: string): ControllerName[] {
+  if (value.trim() === "none") return [];
   return value.split(",").map((item) => {
     const name = CONTROLLERS.find((each) => each === item.trim());
     if (name) return name;
-    throw new InvalidArgumentError(`Expected names with commas between them, of ${CONTROLLERS.join(", ")}.`);
+    throw new InvalidArgumentError(`Expected names with commas between them, of ${CONTROLLERS.join(", ")}, or none.`);
   });
 }
 

@@ -12,7 +12,7 @@ test("compares plain decoding with each plan and counts bytes from the shapes", 
   expect(code).toBe(0);
   const { rows } = JSON.parse(stdout) as { rows: DecodeRow[] };
   expect(rows.map(({ name }) => name)).toEqual([
-    ...["plain", "E=2, d=3", "E=4, d=3", "governor", "del", "E=2, d=4, all ids", "E=2, d=4, 64 ids"],
+    ...["plain", "E=2, d=3", "E=4, d=3", "governor", "del", "E=2, d=3, all ids", "E=2, d=3, 64 ids"],
   ]);
 
   // Five layers (QKV, output, gate, up and down, two norms) and a head of 512 x 64, in f32.
