@@ -11,7 +11,7 @@ export type AcceptancePrior = number | Readonly<Record<number, number>>;
 const DISCOUNT = 0.995;
 /** Drafts that the prior is worth against those of all exits, and against those of one. */
 const TEXT_PRIOR = 16;
-const EXIT_PRIOR = 12;
+const EXIT_PRIOR = 20;
 
 interface Drafts {
   accepted: number;

@@ -22,10 +22,12 @@ export interface ChoiceOptions {
   readonly prices: PlanPrices;
 }
 
+/** No round is planned that takes longer: a GPU that is busy for seconds freezes the screen, or is reset. */
+const LONGEST_ROUND_MS = 200;
 /** A single timing of plain decoding may be this share too high; many are as much less as their root. */
 const PLAIN_DOUBT = 0.3;
 /** Standard deviations above its mean where acceptance may well be. */
-const OPTIMISM = 0.5;
+const OPTIMISM = 0.25;
 
 /** All choices by what is expected, plain decoding first. */
 export function priceChoices({ layers, exitLayers, draftLengths, prices }: ChoiceOptions, acceptance: Acceptance) {
@@ -37,7 +39,7 @@ export function priceChoices({ layers, exitLayers, draftLengths, prices }: Choic
       return { exitLayer, draftLength, milliseconds, tokens: expectedTokens(mean, draftLength) };
     });
   });
-  return { plain, drafts };
+  return { plain, drafts: drafts.filter(({ milliseconds }) => milliseconds <= LONGEST_ROUND_MS) };
 }
 
 /** Expected tokens a millisecond. */

@@ -1,17 +1,18 @@
 /**
  * Never slower than plain decoding: chooses each round's plan by expected tokens a millisecond, plain decoding among them.
  *
- * Prices are measured ones (prices.ts), expected tokens are those of the acceptance seen in this text (acceptance.ts). What
+ * Prices are measured ones (prices.ts, text_prices.ts), expected tokens are those of the acceptance seen in this text (acceptance.ts). What
  * is not the best by these is tried now and then (probing.ts); what drafting may lose is bounded, over the text
  * (allowance.ts) and since it last paid (setback.ts). All of it is ours.
  */
 
-import { type Controller, plainPlan, type RoundOutcome, type RoundPlan } from "../plan.ts";
+import type { Controller, RoundOutcome, RoundPlan } from "../plan.ts";
 import { Acceptance, type AcceptancePrior } from "./acceptance.ts";
 import { Allowance } from "./allowance.ts";
 import { type ChoiceOptions, greatest, hope, type PricedChoice, priceChoices, rate } from "./choices.ts";
 import { Probing } from "./probing.ts";
 import { Setback } from "./setback.ts";
+import { TextPrices } from "./text_prices.ts";
 
 export interface GovernorOptions extends ChoiceOptions {
   readonly acceptance: AcceptancePrior;
@@ -25,29 +26,16 @@ export interface GovernorDecision {
   readonly prices: readonly PricedChoice[];
 }
 
-/** How much better another plan has to be than the one in use. */
-const HYSTERESIS = 0.02;
-/**
- * Fresh timings of plain decoding without which nothing is compared with it: two may both be outliers, and then plain decoding
- * would never be tried again. As timings age, about one round in a hundred keeps them fresh.
- */
-const LEAST_PLAIN_TIMINGS = 3;
-
 export class Governor implements Controller {
-  readonly #options: ChoiceOptions;
-  readonly #plain: RoundPlan;
+  readonly #options: ChoiceOptions & { prices: TextPrices };
   readonly #acceptance: Acceptance;
   readonly #probing = new Probing();
   readonly #allowance = new Allowance();
   readonly #setback = new Setback();
-  /** The last plan that was no probe. */
-  #current: RoundPlan;
   #decision: GovernorDecision | undefined;
 
   constructor(options: GovernorOptions) {
-    this.#options = options;
-    this.#plain = plainPlan(options.layers);
-    this.#current = this.#plain;
+    this.#options = { ...options, prices: new TextPrices(options.prices, options.layers) };
     this.#acceptance = new Acceptance(options.layers, options.exitLayers, options.acceptance);
   }
 
@@ -60,14 +48,13 @@ export class Governor implements Controller {
     const { plain, drafts } = priceChoices(this.#options, this.#acceptance);
     /** Plain rounds' time that a round costs more than plain decoding's, if none of its drafts is accepted. */
     const loss = (choice: PricedChoice): number => choice.milliseconds / plain.milliseconds - 1;
-    const isKnown = this.#options.prices.measured(plain) >= LEAST_PLAIN_TIMINGS;
+    const { isKnown } = this.#options.prices;
     const affordable = isKnown ? drafts.filter((choice) => this.#allowance.covers(loss(choice))) : [];
     const best = this.#setback.isGivenUp ? plain : this.#best(plain, affordable);
     const probe = this.#probing.isDue ? this.#probe(plain, drafts, affordable, best) : undefined;
 
     const choice = probe ?? best;
     const plan: RoundPlan = { exitLayer: choice.exitLayer, draftLength: choice.draftLength };
-    if (!probe) this.#current = plan;
     this.#probing.planned(plan, probe !== undefined);
     this.#allowance.planned(loss(choice));
     const reason = probe ? "probe" : choice === plain ? "plain" : "best";
@@ -78,7 +65,8 @@ export class Governor implements Controller {
   observe(outcome: RoundOutcome): void {
     const { prices } = this.#options;
     const tokens = outcome.accepted + 1;
-    const steps = prices.milliseconds(outcome.plan) / prices.milliseconds(this.#plain);
+    prices.observe(outcome);
+    const steps = prices.steps(outcome);
     this.#acceptance.observe(outcome.plan.exitLayer, outcome);
     this.#allowance.observe(tokens, steps);
     this.#setback.observe(tokens - steps);
@@ -86,12 +74,7 @@ export class Governor implements Controller {
   }
 
   #best(plain: PricedChoice, affordable: readonly PricedChoice[]): PricedChoice {
-    return greatest([plain, ...affordable], (choice) => rate(choice) * (this.#isCurrent(choice) ? 1 + HYSTERESIS : 1))!
-      .choice;
-  }
-
-  #isCurrent({ exitLayer, draftLength }: PricedChoice): boolean {
-    return exitLayer === this.#current.exitLayer && draftLength === this.#current.draftLength;
+    return greatest([plain, ...affordable], rate)!.choice;
   }
 
   /**

@@ -30,7 +30,7 @@ export class Probing {
     this.#probe = undefined;
     if (drafted === 0) return false;
     const isWorking = accepted === drafted;
-    this.#wait = isWorking ? FIRST_WAIT : Math.min(LONGEST_WAIT, this.#wait * 2);
+    if (!isWorking) this.#wait = Math.min(LONGEST_WAIT, this.#wait * 2);
     return isWorking;
   }
 }

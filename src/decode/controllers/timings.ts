@@ -18,10 +18,12 @@ interface Timing {
 
 export class Timings {
   #timings: Timing[] = [];
+  #mean: number | undefined;
 
   add(milliseconds: number, at: number): void {
     this.#timings.push({ milliseconds, at });
     if (this.#timings.length > KEPT) this.#timings.shift();
+    this.#mean = undefined;
   }
 
   /** How many fresh timings the kept ones are worth at round `now`. */
@@ -29,8 +31,13 @@ export class Timings {
     return this.#timings.reduce((sum, { at }) => sum + 0.5 ** ((now - at) / HALF_LIFE), 0);
   }
 
-  /** Mean in milliseconds. With two timings the lower one decides what an outlier is: outliers are long. */
+  /** Mean in milliseconds. With two timings the lower one decides what an outlier is: most are long. */
   get mean(): number {
+    this.#mean ??= this.#usualMean();
+    return this.#mean;
+  }
+
+  #usualMean(): number {
     const sorted = this.values.sort((a, b) => a - b);
     const median = sorted[(sorted.length - 1) >> 1]!;
     const usual = sorted.filter((each) => each <= median * OUTLIER && each >= median / OUTLIER);

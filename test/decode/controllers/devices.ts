@@ -35,10 +35,19 @@ export function costOn({ overhead, furtherRow }: TestDevice, shape: PriceShape):
   };
 }
 
-/** Timings that vary by 30 %; three in a hundred take ten times as long. */
+/**
+ * Timings that vary by 30 %; three in a hundred take ten times as long, and three are heard of late: what they are too long,
+ * the next one is too short.
+ */
 export function noisy(seed: number): (milliseconds: number) => number {
   const random = new Random(seed);
-  return (milliseconds) => milliseconds * (0.7 + 0.6 * random.uniform()) * (random.uniform() < 0.03 ? 10 : 1);
+  let early = 0;
+  return (milliseconds) => {
+    const late = random.uniform() < 0.03 ? 0.8 * random.uniform() * milliseconds : 0;
+    const took = milliseconds * (0.7 + 0.6 * random.uniform()) * (random.uniform() < 0.03 ? 10 : 1) + late - early;
+    early = late;
+    return Math.max(0.1 * milliseconds, took);
+  };
 }
 
 /** A round that was drafted as planned. */

@@ -27,6 +27,8 @@ interface Setting {
   readonly device: TestDevice;
   readonly acceptance?: AcceptancePrior;
   readonly isCalibrated?: boolean;
+  /** Draft lengths compared. */
+  readonly lengths?: readonly number[];
   /** Seed of the noise of timings. */
   readonly noise?: number;
 }
@@ -49,7 +51,7 @@ function shapeOf({ layers }: RecordedText): PriceShape {
 
 function regret(
   text: RecordedText,
-  { device, acceptance = DEFAULT_ACCEPTANCE, isCalibrated = true, noise: seed }: Setting,
+  { device, acceptance = DEFAULT_ACCEPTANCE, isCalibrated = true, noise: seed, lengths = DRAFT_LENGTHS }: Setting,
 ): Regret {
   const shape = shapeOf(text);
   const cost = costOn(device, shape);
@@ -57,10 +59,10 @@ function regret(
   const noise = seed === undefined ? (milliseconds: number) => milliseconds : noisy(seed);
   const prices = isCalibrated ? calibrated(shape, exitLayers, cost, noise) : new Prices(shape);
   const options = { cost, random: new Random(0) };
-  const governor = new Governor({ layers: text.layers, exitLayers, draftLengths: DRAFT_LENGTHS, prices, acceptance });
+  const governor = new Governor({ layers: text.layers, exitLayers, draftLengths: lengths, prices, acceptance });
   const governed = replay(text, governor, { ...options, noise, observe: (outcome) => prices.observe(outcome) });
   expect(governed.tokens).toBe(textLength(text));
-  const drafts = exitLayers.flatMap((exitLayer) => DRAFT_LENGTHS.map((draftLength) => ({ exitLayer, draftLength })));
+  const drafts = exitLayers.flatMap((exitLayer) => lengths.map((draftLength) => ({ exitLayer, draftLength })));
   const [plain, ...others] = [plainPlan(text.layers), ...drafts].map(
     (plan) => replay(text, new FixedController(plan), options).milliseconds,
   ) as [number, ...number[]];
@@ -81,9 +83,19 @@ for (const device of [GPU, SOFTWARE]) {
     const recorded = recordedTexts();
 
     test.each(recorded)("is within 5 % of the best fixed plan, and never behind plain decoding: $name", (text) => {
-      const { best, plain } = regret(text, { device });
-      expect(best).toBeLessThan(0.05);
-      expect(plain).toBeLessThan(0.02);
+      // All exits, and those and the lengths that a session compares.
+      for (const [exits, lengths] of [
+        [[1, 2, 3, 4], DRAFT_LENGTHS],
+        [
+          [1, 2, 3],
+          [1, 2, 3, 4, 6],
+        ],
+      ] as const) {
+        const some = { ...text, exits: Object.fromEntries(exits.map((exit) => [exit, text.exits[exit]!])) };
+        const { best, plain } = regret(some, { device, lengths });
+        expect(best).toBeLessThan(0.05);
+        expect(plain).toBeLessThan(0.02);
+      }
     });
 
     for (const { shape, agreement, make } of MODELS) {
@@ -96,9 +108,10 @@ for (const device of [GPU, SOFTWARE]) {
         expect(mean(texts.map((text) => regret(text, { device, acceptance: agreement }).best))).toBeLessThan(0.05);
       });
 
-      test(`is within 8 % of it on average, knowing nothing (${shape.layers} layers)`, () => {
+      test(`is within 8 % of it on average, knowing nothing of the model, 10 % of the device either (${shape.layers} layers)`, () => {
         for (const isCalibrated of [true, false]) {
-          expect(mean(texts.map((text) => regret(text, { device, isCalibrated }).best))).toBeLessThan(0.08);
+          const regrets = texts.map((text) => regret(text, { device, isCalibrated }).best);
+          expect(mean(regrets)).toBeLessThan(isCalibrated ? 0.08 : 0.1);
         }
       });
 
