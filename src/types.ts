@@ -194,14 +194,15 @@ export interface SamplingOptions {
   presencePenalty?: number;
   /** Added to the logits of ids; -Infinity bans one. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>;
-  /** What the noise is drawn from, an integer from 0 to 2^53 - 1. Default: a random one, which the result tells. */
+  /** What noise is drawn from, an integer from 0 to 2^53 - 1. Default: a random one, which the result tells. */
   seed?: number;
 }
 
 /**
  * Which drafts are accepted when sampling. `invariant`: those that are the token plain decoding would have drawn, so that no
  * drafter changes the text (Daliri, Musco, Suresh 2024). `ratio`: by the ratio of probabilities (Leviathan et al. 2023; the
- * LayerSkip paper); the distribution is the same, the text depends on the drafter.
+ * LayerSkip paper); the distribution is the same, the text depends on the drafter: the same seed gives it again with the same
+ * `exitLayer` and `draftLength` and the controller `fixed`, not where a controller goes by times measured.
  */
 export type AcceptRule = "invariant" | "ratio";
 
@@ -209,8 +210,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** At most this many new tokens; by default as many as the context holds. */
   maxTokens?: number;
   /**
-   * Default: `layerskip` where `exitLayer`, `draftLength` or `controller` is given; else `auto`, which drafts where the
-   * checkpoint was trained for it.
+   * Default: `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
+   * where the checkpoint was trained for it.
    */
   drafter?: DrafterName;
   /**
@@ -223,12 +224,12 @@ export interface GenerateOptions extends SamplingOptions {
    * recommendation, else 4.
    */
   draftLength?: number;
-  /** Who chooses the plan of each round of drafter `layerskip`. Default: `fixed`. */
+  /** Who chooses the plan of each round of drafter `layerskip`; without effect on drafter `none`. Default: `fixed`. */
   controller?: ControllerName;
   /**
    * Drafts choose among so many ids alone: the most frequent ones and the prompt's own (FR-Spec, Zhao et al. 2025). The text
-   * stays the same; a draft reads less of the head and misses what is rare. 0: among all. Default: 0. Not with `acceptRule:
-   * "ratio"`, which needs the draft's whole distribution.
+   * stays the same; a draft reads less of the head and misses what is rare. 0: among all. Default: 0. Without effect on drafter
+   * `none`; not with `acceptRule: "ratio"`, which needs the draft's whole distribution.
    */
   hotVocabulary?: number;
   /** Default: `invariant`. */
@@ -414,7 +415,7 @@ export interface SourceOptions {
    */
   endpoint?: string | URL;
   token?: AccessToken;
-  /** Where downloads are kept; false: nowhere. Default: in the browser's storage, in Node in the folder for caches. */
+  /** Where downloads, and what rounds cost on this device, are kept; false: nowhere. Default: in the browser's storage, in Node in the folder for caches. */
   cache?: boolean | CacheOptions;
   /** Told what has been downloaded, or found in the cache. */
   onDownload?: (progress: DownloadProgress) => void;

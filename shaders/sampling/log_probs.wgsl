@@ -6,7 +6,7 @@
 //
 // logits: [rows][count]
 //
-// Constants: THREADS, TOP_CAPACITY, NONE. Needs rows.wgsl, scores.wgsl and best.wgsl.
+// Constants: THREADS, TOP_CAPACITY, NONE. Needs rows.wgsl and best.wgsl.
 
 struct LogProbs {
   logSumExp: f32,

@@ -43,14 +43,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   let row = range.first + group.y;
   let rowFilter = filters[row];
-  let hasDraft = group.y + 1u < range.count;
+  // A draft that is none, of an exit whose logits are no numbers, is no draft: p's own sample refuses it.
   var draft = NONE;
-  if (hasDraft) {
+  if (group.y + 1u < range.count) {
     draft = rows[row + 1u].token;
   }
+  let hasDraft = draft != NONE;
   let position = rows[row].position + 1u;
   var best = WORST;
-  if (rowFilter.peak == NOT_FINITE_PEAK || (hasDraft && draft == NONE)) {
+  if (rowFilter.peak == NOT_FINITE_PEAK) {
     best = NOT_FINITE;
   } else if (hasDraft && isAccepted(row, draft)) {
     best = Candidate(0.0, draft);

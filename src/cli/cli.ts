@@ -236,7 +236,11 @@ Examples:
     .option("--exit-layers <list>", "exit layers to compare (default: all)", integers)
     .option("--draft-lengths <list>", "draft lengths to compare (default: 2,4,8)", integers)
     .option("--controllers <list>", "controllers to compare, or none (default: all that choose)", controllerList)
-    .option("--hot-vocabularies <list>", "numbers of hot ids to compare, with the first exit layer and draft length", integers)
+    .option(
+      "--hot-vocabularies <list>",
+      "numbers of hot ids to compare, with the first exit layer and draft length",
+      integers,
+    )
     .option("--temperature <n>", "sample with seed 1 (default: greedy)", number)
     .option("--json", "one JSON object on stdout instead of a table")
     .addHelpText("after", "\nExample:\n  layerleap bench decode --exit-layers 2 --draft-lengths 4,8 --repetitions 7")

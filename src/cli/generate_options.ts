@@ -114,6 +114,9 @@ export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFl
     const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
     throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
   }
+  if (flags.hotVocabulary !== undefined && drafter === "none") {
+    throw new UsageError("--hot-vocabulary is for a drafter: leave it out, or --drafter none");
+  }
   if (flags.controller !== undefined && (drafter === "none" || drafter === "auto")) {
     throw new UsageError(`--controller is for --drafter layerskip: leave it out, or --drafter ${drafter}`);
   }

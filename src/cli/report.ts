@@ -20,6 +20,7 @@ const OPTIONS: readonly (readonly [field: RegExp, option: string])[] = [
   [/^contextLength$/, "--context-length"],
   [/^exitLayer$/, "--exit-layer"],
   [/^draftLength$/, "--draft-length"],
+  [/^hotVocabulary$/, "--hot-vocabulary"],
   [/^(drafter|controller|temperature|seed)$/, "--$1"],
   [/^acceptRule$/, "--accept-rule"],
   [/^topK$/, "--top-k"],

@@ -11,12 +11,14 @@ const ROUNDS_TOGETHER = 3;
 const LONG_ROUND_MS = 50;
 /** No rounds are begun when this many milliseconds have gone. */
 const BUDGET_MS = 1500;
+/** No round is tried that may take longer: a GPU that is busy for seconds freezes the screen, or is reset. */
+const LONGEST_ROUND_MS = 200;
 /** Any token: what a round takes does not depend on it. */
 const PENDING = 0;
 
 export interface CalibrationOptions {
   contextLength: number;
-  /** In the order to be timed; the draft lengths have been prepared. */
+  /** In the order to be timed, plain decoding first; the draft lengths have been prepared. */
   plans: readonly RoundPlan[];
   observe: (outcome: RoundOutcome) => void;
   signal: AbortSignal | undefined;
@@ -24,14 +26,15 @@ export interface CalibrationOptions {
 
 /**
  * Runs the plans on an empty context and tells what a round of each took. Nothing of it stays.
+ * @returns whether all of them were timed
  * @throws DeviceLostError | DisposedError | GpuError | the signal's reason
  */
 export async function calibrate(
   scheduler: Scheduler,
   { contextLength, plans, observe, signal }: CalibrationOptions,
-): Promise<void> {
+): Promise<boolean> {
   const [first] = plans;
-  if (!first) return;
+  if (!first) return true;
   const selection = (await scheduler.prepare(plans.map(({ draftLength }) => draftLength)))();
   const begun = performance.now();
   let together = ROUNDS_TOGETHER;
@@ -48,9 +51,15 @@ export async function calibrate(
     return { plan, drafted, accepted, probabilities: [], shadows: [], milliseconds };
   };
   await time(first); // the first rounds of a device find everything cold
+  let plainMs: number | undefined;
   for (const plan of plans) {
     signal?.throwIfAborted();
-    if (performance.now() - begun > BUDGET_MS) return;
-    observe(await time(plan));
+    if (performance.now() - begun > BUDGET_MS) return false;
+    // A round of d drafts takes no longer than d + 1 plain ones, but for rows that cost more than one by one.
+    if (plainMs !== undefined && (plan.draftLength + 1) * plainMs > LONGEST_ROUND_MS) return false;
+    const outcome = await time(plan);
+    plainMs ??= outcome.milliseconds;
+    observe(outcome);
   }
+  return true;
 }

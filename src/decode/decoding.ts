@@ -15,6 +15,14 @@ import type { Limits, Scheduler } from "./scheduler.ts";
 /** Rounds that may be under way at a time: the one that is read next, and the one behind it. */
 const IN_FLIGHT = 2;
 
+/**
+ * Two rounds that are heard of within this many milliseconds were heard of together: the host was late, one time is too long
+ * and the other too short. No round of a model is so short.
+ */
+const HEARD_TOGETHER_MS = 0.15;
+/** A reader that keeps the host this long may have kept it from hearing of a round. */
+const LONG_HOLD_MS = 4;
+
 /** A round that has been read; the first is the end of the prompt. */
 export interface DecodedRound {
   plan: RoundPlan;
@@ -29,7 +37,7 @@ export interface DecodedRound {
 /**
  * Reads the end of the prompt, then rounds, until the generation is finished or whoever reads leaves. Rounds under way are
  * waited for, not told, when it is left.
- * @param observe is told of each round too, before the controller
+ * @param observe is told of each round a round later than the controller, with its time only where that can be right
  * @throws DeviceLostError | DisposedError | GpuError
  */
 export async function* decode(
@@ -44,6 +52,9 @@ export async function* decode(
   let emitted = 0;
   let length = promptLength;
   let lastDone = 0;
+  let resumedAt = 0;
+  let heldMs = 0;
+  let unobserved: RoundOutcome | undefined;
   try {
     for (;;) {
       // Each round emits a token at least. What could only be asked for when nothing is wanted is not submitted.
@@ -63,11 +74,18 @@ export async function* decode(
       emitted += report.ids.length;
       length = report.length;
       if (isRound) {
-        const outcome = outcomeOf(plan, report, doneAt - startedAt);
-        observe(outcome);
+        const took = doneAt - startedAt;
+        const isTogether = took < HEARD_TOGETHER_MS;
+        const isLate = heldMs > LONG_HOLD_MS && doneAt < resumedAt + HEARD_TOGETHER_MS;
+        if (unobserved) observe(isTogether ? { ...unobserved, milliseconds: undefined } : unobserved);
+        const outcome = outcomeOf(plan, report, isTogether || isLate ? undefined : took);
         controller.observe(outcome);
+        unobserved = outcome;
       }
+      const yieldedAt = performance.now();
       yield { plan, decision, report, submittedAt, startedAt, doneAt };
+      resumedAt = performance.now();
+      heldMs = resumedAt - yieldedAt;
       if (report.finished !== RUNNING) return;
     }
   } finally {
@@ -75,7 +93,7 @@ export async function* decode(
   }
 }
 
-function outcomeOf(plan: RoundPlan, report: RoundReport, milliseconds: number): RoundOutcome {
+function outcomeOf(plan: RoundPlan, report: RoundReport, milliseconds: number | undefined): RoundOutcome {
   const { drafted, accepted, probabilities } = report;
   return { plan, drafted, accepted, probabilities, shadows: agreements(plan, report), milliseconds };
 }

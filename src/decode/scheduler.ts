@@ -178,7 +178,12 @@ export class Scheduler {
     const layout: ReportLayout = { selection: this.#chosen, shadows: plan.shadowExits?.length ?? 0 };
     const readback = this.#readbacks.record(recorder, reportParts(this.state, layout));
     const submittedAt = performance.now();
-    this.#device.submit(recorder);
+    try {
+      this.#device.submit(recorder);
+    } catch (error) {
+      readback.cancel();
+      throw error;
+    }
     this.dispatches += recorder.dispatches;
     const report = readback.read().then((parts) => ({ ...readReport(parts, layout), doneAt: performance.now() }));
     report.catch(() => {}); // told to whoever waits for it, which may be nobody

@@ -176,6 +176,7 @@ export class Forward {
   async prepareHotHead(size: number): Promise<BoundHotHead> {
     const { hiddenSize } = this.spec;
     if (this.#hotHead?.head.matrix.columns !== size) {
+      this.#hotHead = undefined; // also where there is no memory for the new one
       this.#device.ledger.releaseOwner("hot head");
       const bytes = size * hiddenSize * 4; // of f32; less of others
       this.#hotHead = await this.#device.allocating("hot head", bytes, () => this.#bindHotHead(size));

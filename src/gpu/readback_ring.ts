@@ -18,6 +18,8 @@ export interface Readback {
   readonly bytes: number;
   /** To be called once, after the submission. One buffer for each part. */
   read(): Promise<ArrayBuffer[]>;
+  /** To be called instead, where there was no submission. */
+  cancel(): void;
 }
 
 export class ReadbackRing {
@@ -43,8 +45,12 @@ export class ReadbackRing {
     }
     return {
       bytes: total,
+      cancel: () => this.#device.ledger.release(slot),
       read: async () => {
-        const bytes = await this.#device.read(slot, total);
+        const bytes = await this.#device.read(slot, total).catch((error: unknown) => {
+          this.#device.ledger.release(slot);
+          throw error;
+        });
         if (slot.size === this.#slotBytes) this.#free.push(slot);
         else this.#device.ledger.release(slot);
         let start = 0;

@@ -8,19 +8,23 @@ import { Prices } from "../decode/controllers/prices.ts";
 import { CONTROLLERS } from "../decode/controllers/registry.ts";
 import { type Controller, plainPlan, type RoundOutcome } from "../decode/plan.ts";
 import type { Scheduler } from "../decode/scheduler.ts";
+import { isPlainGreedy, type SelectionRequest } from "../decode/selection/selections.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Drafting } from "./drafting_options.ts";
 import type { PriceCache } from "./price_cache.ts";
 
 /** Most drafts of a round where a controller chooses: more rows than 8 are read in a further slab. */
 const CHOSEN_DRAFT_LENGTH = 7;
+/** The kind of selection that is priced at load. */
+const GREEDY = "greedy";
 /** Most exit layers that are compared. */
 const CANDIDATE_EXITS = 4;
 
 export class Controllers {
   readonly #scheduler: Scheduler;
   readonly #spec: ModelSpec;
-  #prices: Prices | undefined;
+  /** By what selection computes: it changes what a head costs. `greedy` is what is priced at load. */
+  readonly #prices = new Map<string, Prices>();
 
   constructor(scheduler: Scheduler, spec: ModelSpec) {
     this.#scheduler = scheduler;
@@ -42,16 +46,15 @@ export class Controllers {
    * A controller for one generation, whose rounds have been prepared. Plain decoding where this device cannot verify several
    * rows in one pass.
    */
-  create({ controller, exitLayer, draftLength }: Drafting, seed: number): Controller {
+  create({ controller, exitLayer, draftLength }: Drafting, selection: SelectionRequest): Controller {
     const { layers } = this.#spec;
     if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
-    this.#prices ??= new Prices(this.#shape());
     // What one text has seen of acceptance is no prior for the next: after a hard one, an easy one would not be drafted.
     return CONTROLLERS[controller].create({
-      ...{ layers, exitLayer, draftLength, seed },
+      ...{ layers, exitLayer, draftLength, seed: selection.settings.seed },
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
       candidateExits: candidateExits(layers, exitLayer),
-      prices: this.#prices,
+      prices: this.#pricesOf(selection),
     });
   }
 
@@ -63,26 +66,50 @@ export class Controllers {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const shape = this.#shape();
-    this.#prices = Prices.fromJSON(await cache.read(), shape);
+    const cached = Prices.fromJSON(await cache.read(), shape);
+    if (cached) this.#prices.set(GREEDY, cached);
     // A context that is smaller than a round cannot time one.
-    if (this.#prices || !this.#scheduler.takesRowsTogether || contextLength <= CHOSEN_DRAFT_LENGTH + 2) return;
+    if (cached || !this.#scheduler.takesRowsTogether || contextLength <= CHOSEN_DRAFT_LENGTH + 2) return;
     const { layers } = this.#spec;
     const prices = new Prices(shape);
+    this.#prices.set(GREEDY, prices);
     const exitLayers = candidateExits(layers, exitLayer);
     const plans = calibrationPlans({ layers, exitLayers, maxDraftLength: CHOSEN_DRAFT_LENGTH });
-    await calibrate(this.#scheduler, { contextLength, plans, signal, observe: (outcome) => prices.observe(outcome) });
-    this.#prices = prices;
-    await cache.write(prices.toJSON());
+    const observe = (outcome: RoundOutcome) => prices.observe(outcome);
+    const isWhole = await calibrate(this.#scheduler, { contextLength, plans, signal, observe });
+    if (isWhole) await cache.write(prices.toJSON());
   }
 
-  observe(outcome: RoundOutcome): void {
-    this.#prices?.observe(outcome);
+  /** Takes the time of a round of a generation with this selection. */
+  observe(selection: SelectionRequest, outcome: RoundOutcome): void {
+    this.#pricesOf(selection).observe(outcome);
+  }
+
+  /** Prices of a kind of selection; the first time those of greedy rounds: how plans compare is much the same. */
+  #pricesOf(selection: SelectionRequest): Prices {
+    const kind = kindOf(selection);
+    const shape = this.#shape();
+    const greedy = this.#prices.get(GREEDY);
+    const prices = this.#prices.get(kind) ?? (greedy && Prices.fromJSON(greedy.toJSON(), shape)) ?? new Prices(shape);
+    this.#prices.set(kind, prices);
+    return prices;
   }
 
   #shape(): PriceShape {
     const { layers } = this.#spec;
     return { layers, headLayers: headLayers(this.#spec), buckets: this.#scheduler.rowBuckets };
   }
+}
+
+/** What rounds of a selection have in common that changes their cost. */
+function kindOf({ settings, probabilities, topLogProbs, hotIds }: SelectionRequest): string {
+  const parts = [
+    isPlainGreedy(settings) ? GREEDY : "sampled",
+    ...(probabilities ? ["probabilities"] : []),
+    ...(topLogProbs === undefined ? [] : ["log probabilities"]),
+    ...(hotIds ? [`${hotIds.length} hot ids`] : []),
+  ];
+  return parts.join(", ");
 }
 
 /** Some exit layers from the first to half of the layers, the recommended one among them. */

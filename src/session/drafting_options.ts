@@ -40,11 +40,11 @@ export function readDrafting(
   where: string,
   { layers, layerSkip }: ModelSpec,
   defaults: GenerationDefaults,
-  options: Pick<GenerateOptions, "drafter" | "exitLayer" | "draftLength" | "controller">,
+  options: Pick<GenerateOptions, "drafter" | "exitLayer" | "draftLength" | "controller" | "hotVocabulary">,
 ): Drafting {
   const plain: Drafting = { controller: undefined, exitLayer: layers, draftLength: 0 };
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
-  const asked = options.exitLayer ?? options.draftLength ?? options.controller;
+  const asked = options.exitLayer ?? options.draftLength ?? options.controller ?? (options.hotVocabulary || undefined);
   const drafter = requireChoice(
     where,
     "drafter",
@@ -53,6 +53,16 @@ export function readDrafting(
   );
   const trained = layerSkip !== undefined;
   if (asked === undefined && (drafter === "none" || (drafter === "auto" && (!trained || layers < 2)))) return plain;
+  if (drafter === "auto" && options.controller !== undefined && options.controller !== "governor") {
+    const expected = "'governor', or drafter 'layerskip'";
+    throw new InputError({
+      file: where,
+      field: "controller",
+      found: `'${options.controller}' with drafter 'auto'`,
+      expected,
+    });
+  }
+  if (layers < 2 && drafter === "none") return plain;
   if (layers < 2) {
     throw new InputError({ file: where, field: "drafter", found: "a model of 1 layer", expected: "2 layers or more" });
   }

@@ -15,7 +15,7 @@ import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type { FinishReason, GenerationPart, GenerationResult, GenerationStats, Round, Token } from "../types.ts";
-import { type StreamedPart, TokenStream } from "./token_stream.ts";
+import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
 export interface GenerationContext {
@@ -187,8 +187,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
         tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
         for await (const decoded of decode(scheduler, prefill, promptIds.length, limits, controller, observe)) {
           const { finished } = decoded.report;
-          const part = text.part(decoded, finished !== RUNNING);
-          this.#count(tally, decoded, part);
+          const { stopped, ...part } = text.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
+          this.#count(tally, decoded, part, stopped);
           if (part.ids.length > 0) yield part;
           if (finished === FAILED) throw new NonFiniteLogitsError();
           if (tally.finishReason !== "abort" || signal?.aborted) break;
@@ -204,12 +204,15 @@ export class Generation implements AsyncIterable<GenerationPart> {
     }
   }
 
+  /** Whether nothing follows a round, whatever it emitted. */
+  #ends({ firstAt }: Tally, { doneAt }: DecodedRound): boolean {
+    const { timeLimitMs, signal } = this.#request;
+    return doneAt - (firstAt ?? doneAt) >= timeLimitMs || (signal?.aborted ?? false);
+  }
+
   /** Adds a round, or the end of the prompt, to what has been done, and tells whether that was the end. */
-  #count(
-    tally: Tally,
-    { plan, decision, report, submittedAt, startedAt, doneAt }: DecodedRound,
-    part: StreamedPart,
-  ): void {
+  #count(tally: Tally, decoded: DecodedRound, part: GenerationPart, stopped: boolean): void {
+    const { plan, decision, report, submittedAt, startedAt, doneAt } = decoded;
     const { begunAt } = tally;
     tally.ids.push(...part.ids);
     tally.tokens.push(...part.tokens);
@@ -235,9 +238,9 @@ export class Generation implements AsyncIterable<GenerationPart> {
       tally.rounds.push(round);
     }
     const { finished } = report;
-    if (part.stopped || finished === STOPPED) tally.finishReason = "stop";
+    if (stopped || finished === STOPPED) tally.finishReason = "stop";
     else if (finished !== RUNNING) tally.finishReason = "length";
-    else if (doneAt - tally.firstAt >= this.#request.timeLimitMs) tally.finishReason = "time";
+    else if (!this.#request.signal?.aborted && this.#ends(tally, decoded)) tally.finishReason = "time";
   }
 
   #newTally(): Tally {

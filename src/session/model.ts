@@ -7,7 +7,7 @@ import type { Controller } from "../decode/plan.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
-import { BusyError, ContextLengthError, DisposedError, InputError } from "../errors.ts";
+import { BusyError, ContextLengthError, DisposedError, GpuError, InputError } from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { RowTable } from "../forward/row_table.ts";
@@ -79,6 +79,9 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   ...SAMPLING_OPTIONS,
 ];
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
+/** Prices kept by another version of the library, whose rounds cost something else, are not read. */
+const PRICES_VERSION = 1;
+
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 
 export class Model {
@@ -210,8 +213,11 @@ export class Model {
     const { name, dtype, kernels, contextLength } = this;
     const release = this.#acquire();
     try {
-      const prices = priceCache(cache, { device, name, dtype, kernels });
+      const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels });
       await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
+    } catch (error) {
+      // Rounds that cannot be timed are a generation's trouble, which has an error of its own for it.
+      if (!(error instanceof GpuError)) throw error;
     } finally {
       release();
     }
@@ -249,18 +255,19 @@ export class Model {
     const room = this.contextLength - promptIds.length;
     if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
+    const choices = this.#choices(options, promptIds);
     return new Generation(
       {
         device: this.#device,
         scheduler: this.#scheduler,
         tokenizer: this.#tokenizer,
         acquire: () => this.#acquire(),
-        observe: (outcome) => this.#controllers.observe(outcome),
+        observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
       {
         promptIds,
         answers: isChat(prompt),
-        ...this.#choices(options, promptIds),
+        ...choices,
         limits: {
           maxTokens: Math.min(maxTokens, room),
           contextLength: this.contextLength,
@@ -328,18 +335,19 @@ export class Model {
     const acceptRule = requireChoice(where, "acceptRule", options.acceptRule ?? "invariant", ACCEPT_RULES);
     const { logprobs = false, topLogprobs = logprobs ? 0 : undefined } = options;
     const controllers = this.#controllers;
+    const selection: SelectionRequest = {
+      settings,
+      promptIds,
+      acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
+      probabilities: controllers.needProbabilities(drafting),
+      hotIds: this.#hotIds(options, drafting, promptIds),
+      topLogProbs:
+        topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
+    };
     return {
       draftLengths: controllers.draftLengths(drafting),
-      controller: () => controllers.create(drafting, settings.seed),
-      selection: {
-        settings,
-        promptIds,
-        acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
-        probabilities: controllers.needProbabilities(drafting),
-        hotIds: this.#hotIds(options, drafting, promptIds),
-        topLogProbs:
-          topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
-      },
+      controller: () => controllers.create(drafting, selection),
+      selection,
     };
   }
 

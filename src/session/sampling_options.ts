@@ -35,7 +35,7 @@ export function readSampling(where: string, options: SamplingOptions, vocabSize:
   return {
     temperature:
       temperature === 0 ? 0 : requireNumber(where, "temperature", temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE),
-    topK: requireInteger(where, "topK", options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER) % 2 ** 32,
+    topK: Math.min(vocabSize, requireInteger(where, "topK", options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER)),
     topP: share("topP"),
     minP: number("minP", 0, 0, 1),
     typicalP: share("typicalP"),
@@ -50,13 +50,15 @@ export function readSampling(where: string, options: SamplingOptions, vocabSize:
 function readBias(where: string, bias: SamplingOptions["logitBias"], vocabSize: number): ReadonlyMap<number, number> {
   const entries =
     bias instanceof Map ? [...bias] : Object.entries(bias ?? {}).map(([id, value]) => [Number(id), value]);
-  return new Map(
+  const biases = new Map(
     entries.map(([id, value]) => {
       requireInteger(where, "id of logitBias", id, 0, vocabSize - 1);
       if (value !== Number.NEGATIVE_INFINITY) requireNumber(where, `logitBias[${id}]`, value, -MOST_BIAS, MOST_BIAS);
       return [id, value];
     }),
   );
+  if ([...biases.values()].filter((value) => value === Number.NEGATIVE_INFINITY).length < vocabSize) return biases;
+  throw new InputError({ file: where, field: "logitBias", found: "a ban of every id", expected: "one that is left" });
 }
 
 /** A number that differs from generation to generation. */

@@ -88,10 +88,13 @@ describe("a generation", () => {
   test("as many ids as there are is the whole head; more memory is not taken a second time", async () => {
     const options = { exitLayer: 2, draftLength: 3, maxTokens: 10 };
     await model.generate("Once", { ...options, hotVocabulary: 64 }).result();
-    const { bytes } = model.memory();
+    const hot = () => model.memory().byOwner["hot head"];
+    const before = hot();
     await model.generate("Once", { ...options, hotVocabulary: 512 }).result();
+    await model.generate("Once", { ...options, hotVocabulary: 65 }).result();
     await model.generate("Once", { ...options, hotVocabulary: 64 }).result();
-    expect(model.memory().bytes).toBe(bytes);
+    expect(before).toBeGreaterThan(64 * 64 * 4);
+    expect(hot()).toBe(before);
   });
 
   test("it is refused with the ratio rule, and what is no number", () => {

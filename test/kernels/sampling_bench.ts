@@ -44,6 +44,8 @@ export interface SampledRows {
   output?: readonly number[];
   /** Tokens of rows 1, 2, ...: drafts in flight, which the later rows continue. */
   drafts?: readonly number[];
+  /** Which noise is drawn without a draft's logits. Default: the target's. */
+  stream?: number;
   /** Logits of the draft: the ratio rule decides by them. */
   draftRows?: readonly ArrayLike<number>[];
 }
@@ -59,7 +61,7 @@ export interface Sampled {
 const SAMPLES_PER_SUBMISSION = 500;
 
 export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sampled> {
-  const { rows, position = 10, prompt = [], output = [], drafts = [], draftRows } = request;
+  const { rows, stream = STREAM.target, position = 10, prompt = [], output = [], drafts = [], draftRows } = request;
   const settings = { ...UNCHANGED, ...request.settings };
   const seeds = request.seeds ?? [settings.seed];
   const { device } = bench;
@@ -103,7 +105,7 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
     const pick = kernels.pick.bind({ ...shared, rows: rowTable, scores, peaks, filters, candidates });
     return { shape, scores, filters, candidates, adjust, filter, pick };
   };
-  const target = side("target", rows, STREAM.target);
+  const target = side("target", rows, stream);
   const draft = draftRows && side("draft", draftRows, STREAM.draft);
   const ratio =
     draft &&

@@ -77,6 +77,17 @@ describe("a time limit", () => {
     expect([result.ids, result.finishReason]).toEqual([whole.ids.slice(0, 1), "time"]);
   });
 
+  test("lets out what was held back for a stop string that does not come", async () => {
+    // The first token is where the text may begin to stop.
+    const stop = `${model.decode(whole.ids.slice(0, 3))}#`;
+    const generation = model.generate(PROMPT, { timeLimitMs: 0, stop });
+    let streamed = "";
+    for await (const part of generation) streamed += part.text;
+    const { text, ids } = await generation.result();
+    expect(streamed).toBe(model.decode(ids));
+    expect(text).toBe(streamed);
+  });
+
   test("ends after the round that is under way then", async () => {
     const options = { timeLimitMs: 60, ignoreEos: true, drafter: "none" } as const;
     const { rounds, finishReason, ids } = await model.generate(PROMPT, options).result();
@@ -145,6 +156,8 @@ describe("sampling options that there are not", () => {
     ["frequencyPenalty", { frequencyPenalty: Number.NaN }],
     ["presencePenalty", { presencePenalty: "1" as unknown as number }],
     ["id of logitBias", { logitBias: { 512: 1 } }],
+    ["logitBias", { logitBias: new Map(Array.from({ length: 512 }, (_, id) => [id, Number.NEGATIVE_INFINITY])) }],
+    ["controller", { drafter: "auto" as const, controller: "del" as const }],
     ["logitBias\\[3\\]", { logitBias: { 3: Number.POSITIVE_INFINITY } }],
     ["seed", { seed: -1 }],
     ["seed", { seed: 2 ** 53 }],

@@ -6,7 +6,7 @@
 /** Steps that may be lost before anything was saved, and further ones per token of the text. */
 const FIRST_STEPS = 2;
 const STEPS_A_TOKEN = 0.01;
-/** Rounds that are submitted but not reported, at most: an older one has ended with its text. */
+/** Rounds that are submitted but not reported, at most. */
 const MOST_UNREPORTED = 2;
 
 export class Allowance {

@@ -195,6 +195,12 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     if (topLogProbs !== undefined) this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
   }
 
+  /** Records the log probabilities of targets that were chosen without the logits. */
+  tellLogProbs(recorder: Recorder, rows: PassRows): void {
+    this.#forward.logits(recorder, rows);
+    this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
+  }
+
   #bindRatio(): OwnDraft & { group: GPUBindGroup } {
     const ids = { count: this.#forward.spec.vocabSize, logits: this.#logits };
     const own = this.#ownDraft(OWNER, new ScoredSide(this.#device, OWNER, this.#table, this.#buffers, ids));

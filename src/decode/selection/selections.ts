@@ -12,7 +12,7 @@ import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
 import { HotGreedyDraft } from "./hot_greedy.ts";
 import { type SampledRequest, SampledSelection } from "./sampled.ts";
-import type { Selection } from "./selection.ts";
+import type { Selection, TargetSelection } from "./selection.ts";
 
 /** What a generation asks of selection. */
 export interface SelectionRequest extends SampledRequest {
@@ -20,8 +20,8 @@ export interface SelectionRequest extends SampledRequest {
   hotIds?: Uint32Array<ArrayBuffer> | undefined;
 }
 
-/** Bytes of what sampling holds for each id of a vocabulary: logits and scores of each row, bias and counts. */
-const SAMPLING_BYTES_PER_ID = (2 * ROW_CAPACITY + 2) * 4;
+/** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
+const SAMPLING_BYTES_PER_ID = (ROW_CAPACITY + 2) * 4;
 
 /** Settings that change nothing: the largest logit is chosen. */
 export const GREEDY: Readonly<SamplingSettings> = {
@@ -69,16 +69,16 @@ export class Selections {
    * @returns how to begin it
    */
   async prepare(rowCounts: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
-    const greedy = !request || (isPlainGreedy(request.settings) && request.topLogProbs === undefined);
-    const needsLogits = request && (!greedy || request.probabilities);
+    const greedy = !request || isPlainGreedy(request.settings);
+    const needsLogits = request && (!greedy || request.probabilities || request.topLogProbs !== undefined);
     await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
     const hotIds = request?.hotIds;
     const hot = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
+    const greedyDraft = hot && greedy ? await this.#prepareHotGreedy(hot.head, hot.candidatesPerRow) : this.#greedy;
     if (!needsLogits) {
-      const draft = hot ? await this.#prepareHotGreedy(hot.head, hot.candidatesPerRow) : this.#greedy;
       return () => {
         if (hotIds) hot?.head.fill(hotIds);
-        return { draft, target: this.#greedy };
+        return { draft: greedyDraft, target: this.#greedy };
       };
     }
 
@@ -93,12 +93,22 @@ export class Selections {
       if (hotIds) hot?.head.fill(hotIds);
       sampled.begin(request, hot !== undefined);
       return {
-        draft: sampled,
-        // The text's own ids come from the same kernel whether drafts have probabilities or not.
-        target: greedy ? this.#greedy : sampled,
+        draft: greedy && !probabilities ? greedyDraft : sampled,
+        target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
         ...(probabilities && { probabilities: sampled.probabilities }),
         ...(top !== undefined && { logProbs: { buffer: sampled.logProbs, top } }),
       };
+    };
+  }
+
+  /** The text's own ids come from the same kernel whatever else is told of them or of drafts. */
+  #greedyTarget(sampled: SampledSelection, tellsLogProbs: boolean): TargetSelection {
+    const greedy = this.#greedy;
+    if (!tellsLogProbs) return greedy;
+    return {
+      target: (recorder, rows) => greedy.target(recorder, rows),
+      shadow: (recorder, rows, index) => greedy.shadow(recorder, rows, index),
+      accepted: (recorder, rows) => sampled.tellLogProbs(recorder, rows),
     };
   }
 
