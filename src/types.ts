@@ -94,6 +94,15 @@ export interface GenerationPart {
  */
 export type FinishReason = "stop" | "length" | "time" | "abort";
 
+/** A plan and the rounds that followed it. */
+export interface PlanUse {
+  exitLayer: number;
+  draftLength: number;
+  rounds: number;
+  /** How many of them the governor chose for which reason: `best`, `plain` or `probe`; empty where it did not choose. */
+  reasons: Record<string, number>;
+}
+
 export interface GenerationStats {
   /** New tokens. */
   tokens: number;
@@ -105,6 +114,10 @@ export interface GenerationStats {
   accepted: number;
   /** accepted / drafted; 0 when nothing was drafted. */
   acceptanceRate: number;
+  /** The plans that rounds followed, the most used first. */
+  plans: PlanUse[];
+  /** What the governor compared for the last round; absent where it did not choose. */
+  prices?: PlanPrice[];
   /** Queue submissions of the decoding rounds. */
   submits: number;
   /** Buffers read back in the decoding rounds. */

@@ -7,7 +7,7 @@ import { type GenerateFlags, generateOptions } from "./generate_options.ts";
 import { Interruption } from "./interruption.ts";
 import { loadJson, loadModel } from "./load.ts";
 import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
-import { Trace } from "./trace.ts";
+import { priceJson, Trace } from "./trace.ts";
 
 /**
  * Generates and prints. Ctrl-C stops between two rounds and keeps what there is.
@@ -123,6 +123,12 @@ function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs 
       drafted: stats.drafted,
       accepted: stats.accepted,
       acceptance_rate: stats.acceptanceRate,
+      plans: stats.plans.map(({ exitLayer, draftLength, rounds, reasons }) => ({
+        exit_layer: exitLayer,
+        draft_length: draftLength,
+        ...{ rounds, reasons },
+      })),
+      ...(stats.prices && { prices: stats.prices.map(priceJson) }),
       submits: stats.submits,
       readbacks: stats.readbacks,
       dispatches: stats.dispatches,

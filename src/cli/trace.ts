@@ -72,7 +72,8 @@ export class Trace implements Disposable {
   }
 }
 
-function priceJson({ exitLayer, draftLength, milliseconds, tokens }: PlanPrice): object {
+/** A price in snake case. */
+export function priceJson({ exitLayer, draftLength, milliseconds, tokens }: PlanPrice): object {
   return { exit_layer: exitLayer, draft_length: draftLength, milliseconds, tokens };
 }
 

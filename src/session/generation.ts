@@ -292,6 +292,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
     const { pipelines } = this.#context.device;
     const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
     const accepted = rounds.reduce((sum, round) => sum + round.accepted, 0);
+    const prices = rounds.at(-1)?.decision?.prices;
     return {
       tokens: ids.length,
       prefillMs,
@@ -300,6 +301,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
       drafted,
       accepted,
       acceptanceRate: drafted > 0 ? accepted / drafted : 0,
+      plans: planUses(rounds),
+      ...(prices && { prices }),
       submits: since("submits"),
       readbacks: since("readbacks"),
       readbackBytes: since("readbackBytes"),
@@ -309,4 +312,17 @@ export class Generation implements AsyncIterable<GenerationPart> {
       compileMs: pipelines.compileMs,
     };
   }
+}
+
+/** The plans of rounds, the most used first. */
+function planUses(rounds: readonly Round[]): PlanUse[] {
+  const uses = new Map<string, PlanUse>();
+  for (const { exitLayer, draftLength, decision } of rounds) {
+    const key = `${exitLayer}/${draftLength}`;
+    const use = uses.get(key) ?? { exitLayer, draftLength, rounds: 0, reasons: {} };
+    uses.set(key, use);
+    use.rounds++;
+    if (decision) use.reasons[decision.reason] = (use.reasons[decision.reason] ?? 0) + 1;
+  }
+  return [...uses.values()].sort((a, b) => b.rounds - a.rounds);
 }

@@ -180,3 +180,16 @@ test("the ratio rule: a text of the same length and kind, another drafter anothe
   expect(drafted.stats.acceptanceRate).toBeGreaterThan(0.3);
   expect(drafted.ids).not.toEqual(plain.ids);
 });
+
+test("the statistics tell which plans rounds followed, why, and what the governor compared", async () => {
+  const { stats, rounds } = await model.generate(PROMPT, { maxTokens: 60 }).result();
+  expect(stats.plans.reduce((sum, use) => sum + use.rounds, 0)).toBe(rounds.length);
+  for (const { rounds: count, reasons } of stats.plans) {
+    expect(Object.values(reasons).reduce((sum, each) => sum + each, 0)).toBe(count);
+  }
+  expect(stats.prices![0]).toMatchObject({ exitLayer: 5, draftLength: 0, tokens: 1 });
+  expect(stats.prices!.length).toBeGreaterThan(5);
+  const fixed = await model.generate(PROMPT, { exitLayer: 2, draftLength: 3, maxTokens: 20 }).result();
+  expect(fixed.stats.plans).toEqual([{ exitLayer: 2, draftLength: 3, rounds: fixed.rounds.length, reasons: {} }]);
+  expect(fixed.stats).not.toHaveProperty("prices");
+});
