@@ -14,7 +14,15 @@ import { NonFiniteLogitsError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type { FinishReason, GenerationPart, GenerationResult, GenerationStats, Round, Token } from "../types.ts";
+import type {
+  FinishReason,
+  GenerationPart,
+  GenerationResult,
+  GenerationStats,
+  PlanUse,
+  Round,
+  Token,
+} from "../types.ts";
 import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
