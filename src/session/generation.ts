@@ -229,7 +229,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       tally.firstAt = doneAt;
       tally.prefillMs = doneAt - begunAt;
     } else {
-      // Only the rounds' own time: a consumer that takes its time with a part does not make decoding look slow.
+      // Only the rounds' own time: a consumer that waits for something meanwhile does not make decoding look slow.
       tally.decodeMs += doneAt - startedAt;
       const round: Round = {
         drafted: report.drafted,
