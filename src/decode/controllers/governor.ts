@@ -26,6 +26,9 @@ export interface GovernorDecision {
   readonly prices: readonly PricedChoice[];
 }
 
+/** What drafting has to gain to be chosen: prices are not exact, and a governor's own work is not in them. */
+const LEAST_GAIN = 0.02;
+
 export class Governor implements Controller {
   readonly #options: ChoiceOptions & { prices: TextPrices };
   readonly #acceptance: Acceptance;
@@ -74,7 +77,7 @@ export class Governor implements Controller {
   }
 
   #best(plain: PricedChoice, affordable: readonly PricedChoice[]): PricedChoice {
-    return greatest([plain, ...affordable], rate)!.choice;
+    return greatest([plain, ...affordable], (choice) => rate(choice) * (choice === plain ? 1 + LEAST_GAIN : 1))!.choice;
   }
 
   /**
