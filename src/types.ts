@@ -27,7 +27,7 @@ export interface Token {
 
 export interface TokenLogProb {
   id: number;
-  /** The token decoded on its own. */
+  /** The token's text, with the space that it begins with. */
   text: string;
   logProb: number;
 }
@@ -228,12 +228,14 @@ export interface GenerateOptions extends SamplingOptions {
    */
   drafter?: DrafterName;
   /**
-   * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. Default: the checkpoint's
+   * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. The controllers `del` and `governor`
+   * compare others with it. Default: the checkpoint's
    * recommendation, else a quarter of the layers.
    */
   exitLayer?: number;
   /**
-   * Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. Default: the checkpoint's
+   * Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. With other controllers than `fixed`
+   * rounds may draft up to 7, or up to this where it is more; `heuristic` begins with it. Default: the checkpoint's
    * recommendation, else 4.
    */
   draftLength?: number;

@@ -72,7 +72,7 @@ function summary({ finishReason, rounds, seed, stats }: GenerationResult, { devi
   const seconds = ((stats.prefillMs + stats.decodeMs) / 1000).toFixed(2);
   const drafts =
     stats.drafted > 0
-      ? `${Math.round(stats.acceptanceRate * 100)} % of ${stats.drafted} drafts accepted in ${rounds.length} rounds`
+      ? `${Math.round(stats.acceptanceRate * 100)} % of ${stats.drafted} drafts accepted in ${rounds.length} ${rounds.length === 1 ? "round" : "rounds"}`
       : `no drafts, ${rounds.length} rounds`;
   const where = device.description || device.architecture || device.vendor || device.backend;
   return [

@@ -71,17 +71,24 @@ export function addGenerateOptions(command: Command): Command {
     .addOption(
       new Option(
         "--drafter <name>",
-        "who guesses ahead; auto: a governor decides each round, where the checkpoint was trained for it (default: auto; layerskip with --exit-layer, --draft-length or --controller)",
+        "who guesses ahead; auto: a governor decides each round, where the checkpoint was trained for it (default: auto; layerskip with any other option of drafting)",
       ).choices(DRAFTERS),
     )
     .option(
       "--exit-layer <n>",
-      "layers that draft, 1 to all but one (default: the checkpoint's own, else a quarter)",
+      "layers that draft, 1 to all but one; del and governor choose among others too (default: the checkpoint's own, else a quarter)",
       positiveInteger,
     )
-    .option("--draft-length <n>", "tokens drafted a round (default: the checkpoint's own, else 4)", positiveInteger)
+    .option(
+      "--draft-length <n>",
+      "tokens drafted a round; what heuristic begins with (default: the checkpoint's own, else 4)",
+      positiveInteger,
+    )
     .addOption(
-      new Option("--controller <name>", "who plans each round of layerskip (default: fixed)").choices(CONTROLLERS),
+      new Option(
+        "--controller <name>",
+        "who plans each round of layerskip, see docs/controllers.md (default: fixed)",
+      ).choices(CONTROLLERS),
     )
     .option(
       "--hot-vocabulary <n>",
@@ -118,7 +125,7 @@ export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFl
     throw new UsageError("--hot-vocabulary is for a drafter: leave it out, or --drafter none");
   }
   if (flags.controller !== undefined && (drafter === "none" || drafter === "auto")) {
-    throw new UsageError(`--controller is for --drafter layerskip: leave it out, or --drafter ${drafter}`);
+    throw new UsageError(`--controller is for --drafter layerskip: leave out one of the two`);
   }
   if (!json && (logprobs || topLogprobs !== undefined)) {
     throw new UsageError(`${logprobs ? "--logprobs" : "--top-logprobs"} is shown in JSON: add --json`);

@@ -33,8 +33,7 @@ export function readSampling(where: string, options: SamplingOptions, vocabSize:
     throw new InputError({ file: where, field: name, found: "0", expected: "a number above 0, up to 1" });
   };
   return {
-    temperature:
-      temperature === 0 ? 0 : requireNumber(where, "temperature", temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE),
+    temperature: readTemperature(where, temperature),
     topK: Math.min(vocabSize, requireInteger(where, "topK", options.topK ?? 0, 0, Number.MAX_SAFE_INTEGER)),
     topP: share("topP"),
     minP: number("minP", 0, 0, 1),
@@ -45,6 +44,12 @@ export function readSampling(where: string, options: SamplingOptions, vocabSize:
     logitBias: readBias(where, options.logitBias, vocabSize),
     seed: requireInteger(where, "seed", options.seed ?? randomSeed(), 0, Number.MAX_SAFE_INTEGER),
   };
+}
+
+function readTemperature(where: string, temperature: number): number {
+  if (temperature === 0 || (temperature >= LEAST_TEMPERATURE && temperature <= MOST_TEMPERATURE)) return temperature;
+  const expected = `0, or a number from ${LEAST_TEMPERATURE} to ${MOST_TEMPERATURE}`;
+  throw new InputError({ file: where, field: "temperature", found: String(temperature), expected });
 }
 
 function readBias(where: string, bias: SamplingOptions["logitBias"], vocabSize: number): ReadonlyMap<number, number> {

@@ -51,8 +51,15 @@ export class TokenStream {
   #logProbs({ logProbs }: RoundReport, index: number): Pick<Token, "logProb" | "topLogProbs"> {
     const row = logProbs?.[index];
     if (!row) return {};
-    const topLogProbs = row.top.map(({ id, logProb }) => ({ id, text: this.#tokenizer.decode([id]), logProb }));
+    const topLogProbs = row.top.map(({ id, logProb }) => ({ id, text: this.#textOf(id), logProb }));
     return { logProb: row.logProb, ...(topLogProbs.length > 0 && { topLogProbs }) };
+  }
+
+  /** An id's text where it stands behind another: on its own a word would lose its space. */
+  #textOf(id: number): string {
+    const before = this.#tokenizer.decode([id]);
+    const twice = this.#tokenizer.decode([id, id]);
+    return twice.startsWith(before) ? twice.slice(before.length) : before;
   }
 }
 

@@ -63,7 +63,8 @@ describe("--json", () => {
       "pipelines",
       "compile_ms",
     ]);
-    const { load, ...stats } = output.stats;
+    const { load, plans, prices, ...stats } = output.stats;
+    expect([Array.isArray(plans), Array.isArray(prices)]).toEqual([true, true]);
     expect(Object.values(stats).every(Number.isFinite)).toBe(true);
     expect(load).toMatchObject({ fetched_bytes: 0, cached_bytes: 0 });
     expect(Object.keys(load.phase_seconds)).toEqual(["download", "read", "upload", "compile"]);
