@@ -7,10 +7,9 @@
 //
 // scores: [rows][count]; peaks, of adjust.wgsl's runs, which are the same, and candidates: [rows][groups]
 //
-// A workgroup takes WORKGROUP * IDS_PER_THREAD ids of one row; a thread takes four neighbours at a time, which share one
-// call of Philox.
+// A workgroup takes a run of one row's ids (runs.wgsl).
 //
-// Constants: WORKGROUP, IDS_PER_THREAD (a multiple of 4), NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl, best.wgsl and an
+// Constants: WORKGROUP, IDS_PER_THREAD, NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl, best.wgsl, runs.wgsl and an
 // ids_*.wgsl.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
@@ -21,19 +20,6 @@
 @group(0) @binding(5) var<storage, read> peaks: array<f32>;
 @group(0) @binding(6) var<storage, read> filters: array<Filter>;
 @group(0) @binding(7) var<storage, read_write> candidates: array<Candidate>;
-
-var<private> drawnFor: u32;
-var<private> drawn: vec4u;
-var<workgroup> bests: array<Candidate, WORKGROUP>;
-
-// The noise of an id, as the token after a row. Neighbouring ids share a draw.
-fn noiseOf(id: u32, position: u32) -> f32 {
-  if (id / 4u != drawnFor) {
-    drawnFor = id / 4u;
-    drawn = philox(vec4u(drawnFor, position, shape.stream, 0u), sampling.seed);
-  }
-  return gumbel(drawn[id % 4u]);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -56,10 +42,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     }
     return;
   }
-  drawnFor = NONE;
   var best = WORST;
   for (var k = 0u; k < IDS_PER_THREAD; k++) {
-    let i = (group.x * IDS_PER_THREAD / 4u + k / 4u) * (WORKGROUP * 4u) + thread * 4u + k % 4u;
+    let i = placeOf(group.x, k, thread);
     if (i < shape.count) {
       let score = scores[row * shape.count + i];
       if (isAllowed(score, rowFilter)) {
@@ -68,17 +53,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
           best = better(best, Candidate(below, idOf(i)));
         } else if (below >= -reach) {
           let id = idOf(i);
-          best = better(best, Candidate(below + noiseOf(id, position), id));
+          best = better(best, Candidate(below + noiseOf(id, position, shape.stream, sampling.seed), id));
         }
       }
     }
   }
-  bests[thread] = best;
-  workgroupBarrier();
+  best = bestOfRun(best, thread);
   if (thread == 0u) {
-    for (var t = 1u; t < WORKGROUP; t++) {
-      best = better(best, bests[t]);
-    }
     candidates[row * shape.groups + group.x] = best;
   }
 }

@@ -7,9 +7,11 @@
 // A sample is an argmax of log probability + noise. Should rounding leave no residual at all (p = q to the last bits), the
 // fallback is p's own sample: a rank lower than any residual's.
 //
-// scores, draftScores: [rows][count]; candidates: [rows][groups]. Grid and threads as in pick.wgsl.
+// scores, draftScores: [rows][count]; candidates: [rows][groups]. A workgroup takes a run of one row's ids
+// (runs.wgsl).
 //
-// Constants: WORKGROUP, IDS_PER_THREAD, NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl and best.wgsl.
+// Constants: WORKGROUP, IDS_PER_THREAD, NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl, best.wgsl and
+// runs.wgsl.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
@@ -22,8 +24,6 @@
 @group(0) @binding(8) var<storage, read_write> candidates: array<Candidate>;
 
 const FALLBACK = -10000.0;
-
-var<workgroup> bests: array<Candidate, WORKGROUP>;
 
 fn probability(score: f32, rowFilter: Filter) -> f32 {
   return select(0.0, exp(score - rowFilter.peak) / rowFilter.mass, isAllowed(score, rowFilter));
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   } else {
     let stream = select(STREAM_TARGET, STREAM_RESIDUAL, hasDraft);
     for (var k = 0u; k < IDS_PER_THREAD; k++) {
-      let i = (group.x * IDS_PER_THREAD + k) * WORKGROUP + thread;
+      let i = placeOf(group.x, k, thread);
       if (i < shape.count) {
         let p = probability(scores[row * shape.count + i], rowFilter);
         if (p > 0.0) {
@@ -66,19 +66,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
           if (hasDraft) {
             q = probability(draftScores[row * shape.count + i], draftFilters[row]);
           }
-          let noise = gumbel(philox(vec4u(i / 4u, position, stream, 0u), sampling.seed)[i % 4u]);
+          let noise = noiseOf(i, position, stream, sampling.seed);
           let weight = select(p, p - q, p > q);
           best = better(best, Candidate(log(weight) + noise + select(FALLBACK, 0.0, p > q), i));
         }
       }
     }
   }
-  bests[thread] = best;
-  workgroupBarrier();
+  best = bestOfRun(best, thread);
   if (thread == 0u) {
-    for (var t = 1u; t < WORKGROUP; t++) {
-      best = better(best, bests[t]);
-    }
     candidates[row * shape.groups + group.x] = best;
   }
 }

@@ -3,6 +3,7 @@
 import { benchDecode, type DecodeRow, type DecodeWay } from "../../bench/decode.ts";
 import type { ControllerName, Model } from "../index.ts";
 import { type LoadFlags, loadModel } from "./load.ts";
+import { CONTROLLERS } from "./options.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { UsageError } from "./report.ts";
 
@@ -72,9 +73,9 @@ function plansOf({ exitLayers, draftLengths = DRAFT_LENGTHS }: BenchDecodeFlags,
 }
 
 /** Controllers compared when none are given: all that choose. */
-const CONTROLLERS: readonly ControllerName[] = ["heuristic", "confidence", "del", "thompson", "governor"];
+const CHOOSING = CONTROLLERS.filter((name) => name !== "fixed");
 
-function controllersOf({ controllers = [...CONTROLLERS] }: BenchDecodeFlags): DecodeWay[] {
+function controllersOf({ controllers = CHOOSING }: BenchDecodeFlags): DecodeWay[] {
   return controllers.map((controller) => ({ name: controller, drafting: { controller } }));
 }
 

@@ -1,9 +1,9 @@
 /** The options of `layerleap generate`: their help, which exclude each other, and what they ask of the library. */
 
 import { type Command, Option } from "commander";
-import type { AcceptRule, ControllerName, DrafterName, GenerateOptions } from "../index.ts";
+import type { AcceptRule, DrafterName, GenerateOptions } from "../index.ts";
 import type { LoadFlags } from "./load.ts";
-import { biases, integers, number, positiveInteger, seconds, texts, wholeNumber } from "./options.ts";
+import { biases, CONTROLLERS, integers, number, positiveInteger, seconds, texts, wholeNumber } from "./options.ts";
 import { UsageError } from "./report.ts";
 
 type Shared =
@@ -40,7 +40,6 @@ export interface GenerateFlags extends LoadFlags, Pick<GenerateOptions, Shared> 
 }
 
 const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip"];
-const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
 
 /** Adds what `generate` has beyond the options of every command that loads a model. */

@@ -23,7 +23,15 @@ export function integers(value: string): number[] {
   });
 }
 
-const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
+/** All of the library; named here, since help needs no engine. */
+export const CONTROLLERS: readonly ControllerName[] = [
+  "fixed",
+  "heuristic",
+  "confidence",
+  "del",
+  "thompson",
+  "governor",
+];
 
 /** `del,governor` as names of controllers; `none` is none of them. */
 export function controllerList(value: string): ControllerName[] {

@@ -15,6 +15,7 @@ import noise from "../../shaders/sampling/noise.wgsl?raw";
 import pick from "../../shaders/sampling/pick.wgsl?raw";
 import ratio from "../../shaders/sampling/ratio.wgsl?raw";
 import remember from "../../shaders/sampling/remember.wgsl?raw";
+import runs from "../../shaders/sampling/runs.wgsl?raw";
 import scores from "../../shaders/sampling/scores.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
@@ -235,7 +236,10 @@ export class Filter extends Kernel<keyof typeof FILTER_BINDINGS> {
 export class Pick extends Kernel {
   constructor(device: Device, hot = false) {
     const ids = withIds(PICK_BINDINGS, hot);
-    const source = { name: `sampling/pick${hot ? "_hot" : ""}`, code: [rows, scores, ids.code, noise, best, pick] };
+    const source = {
+      name: `sampling/pick${hot ? "_hot" : ""}`,
+      code: [rows, scores, ids.code, noise, best, runs, pick],
+    };
     super(device, { ...source, bindings: ids.bindings }, { ...SCORE_CONSTANTS, ...ids.constants });
   }
 
@@ -247,7 +251,7 @@ export class Pick extends Kernel {
 /** Accepts or resamples by the ratio of probabilities, first stage. */
 export class Ratio extends Kernel<keyof typeof RATIO_BINDINGS> {
   constructor(device: Device) {
-    const code = [rows, scores, noise, best, ratio];
+    const code = [rows, scores, noise, best, runs, ratio];
     super(device, { name: "sampling/ratio", code, bindings: RATIO_BINDINGS }, SCORE_CONSTANTS);
   }
 

@@ -1,33 +1,35 @@
 /** Greedy selection: the largest logit, found while the head computes it; no logit is written. */
 
-import type { Forward } from "../../forward/forward.ts";
 import type { PassRows } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { CandidateChoice } from "./candidates.ts";
 import type { DraftSelection, TargetSelection } from "./selection.ts";
 
 export class GreedySelection implements DraftSelection, TargetSelection {
-  readonly #forward: Forward;
+  readonly #argmax: (recorder: Recorder, rows: PassRows) => void;
   readonly #choice: CandidateChoice;
 
-  /** @param choice over the candidates that `forward.argmax` leaves */
-  constructor(forward: Forward, choice: CandidateChoice) {
-    this.#forward = forward;
+  /**
+   * @param argmax records a head, the whole one or that over hot ids, and leaves candidates
+   * @param choice over these candidates
+   */
+  constructor(argmax: (recorder: Recorder, rows: PassRows) => void, choice: CandidateChoice) {
+    this.#argmax = argmax;
     this.#choice = choice;
   }
 
   draft(recorder: Recorder, row: PassRows): void {
-    this.#forward.argmax(recorder, row);
+    this.#argmax(recorder, row);
     this.#choice.draft(recorder, row);
   }
 
   target(recorder: Recorder, rows: PassRows): void {
-    this.#forward.argmax(recorder, rows);
+    this.#argmax(recorder, rows);
     this.#choice.target(recorder, rows);
   }
 
   shadow(recorder: Recorder, rows: PassRows, index: number): void {
-    this.#forward.argmax(recorder, rows);
+    this.#argmax(recorder, rows);
     this.#choice.shadow(recorder, rows, index);
   }
 }

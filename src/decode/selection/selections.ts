@@ -10,9 +10,8 @@ import { checkSampling } from "../../kernels/sampling_check.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
-import { HotGreedyDraft } from "./hot_greedy.ts";
 import { type SampledRequest, SampledSelection } from "./sampled.ts";
-import type { Selection, TargetSelection } from "./selection.ts";
+import type { DraftSelection, Selection, TargetSelection } from "./selection.ts";
 
 /** What a generation asks of selection. */
 export interface SelectionRequest extends SampledRequest {
@@ -22,20 +21,6 @@ export interface SelectionRequest extends SampledRequest {
 
 /** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
 const SAMPLING_BYTES_PER_ID = (ROW_CAPACITY + 2) * 4;
-
-/** Settings that change nothing: the largest logit is chosen. */
-export const GREEDY: Readonly<SamplingSettings> = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: new Map(),
-  seed: 0,
-};
 
 /** Whether the largest logit is chosen, as it is. */
 export function isPlainGreedy(settings: Readonly<SamplingSettings>): boolean {
@@ -50,7 +35,7 @@ export class Selections {
   readonly #choice: CandidateChoice;
   readonly #greedy: GreedySelection;
   #sampled: SampledSelection | undefined;
-  #hotGreedy: { head: HotHead; draft: HotGreedyDraft; choice: CandidateChoice } | undefined;
+  #hotGreedy: { head: HotHead; draft: DraftSelection; choice: CandidateChoice } | undefined;
 
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
     this.#device = device;
@@ -59,7 +44,7 @@ export class Selections {
     this.#state = state;
     const { candidates, candidatesPerRow } = forward;
     this.#choice = new CandidateChoice(device, "round", table, candidates, candidatesPerRow, state);
-    this.#greedy = new GreedySelection(forward, this.#choice);
+    this.#greedy = new GreedySelection((recorder, rows) => forward.argmax(recorder, rows), this.#choice);
   }
 
   /**
@@ -112,15 +97,21 @@ export class Selections {
     };
   }
 
-  async #prepareHotGreedy(head: HotHead, candidatesPerRow: number): Promise<HotGreedyDraft> {
+  async #prepareHotGreedy(head: HotHead, candidatesPerRow: number): Promise<DraftSelection> {
     if (this.#hotGreedy?.head !== head) {
       const { candidates } = this.#forward;
       const [table, state] = [this.#table, this.#state];
       const choice = new CandidateChoice(
         this.#device,
-        ...(["hot head", table, candidates, candidatesPerRow, state, head.ids] as const),
+        "hot head",
+        table,
+        candidates,
+        candidatesPerRow,
+        state,
+        head.ids,
       );
-      this.#hotGreedy = { head, choice, draft: new HotGreedyDraft(this.#forward, choice) };
+      const draft = new GreedySelection((recorder, row) => this.#forward.hotArgmax(recorder, row), choice);
+      this.#hotGreedy = { head, choice, draft };
     }
     await this.#hotGreedy.choice.prepare();
     return this.#hotGreedy.draft;
