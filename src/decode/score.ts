@@ -49,7 +49,7 @@ export async function score(
       const recorder = new Recorder(device.handle, "score");
       forward.forward(recorder, chunk, 0, exitLayer);
       if (wanted.length > 0) {
-        const logits = forward.logits(recorder, chunk);
+        const logits = forward.head.logits(recorder, chunk);
         for (const [i, position] of wanted.entries()) {
           recorder.copy(logits, (position - start) * rowBytes, readback, i * rowBytes, rowBytes);
         }

@@ -10,17 +10,13 @@
  * the few-row ones.
  */
 
-import { GpuError } from "../errors.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { BufferUsage } from "../gpu/usage.ts";
 import { addNormedShape } from "../kernels/add_normed.ts";
 import { attentionShape } from "../kernels/attention_shape.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
-import { ROW_CAPACITY } from "../kernels/constants.ts";
 import { embeddingShape } from "../kernels/embedding.ts";
 import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
-import { fewRowGroups } from "../kernels/few_row_variant.ts";
 import { gateShape } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
@@ -41,7 +37,8 @@ import type { ModelSpec, RopeSpec } from "../model/spec.ts";
 import type { LayerWeights, Matrix, ModelWeights } from "../weights/upload.ts";
 import { type Activations, createActivations } from "./activations.ts";
 import { Constants } from "./constants.ts";
-import { HotHead } from "./hot_head.ts";
+import { candidateCounts, Head, type HeadKit } from "./head.ts";
+import { HotColumns } from "./hot_columns.ts";
 import type { KvCache } from "./kv_cache.ts";
 import { LayerKernels, type Product, type ProductParts, type Regime } from "./layer_kernels.ts";
 import { type LayerProduct, productKind } from "./product_kinds.ts";
@@ -60,14 +57,10 @@ interface BoundLayer {
 }
 
 /** The head over hot ids, as drafts use it. */
-interface BoundHotHead {
-  head: HotHead;
-  argmax: Product;
-  /** How many candidates a row's `argmax` leaves. */
-  candidatesPerRow: number;
-  store: Product;
-  /** `[ROW_CAPACITY][size]` f32 */
-  logits: GPUBuffer;
+export interface HotHead {
+  /** Its columns, to be filled with those of a text's hot ids. */
+  columns: HotColumns;
+  head: Head;
 }
 
 /** The buffers of a form that are not those of every matmul. */
@@ -76,11 +69,13 @@ type FormBuffers<F extends MatmulForm> = Omit<
   "range" | "shape" | "weight" | "scales"
 >;
 
+/** Whom the buffers of hot ids are booked under. */
+export const HOT_HEAD = "hot head";
+
 export class Forward {
   readonly spec: ModelSpec;
-  /** `[rows][candidatesPerRow]` (logit, id): what `argmax` leaves. */
-  readonly candidates: GPUBuffer;
-  readonly candidatesPerRow: number;
+  /** The head over the whole vocabulary. */
+  readonly head: Head;
   readonly #device: Device;
   readonly #weights: ModelWeights;
   readonly #table: RowTable;
@@ -92,10 +87,8 @@ export class Forward {
   /** The products of layers, each kind once. */
   readonly #layerKinds = new Map<string, MatmulKind>();
   readonly #layers: BoundLayer[];
-  readonly #finalNorm: GPUBindGroup;
-  readonly #headArgmax: Product[];
-  #headLogits: { store: Product[]; logits: GPUBuffer } | undefined;
-  #hotHead: BoundHotHead | undefined;
+  readonly #headKit: HeadKit;
+  #hotHead: HotHead | undefined;
 
   constructor(
     device: Device,
@@ -113,26 +106,21 @@ export class Forward {
     this.#choice = choice;
     this.#kernels = new LayerKernels(device, spec, choice);
     this.#constants = new Constants(device);
-    const partCandidates = weights.head.map((part) => fewRowGroups("headArgmax", part.columns, choice.fewRows));
-    this.candidatesPerRow = partCandidates.reduce((sum, count) => sum + count, 0);
     this.#activations = createActivations(
       device,
       spec,
       contextLength,
-      this.candidatesPerRow,
+      candidateCounts(weights.head, choice.fewRows).reduce((sum, count) => sum + count, 0),
       weights.layers.some(({ ungated }) => ungated.length > 0),
     );
-    this.candidates = this.#activations.candidates;
     this.#embedding = this.#bindEmbedding();
     this.#layers = this.#bindLayers(kv, contextLength);
-    this.#finalNorm = this.#bindFinalNorm();
-    let resultOffset = 0;
-    this.#headArgmax = weights.head.map((part, i) => {
-      const size = { resultStride: this.candidatesPerRow, resultOffset, firstId: part.firstColumn };
-      resultOffset += partCandidates[i]!;
-      const { normed: input, candidates } = this.#activations;
-      return this.#generated({ form: "headArgmax", format: part.format }, part, size, { input, candidates });
-    });
+    const { normed, candidates } = this.#activations;
+    this.#headKit = {
+      ...{ device, spec, kernels: this.#kernels, constants: this.#constants, fewRows: choice.fewRows },
+      ...{ ranges: table.ranges, finalNorm: this.#bindFinalNorm(), normed, candidates },
+    };
+    this.head = new Head(this.#headKit, weights.head, "activations");
   }
 
   /** What this device cannot do to the bit, and what that costs. */
@@ -150,93 +138,40 @@ export class Forward {
     return this.#kernels.rowBuckets.sort((a, b) => a - b);
   }
 
-  /** Compiles what prompts and passes of these numbers of generated rows need, with `argmax` after them. */
+  /** Compiles what prompts and passes of these numbers of generated rows need, with the head's `argmax` after them. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
-    await this.#kernels.prepare(rowCounts, [...this.#layerKinds.values(), ...this.#headKinds("headArgmax")]);
+    await this.#kernels.prepare(rowCounts, [...this.#layerKinds.values(), ...this.head.kinds("headArgmax")]);
   }
 
   /**
-   * Compiles what passes of these numbers of rows of a regime need, with `logits` after them, and allocates the logits.
+   * Compiles what passes of these numbers of rows of a regime need, with the head's `logits` after them, and allocates the logits.
    * @returns the buffer of logits, `[ROW_CAPACITY][vocabSize]` f32
    */
   async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<GPUBuffer> {
-    if (!this.#headLogits) {
-      const bytes = ROW_CAPACITY * this.spec.vocabSize * 4;
-      this.#headLogits = await this.#device.allocating("logits", bytes, () => this.#bindLogits());
-    }
+    const logits = await this.head.allocateLogits();
     const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
-    await this.#kernels.prepare(rowCounts, [...layers, ...this.#headKinds("store")]);
-    return this.#headLogits.logits;
+    await this.#kernels.prepare(rowCounts, [...layers, ...this.head.kinds("store")]);
+    return logits;
   }
 
   /**
-   * Makes a head over `size` ids, whose columns `HotHead.fill` chooses, and compiles what a row needs for it. There is one at
+   * Makes a head over `size` ids, whose columns are filled for each text, and compiles what a row needs for it. There is one at
    * a time; another size takes its place.
    */
-  async prepareHotHead(size: number): Promise<BoundHotHead> {
-    const { hiddenSize } = this.spec;
-    if (this.#hotHead?.head.matrix.columns !== size) {
+  async prepareHotHead(size: number): Promise<HotHead> {
+    if (this.#hotHead?.head.size !== size) {
       this.#hotHead = undefined; // also where there is no memory for the new one
-      this.#device.ledger.releaseOwner("hot head");
-      const bytes = size * hiddenSize * 4; // of f32; less of others
-      this.#hotHead = await this.#device.allocating("hot head", bytes, () => this.#bindHotHead(size));
+      this.#device.ledger.releaseOwner(HOT_HEAD);
+      const bytes = size * this.spec.hiddenSize * 4; // of f32; less of others
+      this.#hotHead = await this.#device.allocating(HOT_HEAD, bytes, () => {
+        const columns = new HotColumns(this.#device, HOT_HEAD, this.#weights.head, size);
+        return { columns, head: new Head(this.#headKit, [columns.matrix], HOT_HEAD) };
+      });
     }
-    const { head } = this.#hotHead;
-    const { format } = head.matrix;
-    await this.#kernels.prepare(
-      [1],
-      [
-        { form: "headArgmax", format },
-        { form: "store", format },
-      ],
-    );
-    await head.prepare();
+    const { columns, head } = this.#hotHead;
+    await columns.prepare();
+    await this.#kernels.prepare([1], [...head.kinds("headArgmax"), ...head.kinds("store")]);
     return this.#hotHead;
-  }
-
-  /** As `argmax`, over the hot ids: candidates carry their places in the table. */
-  hotArgmax(recorder: Recorder, row: RowSet): void {
-    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, row);
-    this.#hot.argmax(recorder, row);
-  }
-
-  /** As `logits`, of the hot ids. */
-  hotLogits(recorder: Recorder, row: RowSet): void {
-    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, row);
-    this.#hot.store(recorder, row);
-  }
-
-  get #hot(): BoundHotHead {
-    if (!this.#hotHead) throw new GpuError("head", "a hot head was recorded before it was prepared");
-    return this.#hotHead;
-  }
-
-  #bindHotHead(size: number): BoundHotHead {
-    const { logitScale: factor, logitSoftCap: softCap } = this.spec;
-    const head = new HotHead(this.#device, this.#weights.head, size);
-    const { format } = head.matrix;
-    const { normed: input, candidates } = this.#activations;
-    const candidatesPerRow = fewRowGroups("headArgmax", size, this.#choice.fewRows);
-    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
-    const logits = this.#device.ledger.allocate("hot head", "logits", ROW_CAPACITY * size * 4, usage);
-    // No more candidates than the whole head leaves: they fit where those go.
-    const argmax = this.#generated(
-      { form: "headArgmax", format },
-      head.matrix,
-      { resultStride: candidatesPerRow, resultOffset: 0, firstId: 0 },
-      { input, candidates },
-    );
-    const store = this.#generated(
-      { form: "store", format },
-      head.matrix,
-      { resultStride: size, resultOffset: 0, factor, softCap },
-      { input, output: logits },
-    );
-    return { head, argmax, candidatesPerRow, store, logits };
-  }
-
-  #headKinds<F extends "headArgmax" | "store">(form: F): MatmulKind<F>[] {
-    return this.#weights.head.map(({ format }) => ({ form, format }));
   }
 
   /** Records `rows` through layers [fromLayer, toLayer), from their tokens where fromLayer is 0. */
@@ -264,24 +199,6 @@ export class Forward {
     this.#table.liftLast(recorder);
   }
 
-  /** Records final norm, head and first stage of the argmax of `rows`, wherever in the layers they are. */
-  argmax(recorder: Recorder, rows: RowSet): void {
-    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, rows);
-    for (const part of this.#headArgmax) part(recorder, rows);
-  }
-
-  /**
-   * Records final norm and head of `rows`, wherever in the layers they are.
-   * @param rows among the first `ROW_CAPACITY` of the table
-   * @returns the buffer of logits, `[ROW_CAPACITY][vocabSize]` f32, which `prepare` has allocated
-   */
-  logits(recorder: Recorder, rows: RowSet): GPUBuffer {
-    if (!this.#headLogits) throw new GpuError("head", "logits were recorded before they were prepared");
-    this.#kernels.finalNorm.dispatch(recorder, this.#finalNorm, rows);
-    for (const part of this.#headLogits.store) part(recorder, rows);
-    return this.#headLogits.logits;
-  }
-
   #bindEmbedding(): ((recorder: Recorder, rows: RowSet) => void)[] {
     const { hiddenSize, vocabSize, embeddingScale: scale } = this.spec;
     const { rows, ranges } = this.#table;
@@ -306,20 +223,6 @@ export class Forward {
       weight: this.#weights.finalNorm,
       normed,
     });
-  }
-
-  #bindLogits(): { store: Product[]; logits: GPUBuffer } {
-    const { vocabSize, logitScale: factor, logitSoftCap: softCap } = this.spec;
-    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
-    const logits = this.#device.ledger.allocate("activations", "logits", ROW_CAPACITY * vocabSize * 4, usage);
-    const store = this.#weights.head.map((part) => {
-      const size = { resultStride: vocabSize, resultOffset: part.firstColumn, factor, softCap };
-      return this.#generated({ form: "store", format: part.format }, part, size, {
-        input: this.#activations.normed,
-        output: logits,
-      });
-    });
-    return { store, logits };
   }
 
   #bindLayers(kv: KvCache, contextLength: number): BoundLayer[] {
@@ -491,15 +394,6 @@ export class Forward {
     this.#layerKinds.set(kindName(kind), kind);
     const parts = this.#parts(kind.form, matrix, size, buffers as FormBuffers<ManyRowForm>);
     return { generated: this.#kernels.generated(kind, parts), prompt: this.#kernels.prompt(kind, parts) };
-  }
-
-  #generated<F extends MatmulForm>(
-    kind: MatmulKind<F>,
-    matrix: Matrix,
-    size: Partial<MatmulSize>,
-    buffers: FormBuffers<F>,
-  ): Product {
-    return this.#kernels.generated(kind, this.#parts(kind.form, matrix, size, buffers));
   }
 
   #parts<F extends MatmulForm>(

@@ -175,7 +175,7 @@ describe("the promises of the counts", () => {
       const recorder = new Recorder(device.handle, "count");
       const rows = { range: RANGE_VERIFY, count, end: LENGTH, regime: "generated" } as const;
       model.forward.forward(recorder, rows, 0, spec.layers);
-      model.forward.argmax(recorder, rows);
+      model.forward.head.argmax(recorder, rows);
       recorder.finish();
       return recorder.streamedBytes;
     };

@@ -23,7 +23,8 @@ describe.each<Dtype>(["f32", "f16", "q8", "q4"])("a head in %s", (dtype) => {
         const begin = await scheduler.prepare([]);
         const logits = await forward.prepareLogits([1], "generated");
         const hot = await forward.prepareHotHead(size);
-        hot.head.fill(ids);
+        hot.columns.fill(ids);
+        const hotLogits = await hot.head.allocateLogits();
         // A round leaves a hidden state where the head takes it from.
         scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, begin(), 0, 7);
         await scheduler.round({ exitLayer: spec.layers, draftLength: 0 }, 0).report;
@@ -36,11 +37,11 @@ describe.each<Dtype>(["f32", "f16", "q8", "q4"])("a head in %s", (dtype) => {
             recorder.copy(buffer, 0, copy, 0, bytes);
             return [copy];
           });
-        const [whole] = await read(logits, spec.vocabSize * 4, (recorder) => forward.logits(recorder, row));
-        const [some] = await read(hot.logits, size * 4, (recorder) => forward.hotLogits(recorder, row));
+        const [whole] = await read(logits, spec.vocabSize * 4, (recorder) => forward.head.logits(recorder, row));
+        const [some] = await read(hotLogits, size * 4, (recorder) => hot.head.logits(recorder, row));
         const expected = new Uint32Array(whole!);
         expect([...new Uint32Array(some!)]).toEqual([...ids].map((id) => expected[id]));
-        expect(hot.head.bytes).toBeLessThan(
+        expect(hot.columns.bytes).toBeLessThan(
           ((size + 1) / spec.vocabSize) *
             engine.weights.head.reduce((sum, { weight, scales }) => sum + weight.size + scales.size, 0) +
             64,

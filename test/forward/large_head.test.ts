@@ -47,7 +47,7 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
       const report = await scheduler.round(plainPlan(1), 0).report;
       // The round has left its row where the head takes it from.
       const recorder = new Recorder(device.handle, "large head");
-      forward.logits(recorder, { range: RANGE_VERIFY, count: 1, end: 1 });
+      forward.head.logits(recorder, { range: RANGE_VERIFY, count: 1, end: 1 });
       recorder.copy(logits, 0, read, 0, read.size);
       device.submit(recorder);
       const row = new Float32Array(await device.read(read, read.size));

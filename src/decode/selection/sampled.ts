@@ -7,8 +7,8 @@
  * (LayerSkip, section 4.3) the draft draws noise of its own and the target accepts it by the ratio of probabilities.
  */
 
-import type { Forward } from "../../forward/forward.ts";
-import type { HotHead } from "../../forward/hot_head.ts";
+import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
+import type { Head } from "../../forward/head.ts";
 import type { PassRows, RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -48,6 +48,7 @@ export interface SampledRequest {
 
 /** Drafts that are scored apart from targets. */
 interface OwnDraft {
+  head: Head;
   side: ScoredSide;
   choice: CandidateChoice;
 }
@@ -73,7 +74,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   /** For the ratio rule, which needs the scores of both at once. */
   #ratio: (OwnDraft & { group: GPUBindGroup }) | undefined;
   /** For drafts over hot ids. */
-  #hot: (OwnDraft & { head: HotHead }) | undefined;
+  #hot: OwnDraft | undefined;
   #request: SampledRequest | undefined;
   /** The drafts of this generation, where they are scored apart. */
   #own: OwnDraft | undefined;
@@ -116,7 +117,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
    * Compiles what a generation needs and gives it the buffers it needs beyond others'.
    * @param hot the head that drafts use, where it is not the whole one
    */
-  async prepare(request: SampledRequest, hot: { head: HotHead; logits: GPUBuffer } | undefined): Promise<void> {
+  async prepare(request: SampledRequest, hot: HotHead | undefined): Promise<void> {
     const { settings, acceptRule, probabilities, topLogProbs } = request;
     const { ratio, logProbs, remember } = this.#kernels;
     const ruled = acceptRule === "ratio";
@@ -125,8 +126,9 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       this.#ratio = await this.#device.allocating("scores of drafts", bytes, () => this.#bindRatio());
     }
     if (hot && this.#hot?.head !== hot.head) {
-      const bytes = ROW_CAPACITY * hot.head.matrix.columns * 4;
-      this.#hot = await this.#device.allocating("scores of hot ids", bytes, () => this.#bindHot(hot));
+      const bytes = ROW_CAPACITY * hot.head.size * 4;
+      const logits = await hot.head.allocateLogits();
+      this.#hot = await this.#device.allocating("scores of hot ids", bytes, () => this.#bindHot(hot, logits));
     }
     const own = ruled ? this.#ratio : hot && this.#hot;
     await Promise.all([
@@ -163,8 +165,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
 
   draft(recorder: Recorder, row: PassRows): void {
     const side = this.#own?.side ?? this.#target;
-    if (this.#own && this.#own === this.#hot) this.#forward.hotLogits(recorder, row);
-    else this.#forward.logits(recorder, row);
+    (this.#own?.head ?? this.#forward.head).logits(recorder, row);
     side.score(recorder, row);
     side.pick(recorder, row);
     (this.#own?.choice ?? this.#choice).draft(recorder, row);
@@ -172,7 +173,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   }
 
   target(recorder: Recorder, rows: PassRows): void {
-    this.#forward.logits(recorder, rows);
+    this.#forward.head.logits(recorder, rows);
     this.#target.score(recorder, rows);
     if (this.#request!.acceptRule === "ratio") {
       this.#kernels.ratio.dispatch(recorder, this.#ratio!.group, rows, this.#forward.spec.vocabSize);
@@ -183,7 +184,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   }
 
   shadow(recorder: Recorder, rows: PassRows, index: number): void {
-    this.#forward.logits(recorder, rows);
+    this.#forward.head.logits(recorder, rows);
     this.#target.score(recorder, rows);
     this.#target.pick(recorder, rows);
     this.#choice.shadow(recorder, rows, index);
@@ -197,13 +198,17 @@ export class SampledSelection implements DraftSelection, TargetSelection {
 
   /** Records the log probabilities of targets that were chosen without the logits. */
   tellLogProbs(recorder: Recorder, rows: PassRows): void {
-    this.#forward.logits(recorder, rows);
+    this.#forward.head.logits(recorder, rows);
     this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
   }
 
   #bindRatio(): OwnDraft & { group: GPUBindGroup } {
     const ids = { count: this.#forward.spec.vocabSize, logits: this.#logits };
-    const own = this.#ownDraft(OWNER, new ScoredSide(this.#device, OWNER, this.#table, this.#buffers, ids));
+    const own = this.#ownDraft(
+      OWNER,
+      this.#forward.head,
+      new ScoredSide(this.#device, OWNER, this.#table, this.#buffers, ids),
+    );
     const { shape, scores, filters, candidates } = this.#target;
     const group = this.#kernels.ratio.bind({
       range: this.#table.ranges,
@@ -215,16 +220,16 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   }
 
   /** Its buffers are the hot head's: they go with it. */
-  #bindHot({ head, logits }: { head: HotHead; logits: GPUBuffer }): OwnDraft & { head: HotHead } {
-    const ids = { count: head.matrix.columns, logits, hotIds: head.ids };
-    const side = new ScoredSide(this.#device, "hot head", this.#table, this.#buffers, ids);
-    return { ...this.#ownDraft("hot head", side), head };
+  #bindHot({ head, columns }: HotHead, logits: GPUBuffer): OwnDraft {
+    const ids = { count: head.size, logits, hotIds: columns.ids };
+    const side = new ScoredSide(this.#device, HOT_HEAD, this.#table, this.#buffers, ids);
+    return this.#ownDraft(HOT_HEAD, head, side);
   }
 
-  #ownDraft(owner: string, side: ScoredSide): OwnDraft {
+  #ownDraft(owner: string, head: Head, side: ScoredSide): OwnDraft {
     const { candidates, candidatesPerRow } = side;
     return {
-      side,
+      ...{ head, side },
       choice: new CandidateChoice(this.#device, owner, this.#table, candidates, candidatesPerRow, this.#state),
     };
   }

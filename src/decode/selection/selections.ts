@@ -1,7 +1,7 @@
 /** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
 
-import type { Forward } from "../../forward/forward.ts";
-import type { HotHead } from "../../forward/hot_head.ts";
+import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
+import type { Head } from "../../forward/head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
 import { ROW_CAPACITY } from "../../kernels/constants.ts";
@@ -35,16 +35,16 @@ export class Selections {
   readonly #choice: CandidateChoice;
   readonly #greedy: GreedySelection;
   #sampled: SampledSelection | undefined;
-  #hotGreedy: { head: HotHead; draft: DraftSelection; choice: CandidateChoice } | undefined;
+  #hotGreedy: { head: Head; draft: DraftSelection; choice: CandidateChoice } | undefined;
 
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
     this.#device = device;
     this.#forward = forward;
     this.#table = table;
     this.#state = state;
-    const { candidates, candidatesPerRow } = forward;
+    const { candidates, candidatesPerRow } = forward.head;
     this.#choice = new CandidateChoice(device, "round", table, candidates, candidatesPerRow, state);
-    this.#greedy = new GreedySelection((recorder, rows) => forward.argmax(recorder, rows), this.#choice);
+    this.#greedy = new GreedySelection(forward.head, this.#choice);
   }
 
   /**
@@ -59,10 +59,10 @@ export class Selections {
     await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
     const hotIds = request?.hotIds;
     const hot = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
-    const greedyDraft = hot && greedy ? await this.#prepareHotGreedy(hot.head, hot.candidatesPerRow) : this.#greedy;
+    const greedyDraft = hot && greedy ? await this.#prepareHotGreedy(hot) : this.#greedy;
     if (!needsLogits) {
       return () => {
-        if (hotIds) hot?.head.fill(hotIds);
+        if (hotIds) hot?.columns.fill(hotIds);
         return { draft: greedyDraft, target: this.#greedy };
       };
     }
@@ -75,7 +75,7 @@ export class Selections {
     await sampled.prepare(request, hot);
     const { probabilities, topLogProbs: top } = request;
     return () => {
-      if (hotIds) hot?.head.fill(hotIds);
+      if (hotIds) hot?.columns.fill(hotIds);
       sampled.begin(request, hot !== undefined);
       return {
         draft: greedy && !probabilities ? greedyDraft : sampled,
@@ -97,21 +97,13 @@ export class Selections {
     };
   }
 
-  async #prepareHotGreedy(head: HotHead, candidatesPerRow: number): Promise<DraftSelection> {
-    if (this.#hotGreedy?.head !== head) {
-      const { candidates } = this.#forward;
-      const [table, state] = [this.#table, this.#state];
-      const choice = new CandidateChoice(
-        this.#device,
-        "hot head",
-        table,
-        candidates,
-        candidatesPerRow,
-        state,
-        head.ids,
-      );
-      const draft = new GreedySelection((recorder, row) => this.#forward.hotArgmax(recorder, row), choice);
-      this.#hotGreedy = { head, choice, draft };
+  async #prepareHotGreedy(hot: HotHead): Promise<DraftSelection> {
+    if (this.#hotGreedy?.head !== hot.head) {
+      const { candidates, candidatesPerRow } = hot.head;
+      const [device, table, state] = [this.#device, this.#table, this.#state];
+      const { ids } = hot.columns;
+      const choice = new CandidateChoice(device, HOT_HEAD, table, candidates, candidatesPerRow, state, ids);
+      this.#hotGreedy = { head: hot.head, choice, draft: new GreedySelection(hot.head, choice) };
     }
     await this.#hotGreedy.choice.prepare();
     return this.#hotGreedy.draft;

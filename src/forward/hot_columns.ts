@@ -1,5 +1,5 @@
 /**
- * The head over the ids that matter most, for drafts: the columns of a table of ids, copied once a text (FR-Spec, Zhao et al.
+ * The columns of the head of the ids that matter most, for drafts: those of a table of ids, copied once a text (FR-Spec, Zhao et al.
  * 2025, section 3, there with a fixed table). Verification uses the whole head, so no id is lost to the text.
  */
 
@@ -8,7 +8,7 @@ import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { GatherColumns, gatherShape } from "../kernels/gather_columns.ts";
 import { stepCount } from "../kernels/weight_format.ts";
-import type { Matrix, MatrixPart } from "../weights/upload.ts";
+import type { MatrixPart } from "../weights/upload.ts";
 
 /** A copy of a run of the head's ids. */
 interface Gather {
@@ -16,31 +16,35 @@ interface Gather {
   scales: GPUBindGroup | undefined;
 }
 
-export class HotHead {
+export class HotColumns {
   /** The ids in ascending order: column i is that of `ids[i]`. */
   readonly ids: GPUBuffer;
-  readonly matrix: Matrix;
+  readonly matrix: MatrixPart;
   readonly #device: Device;
   readonly #kernels: { weight: GatherColumns; scales: GatherColumns };
   readonly #gathers: Gather[];
   /** Words of scales, and of biases behind them, of a column. */
   readonly #scaleRows: number;
 
-  /** @param size number of ids */
-  constructor(device: Device, head: readonly MatrixPart[], size: number) {
+  /**
+   * @param owner whom its buffers are booked under
+   * @param head the whole head, in parts
+   * @param size number of ids
+   */
+  constructor(device: Device, owner: string, head: readonly MatrixPart[], size: number) {
     const [first] = head;
     const { format, inputSize, bias } = first!;
     this.#device = device;
     this.#kernels = { weight: new GatherColumns(device, "vec4u"), scales: new GatherColumns(device, "u32") };
     const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
     const allocate = (name: string, bytes: number, usage: number) =>
-      device.ledger.allocate("hot head", name, bytes, usage | COPY_DST);
+      device.ledger.allocate(owner, name, bytes, usage | COPY_DST);
     // A word stands in for scales where there are none.
     this.#scaleRows = Math.floor(first!.scales.size / 4 / first!.columns);
     this.ids = allocate("ids", size * 4, STORAGE);
     const weight = allocate("weight", stepCount(format, inputSize) * size * 16, STORAGE);
     const scales = allocate("scales", Math.max(1, this.#scaleRows * size) * 4, STORAGE);
-    this.matrix = { format, weight, scales, inputSize, columns: size, bias };
+    this.matrix = { format, weight, scales, inputSize, columns: size, firstColumn: 0, bias };
     this.#gathers = head.map((part) => {
       const words = gatherShape(size, part.columns, part.firstColumn);
       const shape = allocate("gather shape", words.byteLength, UNIFORM);
