@@ -65,7 +65,7 @@ export interface Round {
   submittedMs: number;
   startMs: number;
   endMs: number;
-  /** Probability of each draft under the draft's own distribution, where the controller asks for it. */
+  /** Probability of each draft under the draft's own distribution; with `draftProbabilities`, or where the controller goes by it. */
   draftProbabilities?: number[];
   /** The governor's prices, where it has chosen. */
   decision?: RoundDecision;
@@ -249,6 +249,11 @@ export interface GenerateOptions extends SamplingOptions {
   hotVocabulary?: number;
   /** Default: `invariant`. */
   acceptRule?: AcceptRule;
+  /**
+   * Tell how probable each draft was, in `round.draftProbabilities`. It takes four dispatches more a draft. Default: where the
+   * controller goes by them.
+   */
+  draftProbabilities?: boolean;
   /** Tell each token's log probability. */
   logprobs?: boolean;
   /** Tell so many of the most probable tokens at each place, 0 to 20; implies `logprobs`. */

@@ -105,7 +105,10 @@ export function addGenerateOptions(command: Command): Command {
     .option("--json", "one JSON object on stdout instead of text: ids, text, rounds, stats, device")
     .option("--logprobs", "each token's log probability, in --json")
     .option("--top-logprobs <n>", "and the so many most probable tokens at its place, at most 20", wholeNumber)
-    .option("--trace <file>", "write what each round did, one JSON object a line");
+    .option(
+      "--trace <file>",
+      "write what each round did, one JSON object a line; it takes time of its own to tell how probable drafts were",
+    );
 }
 
 /** @throws UsageError for options that exclude each other */
@@ -141,6 +144,7 @@ export function generateOptions(flags: GenerateFlags): GenerateOptions {
     ...{ maxTokens, drafter, exitLayer, draftLength, controller, acceptRule, hotVocabulary },
     ...{ temperature, topK, topP, minP, typicalP, seed },
     ...{ repetitionPenalty, frequencyPenalty, presencePenalty, logitBias },
+    ...(flags.trace !== undefined && { draftProbabilities: true }),
     ...{ logprobs, topLogprobs, ignoreEos, stop, timeLimitMs: timeLimit === undefined ? undefined : timeLimit * 1000 },
   };
 }

@@ -37,9 +37,9 @@ export class Controllers {
     return Array.from({ length: Math.max(CHOSEN_DRAFT_LENGTH, draftLength) + 1 }, (_, i) => i);
   }
 
-  /** Whether a controller decides by how probable drafts are. */
-  needProbabilities({ controller }: Drafting): boolean {
-    return controller === "confidence" || controller === "del";
+  /** Whether it has to be known how probable drafts are: the controller decides by it, or it is `asked` for. */
+  needProbabilities({ controller }: Drafting, asked = false): boolean {
+    return controller === "confidence" || controller === "del" || (asked && controller !== undefined);
   }
 
   /**

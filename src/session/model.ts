@@ -70,6 +70,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "controller",
   "hotVocabulary",
   "acceptRule",
+  "draftProbabilities",
   "logprobs",
   "topLogprobs",
   "ignoreEos",
@@ -339,7 +340,7 @@ export class Model {
       settings,
       promptIds,
       acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
-      probabilities: controllers.needProbabilities(drafting),
+      probabilities: controllers.needProbabilities(drafting, options.draftProbabilities),
       hotIds: this.#hotIds(options, drafting, promptIds),
       topLogProbs:
         topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),

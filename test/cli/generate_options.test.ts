@@ -73,7 +73,7 @@ describe("all options at once", () => {
       ...{ logit_bias: { 432: "-Infinity", 426: -1.5 }, seed: Number.MAX_SAFE_INTEGER },
       ...{ stop: ["\n\n", "xyz"], time_limit_ms: 599_500, max_tokens: 40, ignore_eos: true },
       ...{ drafter: "layerskip", exit_layer: 1, draft_length: 3, controller: "confidence", accept_rule: "ratio" },
-      ...{ logprobs: true, top_logprobs: 2 },
+      ...{ logprobs: true, top_logprobs: 2, draft_probabilities: true },
     });
 
     const generation = model.generate(PROMPT, options);

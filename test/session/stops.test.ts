@@ -195,3 +195,20 @@ test("the statistics tell which plans rounds followed, why, and what the governo
   expect(fixed.stats.plans).toEqual([{ exitLayer: 2, draftLength: 3, rounds: fixed.rounds.length, reasons: {} }]);
   expect(fixed.stats).not.toHaveProperty("prices");
 });
+
+test("how probable drafts were is told where it is asked for, and changes no id", async () => {
+  const options = { temperature: 0.8, topP: 0.9, seed: 3, exitLayer: 2, draftLength: 4, maxTokens: 40 };
+  const told = await model.generate(PROMPT, { ...options, draftProbabilities: true }).result();
+  const untold = await model.generate(PROMPT, options).result();
+  expect(told.ids).toEqual(untold.ids);
+  for (const { drafted, draftProbabilities = [] } of told.rounds) {
+    expect(draftProbabilities).toHaveLength(drafted);
+    for (const probability of draftProbabilities) {
+      expect(probability).toBeGreaterThan(0);
+      expect(probability).toBeLessThanOrEqual(1 + 1e-5);
+    }
+  }
+  for (const round of untold.rounds) expect(round).not.toHaveProperty("draftProbabilities");
+  const plain = await model.generate(PROMPT, { drafter: "none", draftProbabilities: true, maxTokens: 5 }).result();
+  expect(plain.ids).toEqual(whole.ids.slice(0, 5));
+});
