@@ -54,12 +54,12 @@ export function hope(choice: PricedChoice, acceptance: Acceptance, prices: PlanP
   return 1 / (milliseconds * (1 - PLAIN_DOUBT / Math.sqrt(1 + prices.measured(choice))));
 }
 
-/** The choice of the greatest `value`, the first of equals. */
-export function greatest(choices: readonly PricedChoice[], value: (choice: PricedChoice) => number) {
-  let best: { choice: PricedChoice; value: number } | undefined;
-  for (const choice of choices) {
-    const its = value(choice);
-    if (!best || its > best.value) best = { choice, value: its };
+/** The item of the greatest `value`, the first of equals; undefined of none. */
+export function greatest<T>(items: readonly T[], value: (item: T) => number): T | undefined {
+  let best: { item: T; value: number } | undefined;
+  for (const item of items) {
+    const its = value(item);
+    if (!best || its > best.value) best = { item, value: its };
   }
-  return best;
+  return best?.item;
 }

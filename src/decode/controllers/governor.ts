@@ -77,7 +77,7 @@ export class Governor implements Controller {
   }
 
   #best(plain: PricedChoice, affordable: readonly PricedChoice[]): PricedChoice {
-    return greatest([plain, ...affordable], (choice) => rate(choice) * (choice === plain ? 1 + LEAST_GAIN : 1))!.choice;
+    return greatest([plain, ...affordable], (choice) => rate(choice) * (choice === plain ? 1 + LEAST_GAIN : 1))!;
   }
 
   /**
@@ -92,15 +92,15 @@ export class Governor implements Controller {
   ): PricedChoice | undefined {
     const { draftLengths, prices } = this.#options;
     const plans = [plain, ...drafts];
-    const ofExit = (exitLayer: number) => plans.filter((each) => each.exitLayer === exitLayer);
-    const hopeOf = ({ exitLayer }: PricedChoice): number =>
-      Math.max(...ofExit(exitLayer).map((each) => hope(each, this.#acceptance, prices)));
-    const couldPay = ({ exitLayer }: PricedChoice): boolean =>
-      ofExit(exitLayer).some((each) => (each.draftLength + 1) / each.milliseconds > rate(best));
-    const isWorthIt = (choice: PricedChoice): boolean =>
-      best === plain ? couldPay(choice) : hopeOf(choice) > rate(best);
+    // One of each exit layer: looked at once a round, however many lengths there are.
     const shortest = [plain, ...affordable].filter(({ draftLength }) => draftLength <= draftLengths[0]!);
-    const others = shortest.filter((choice) => choice.exitLayer !== best.exitLayer && isWorthIt(choice));
-    return greatest(others, hopeOf)?.choice;
+    const others = shortest.flatMap((choice) => {
+      if (choice.exitLayer === best.exitLayer) return [];
+      const ofExit = plans.filter(({ exitLayer }) => exitLayer === choice.exitLayer);
+      const hoped = Math.max(...ofExit.map((each) => hope(each, this.#acceptance, prices)));
+      const couldPay = ofExit.some((each) => (each.draftLength + 1) / each.milliseconds > rate(best));
+      return (best === plain ? couldPay : hoped > rate(best)) ? [{ choice, hoped }] : [];
+    });
+    return greatest(others, ({ hoped }) => hoped)?.choice;
   }
 }

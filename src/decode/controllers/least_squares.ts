@@ -6,8 +6,10 @@ export interface Observation {
   readonly weight: number;
 }
 
-/** Sweeps of the descent: enough for coefficients that only the ridge tells apart. */
+/** Sweeps of the descent, at most: enough for coefficients that only the ridge tells apart. */
 const SWEEPS = 400;
+/** A sweep that moves no coefficient by more is the last. */
+const SETTLED = 1e-9;
 
 /**
  * Coordinate descent on the normal equations (Franc, Hlavac and Navara 2005, algorithm 1).
@@ -37,12 +39,16 @@ export function nonNegativeLeastSquares(
     matrix[anchor]![i]! -= ridge[i]!;
   }
   const solution = [...start];
-  for (let sweep = 0; sweep < SWEEPS; sweep++) {
+  let moved = Number.POSITIVE_INFINITY;
+  for (let sweep = 0; sweep < SWEEPS && moved > SETTLED; sweep++) {
+    moved = 0;
     for (let i = 0; i < size; i++) {
       if (matrix[i]![i]! <= 0) continue;
       let residual = right[i]!;
       for (let j = 0; j < size; j++) residual -= matrix[i]![j]! * solution[j]!;
-      solution[i] = Math.max(0, solution[i]! + residual / matrix[i]![i]!);
+      const next = Math.max(0, solution[i]! + residual / matrix[i]![i]!);
+      moved = Math.max(moved, Math.abs(next - solution[i]!));
+      solution[i] = next;
     }
   }
   return solution;

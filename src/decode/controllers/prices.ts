@@ -39,6 +39,8 @@ export class Prices implements PlanPrices {
   /** Prices as they were told last; those that a timing has changed since are not among them. */
   readonly #prices = new Map<string, number>();
   #rounds = 0;
+  /** The last fit, by the scale of its time: where the next one begins. */
+  #solution: readonly number[] = [1, 1, 1, 1, 1];
   /** Timings that the fit does not know. */
   #unfitted = 0;
 
@@ -125,7 +127,8 @@ export class Prices implements PlanPrices {
       features: shares.map((share) => (share * scale) / mean),
       weight,
     }));
-    return nonNegativeLeastSquares(observations, RIDGE, LAYER, [1, 1, 1, 1, 1]).map((each) => each * scale);
+    this.#solution = nonNegativeLeastSquares(observations, RIDGE, LAYER, this.#solution);
+    return this.#solution.map((each) => each * scale);
   }
 }
 
