@@ -1,6 +1,6 @@
 /** What the governor did, in words: why a round was as it was, and a run in one sentence. */
 
-import type { PlanPrice, Round, RoundDecision } from "../src/index.ts";
+import type { PlanDecision, PlanPrice, Round } from "../src/index.ts";
 import { count, counted, percent } from "./format.ts";
 import { type Plan, planWords } from "./round_text.ts";
 
@@ -22,7 +22,7 @@ export function fastest(prices: readonly PlanPrice[]): PlanPrice | undefined {
 }
 
 /** Why the governor chose a round's plan. */
-export function reasonWords({ reason, prices }: RoundDecision): string {
+export function reasonWords({ reason, prices }: PlanDecision): string {
   switch (reason) {
     case "best":
       return "Chosen as the fastest by what is expected, among the plans that may be risked.";
@@ -85,7 +85,7 @@ function draftsSlower(rounds: readonly Round[]): string {
   return `; in the others, drafts were priced ${difference(speed)}, but could not be risked`;
 }
 
-function plainOf(decision: RoundDecision | undefined): PlanPrice | undefined {
+function plainOf(decision: PlanDecision | undefined): PlanPrice | undefined {
   return decision?.prices.find(({ draftLength }) => draftLength === 0);
 }
 

@@ -1,6 +1,6 @@
 /** What the governor compared in a round: a row for each plan, the chosen one marked. */
 
-import type { PlanPrice, RoundDecision } from "../src/index.ts";
+import type { PlanDecision, PlanPrice } from "../src/index.ts";
 import { element } from "./elements.ts";
 import { significant } from "./format.ts";
 import { fastest, isPlan } from "./governor_words.ts";
@@ -18,7 +18,7 @@ export function tellingPrices(prices: readonly PlanPrice[], chosen: Plan): reado
   return prices.filter((price) => best.has(price) || isPlan(price, chosen));
 }
 
-export function priceTable({ prices }: RoundDecision, chosen: Plan, all: boolean): HTMLTableElement {
+export function priceTable({ prices }: PlanDecision, chosen: Plan, all: boolean): HTMLTableElement {
   const table = element("table", "prices");
   table.append(element("caption", "", "What the governor expected of a round"));
   const heads = element("tr");

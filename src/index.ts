@@ -4,6 +4,7 @@
 
 export { listCached, removeCached } from "./cache/cached_models.ts";
 export type { ControllerName } from "./decode/controllers/registry.ts";
+export type { PlanDecision, PlanPrice, RoundPlan } from "./decode/plan.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";

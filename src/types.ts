@@ -1,6 +1,7 @@
 /** Types of the public surface that describe a generation. */
 
 import type { ControllerName } from "./decode/controllers/registry.ts";
+import type { PlanDecision, PlanPrice } from "./decode/plan.ts";
 import type { DeviceInfo } from "./gpu/device_info.ts";
 import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
@@ -32,23 +33,6 @@ export interface TokenLogProb {
   logProb: number;
 }
 
-/** A plan that was compared with others: what a round of it would cost and give. */
-export interface PlanPrice {
-  exitLayer: number;
-  draftLength: number;
-  /** Expected milliseconds of a round, and tokens that it emits. */
-  milliseconds: number;
-  tokens: number;
-}
-
-/** Why a round drafted as it did. */
-export interface RoundDecision {
-  /** Such as `best`, `plain` or `probe`. */
-  reason: string;
-  /** The plans that were compared. */
-  prices: PlanPrice[];
-}
-
 /** What one draft-verify-accept round did. Plain decoding is a round that drafts nothing. */
 export interface Round {
   /** Number of tokens drafted. */
@@ -68,7 +52,7 @@ export interface Round {
   /** Probability of each draft under the draft's own distribution; with `draftProbabilities`, or where the controller goes by it. */
   draftProbabilities?: number[];
   /** The governor's prices, where it has chosen. */
-  decision?: RoundDecision;
+  decision?: PlanDecision;
 }
 
 /** One step of the stream: what one round (or the prefill) emitted. */
@@ -117,7 +101,7 @@ export interface GenerationStats {
   /** The plans that rounds followed, the most used first. */
   plans: PlanUse[];
   /** What the governor compared for the last round; absent where it did not choose. */
-  prices?: PlanPrice[];
+  prices?: readonly PlanPrice[];
   /** Queue submissions of the decoding rounds. */
   submits: number;
   /** Buffers read back in the decoding rounds. */

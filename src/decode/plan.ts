@@ -36,16 +36,22 @@ export interface RoundOutcome {
   readonly milliseconds: number | undefined;
 }
 
+/** A plan that was compared with others: what a round of it would cost and give. */
+export interface PlanPrice {
+  readonly exitLayer: number;
+  readonly draftLength: number;
+  /** Expected milliseconds of a round, and tokens that it emits. */
+  readonly milliseconds: number;
+  readonly tokens: number;
+}
+
 /** The plans that were compared for a round, and why one was chosen. */
 export interface PlanDecision {
+  /** The one that was chosen. */
+  readonly plan: RoundPlan;
+  /** Such as `best`, `plain` or `probe`. */
   readonly reason: string;
-  /** What a round of each is expected to cost and to emit. */
-  readonly prices: readonly {
-    readonly exitLayer: number;
-    readonly draftLength: number;
-    readonly milliseconds: number;
-    readonly tokens: number;
-  }[];
+  readonly prices: readonly PlanPrice[];
 }
 
 /**

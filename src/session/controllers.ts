@@ -50,7 +50,7 @@ export class Controllers {
     const { layers } = this.#spec;
     if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
     // What one text has seen of acceptance is no prior for the next: after a hard one, an easy one would not be drafted.
-    return CONTROLLERS[controller].create({
+    return CONTROLLERS[controller]({
       ...{ layers, exitLayer, draftLength, seed: selection.settings.seed },
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
       candidateExits: candidateExits(layers, exitLayer),

@@ -240,7 +240,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
         startMs: startedAt - begunAt,
         endMs: doneAt - begunAt,
         ...(report.probabilities.length > 0 && { draftProbabilities: report.probabilities }),
-        ...(decision && { decision: { reason: decision.reason, prices: [...decision.prices] } }),
+        ...(decision && { decision }),
       };
       part.round = round;
       tally.rounds.push(round);

@@ -1,17 +1,9 @@
 /** The plans that the governor weighs, each with its price and what it is expected to emit. */
 
-import { plainPlan } from "../plan.ts";
+import { type PlanPrice, plainPlan } from "../plan.ts";
 import type { Acceptance } from "./acceptance.ts";
 import { expectedTokens } from "./expected_tokens.ts";
-import type { PricedPlan } from "./price_features.ts";
 import type { PlanPrices } from "./prices.ts";
-
-/** A plan as it was weighed. */
-export interface PricedChoice extends PricedPlan {
-  readonly milliseconds: number;
-  /** Expected of a round. */
-  readonly tokens: number;
-}
 
 export interface ChoiceOptions {
   readonly layers: number;
@@ -31,10 +23,10 @@ const OPTIMISM = 0.25;
 
 /** All choices by what is expected, plain decoding first. */
 export function priceChoices({ layers, exitLayers, draftLengths, prices }: ChoiceOptions, acceptance: Acceptance) {
-  const plain: PricedChoice = { ...plainPlan(layers), milliseconds: prices.milliseconds(plainPlan(layers)), tokens: 1 };
+  const plain: PlanPrice = { ...plainPlan(layers), milliseconds: prices.milliseconds(plainPlan(layers)), tokens: 1 };
   const drafts = exitLayers.flatMap((exitLayer) => {
     const mean = acceptance.of(exitLayer);
-    return draftLengths.map((draftLength): PricedChoice => {
+    return draftLengths.map((draftLength): PlanPrice => {
       const milliseconds = prices.milliseconds({ exitLayer, draftLength });
       return { exitLayer, draftLength, milliseconds, tokens: expectedTokens(mean, draftLength) };
     });
@@ -43,12 +35,12 @@ export function priceChoices({ layers, exitLayers, draftLengths, prices }: Choic
 }
 
 /** Expected tokens a millisecond. */
-export function rate({ tokens, milliseconds }: PricedChoice): number {
+export function rate({ tokens, milliseconds }: PlanPrice): number {
   return tokens / milliseconds;
 }
 
 /** Tokens a millisecond as they may well be: by optimism about what was seen little of. */
-export function hope(choice: PricedChoice, acceptance: Acceptance, prices: PlanPrices): number {
+export function hope(choice: PlanPrice, acceptance: Acceptance, prices: PlanPrices): number {
   const { exitLayer, draftLength, milliseconds } = choice;
   if (draftLength > 0) return expectedTokens(acceptance.of(exitLayer, OPTIMISM), draftLength) / milliseconds;
   return 1 / (milliseconds * (1 - PLAIN_DOUBT / Math.sqrt(1 + prices.measured(choice))));

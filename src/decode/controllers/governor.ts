@@ -6,10 +6,10 @@
  * (allowance.ts) and since it last paid (setback.ts). All of it is ours.
  */
 
-import type { Controller, RoundOutcome, RoundPlan } from "../plan.ts";
+import type { Controller, PlanDecision, PlanPrice, RoundOutcome, RoundPlan } from "../plan.ts";
 import { Acceptance, type AcceptancePrior } from "./acceptance.ts";
 import { Allowance } from "./allowance.ts";
-import { type ChoiceOptions, greatest, hope, type PricedChoice, priceChoices, rate } from "./choices.ts";
+import { type ChoiceOptions, greatest, hope, priceChoices, rate } from "./choices.ts";
 import { Probing } from "./probing.ts";
 import { Setback } from "./setback.ts";
 import { TextPrices } from "./text_prices.ts";
@@ -18,12 +18,10 @@ export interface GovernorOptions extends ChoiceOptions {
   readonly acceptance: AcceptancePrior;
 }
 
-export interface GovernorDecision {
-  readonly plan: RoundPlan;
+/** Of all plans compared, plain decoding first. */
+export interface GovernorDecision extends PlanDecision {
   /** `best`: drafting pays most; `plain`: plain decoding does, or drafting may lose no more; `probe`: tried in order to know. */
   readonly reason: "best" | "plain" | "probe";
-  /** All plans compared, plain decoding first. */
-  readonly prices: readonly PricedChoice[];
 }
 
 /** What drafting has to gain to be chosen: prices are not exact, and a governor's own work is not in them. */
@@ -50,7 +48,7 @@ export class Governor implements Controller {
   plan(): RoundPlan {
     const { plain, drafts } = priceChoices(this.#options, this.#acceptance);
     /** Plain rounds' time that a round costs more than plain decoding's, if none of its drafts is accepted. */
-    const loss = (choice: PricedChoice): number => choice.milliseconds / plain.milliseconds - 1;
+    const loss = (choice: PlanPrice): number => choice.milliseconds / plain.milliseconds - 1;
     const { isKnown } = this.#options.prices;
     const affordable = isKnown ? drafts.filter((choice) => this.#allowance.covers(loss(choice))) : [];
     const best = this.#setback.isGivenUp ? plain : this.#best(plain, affordable);
@@ -76,7 +74,7 @@ export class Governor implements Controller {
     if (this.#probing.succeeded(outcome)) this.#setback.resume();
   }
 
-  #best(plain: PricedChoice, affordable: readonly PricedChoice[]): PricedChoice {
+  #best(plain: PlanPrice, affordable: readonly PlanPrice[]): PlanPrice {
     return greatest([plain, ...affordable], (choice) => rate(choice) * (choice === plain ? 1 + LEAST_GAIN : 1))!;
   }
 
@@ -85,11 +83,11 @@ export class Governor implements Controller {
    * and tells as much. Where plain decoding is the best, any that would pay if all its drafts were accepted.
    */
   #probe(
-    plain: PricedChoice,
-    drafts: readonly PricedChoice[],
-    affordable: readonly PricedChoice[],
-    best: PricedChoice,
-  ): PricedChoice | undefined {
+    plain: PlanPrice,
+    drafts: readonly PlanPrice[],
+    affordable: readonly PlanPrice[],
+    best: PlanPrice,
+  ): PlanPrice | undefined {
     const { draftLengths, prices } = this.#options;
     const plans = [plain, ...drafts];
     // One of each exit layer: looked at once a round, however many lengths there are.

@@ -1,5 +1,6 @@
 /** Controllers on whole texts: what the governor loses against the best plan that hindsight knows, and that all of them end. */
 
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type AcceptancePrior, DEFAULT_ACCEPTANCE } from "../../../src/decode/controllers/acceptance.ts";
 import { FixedController } from "../../../src/decode/controllers/fixed.ts";
@@ -154,7 +155,7 @@ describe("each controller", () => {
         const prices = calibrated(shape, exitsOf(text), cost);
         const candidateExits = exitsOf(text);
         const options = { layers: text.layers, exitLayer: candidateExits[1]!, draftLength: 4, maxDraftLength: 8 };
-        const controller = CONTROLLERS[name].create({ ...options, candidateExits, prices, seed: 1 });
+        const controller = CONTROLLERS[name]({ ...options, candidateExits, prices, seed: 1 });
         const observe = prices.observe.bind(prices);
         const { tokens, plans } = replay(text, controller, { cost, observe, random: new Random(1) });
         expect(tokens).toBe(textLength(text));
@@ -166,10 +167,12 @@ describe("each controller", () => {
     });
   }
 
-  test("has a line that describes it and a source", () => {
-    for (const { description, paper } of Object.values(CONTROLLERS)) {
-      expect(description).toMatch(/^[^\n]{20,110}$/);
-      expect(paper.length).toBeGreaterThan(5);
+  test("has a line in docs/controllers.md that describes it and names its source", () => {
+    const lines = readFileSync(new URL("../../../docs/controllers.md", import.meta.url), "utf8").split("\n");
+    for (const name of CONTROLLER_NAMES) {
+      const [, , description, source] = lines.find((line) => line.startsWith(`| \`${name}\` |`))!.split("|");
+      expect(description!.length).toBeGreaterThan(20);
+      expect(source!.trim().length).toBeGreaterThan(3);
     }
   });
 });
