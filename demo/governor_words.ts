@@ -31,7 +31,7 @@ export function reasonWords({ reason, prices }: PlanDecision): string {
     case "plain":
       return fastest(prices)?.draftLength === 0
         ? "Plain decoding, since no drafts are expected to be faster."
-        : "Plain decoding: drafts are priced faster, but may not be risked yet.";
+        : "Plain decoding: drafts are priced faster, but by too little, or may not be risked yet.";
     default:
       return `Chosen for the reason “${reason}”.`;
   }

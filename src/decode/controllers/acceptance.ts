@@ -7,7 +7,7 @@
 /** Acceptance a draft, before a text: of the shallowest candidate, or of each exit layer. */
 export type AcceptancePrior = number | Readonly<Record<number, number>>;
 
-/** What a draft counts against the next of its exit: about 50 drafts are remembered. */
+/** What a draft counts against the next of its exit: about 200 drafts are remembered. */
 const DISCOUNT = 0.995;
 /** Drafts that the prior is worth against those of all exits, and against those of one. */
 const TEXT_PRIOR = 16;

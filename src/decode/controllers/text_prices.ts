@@ -1,6 +1,6 @@
 /**
- * What plans cost in this text. What was measured before it (other texts, other loads, another temperature of the device) says how
- * plans compare; how long plain decoding takes now sets the level.
+ * What plans cost in this text. What was measured before it, in other texts and loads, says how plans compare; how long plain
+ * decoding takes now sets the level.
  */
 
 import { plainPlan, type RoundOutcome } from "../plan.ts";
@@ -62,7 +62,7 @@ export class TextPrices implements PlanPrices {
     return noticeable(this.#timings.mean / this.#prices.milliseconds(this.#plain));
   }
 
-  /** How many plain rounds' time a round of the plan takes, where prices of drafting prove wrong in this text by what it takes. */
+  /** How many plain rounds' time a round took: by its price, or by what rounds take where the prices prove wrong in this text. */
   steps({ plan }: RoundOutcome): number {
     const wrong = plan.draftLength > 0 && this.#drafting.count >= ENOUGH ? noticeable(this.#drafting.mean) : 1;
     return (wrong * this.milliseconds(plan)) / this.milliseconds(this.#plain);
