@@ -1,7 +1,8 @@
 /** Types of the public surface that describe a generation. */
 
 import type { ControllerName } from "./decode/controllers/registry.ts";
-import type { PlanDecision, PlanPrice } from "./decode/plan.ts";
+import type { HostDrafter } from "./decode/drafters/host_drafter.ts";
+import type { DrafterKind, PlanDecision, PlanPrice } from "./decode/plan.ts";
 import type { DeviceInfo } from "./gpu/device_info.ts";
 import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
@@ -39,9 +40,14 @@ export interface Round {
   drafted: number;
   /** How many of them the full model agreed with and that were emitted. */
   accepted: number;
-  /** What it was asked: layers that drafted (all of them: plain decoding), and drafts at most. */
+  /**
+   * What it was asked: who drafted; the layers that drafted (all of them: plain decoding, none: where no layers draft), and
+   * their drafts at most; rows of a tree on top of them, at most.
+   */
+  drafter: DrafterKind;
   exitLayer: number;
   draftLength: number;
+  treeSize: number;
   /**
    * Milliseconds since the generation began when it was submitted (before the round before it was read), when it could begin
    * on the GPU, and when the host had read it.
@@ -70,6 +76,8 @@ export interface GenerationPart {
   round?: Round;
   /** The ids that were drafted in this round, accepted or not. */
   draftIds: number[];
+  /** The number in `draftIds` of the draft that each of them continues; -1: the text. In a chain, the one before it. */
+  draftParents: number[];
 }
 
 /**
@@ -80,8 +88,10 @@ export type FinishReason = "stop" | "length" | "time" | "abort";
 
 /** A plan and the rounds that followed it. */
 export interface PlanUse {
+  drafter: DrafterKind;
   exitLayer: number;
   draftLength: number;
+  treeSize: number;
   rounds: number;
   /** How many of them the governor chose for which reason: `best`, `plain` or `probe`; empty where it did not choose. */
   reasons: Record<string, number>;
@@ -210,7 +220,7 @@ export interface GenerateOptions extends SamplingOptions {
    * Default: `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
    * where the checkpoint was trained for it.
    */
-  drafter?: DrafterName;
+  drafter?: DrafterName | HostDrafter;
   /**
    * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. The controllers `del` and `governor`
    * compare others with it. Default: the checkpoint's
@@ -223,6 +233,8 @@ export interface GenerateOptions extends SamplingOptions {
    * recommendation, else 4.
    */
   draftLength?: number;
+  /** Rows of a round's tree at most, 1 to 63, of drafters that make one. Default: the drafter's. */
+  treeSize?: number;
   /** Who chooses the plan of each round of drafter `layerskip`; without effect on drafter `none`. Default: `fixed`. */
   controller?: ControllerName;
   /**

@@ -1,13 +1,15 @@
-// Closes a round: accepts the longest run of drafts that the full model agrees with, emits one token more, commits.
+// Closes a round: accepts the longest path of drafts that the full model agrees with, emits one token more, commits.
 //
-// A draft is accepted iff it equals the target's argmax (LayerSkip, Elhoushi et al. 2024, section 4.3, for greedy
-// decoding). The token after the last accepted draft is the target's own: a correction where a draft was refused, a bonus
-// where none was. The earliest EOS ends the generation there; what was accepted behind it is dropped.
+// A draft is accepted iff it is what the full model chose after the row that it continues (LayerSkip, Elhoushi et al. 2024,
+// section 4.3, for greedy decoding; SpecInfer, Miao et al. 2023, section 4.2, for trees). The token after the last accepted
+// draft is the target's own: a correction where drafts were refused, a bonus where none was left. The earliest EOS ends the
+// generation there; what was accepted behind it is dropped.
 //
-// Committing is arithmetic: the keys and values of the accepted rows are in place (row i stands in slot length + i), those
-// of the refused ones are past the new length and will be overwritten.
+// Committing is arithmetic where the path is a chain: row i stands in slot length + i. Of a tree's path it is told which slots
+// have to move (commit.wgsl). The keys and values of refused rows are past the new length and will be overwritten.
 //
-// The prefill ends with the same kernel: its last row is a round without drafts.
+// Parents stand before their children, so the search for a child goes forward only. The prefill ends with the same kernel:
+// its last row is a round without drafts.
 //
 // One thread.
 //
@@ -19,6 +21,9 @@
 @group(0) @binding(3) var<storage, read> targets: array<u32>;
 @group(0) @binding(4) var<storage, read_write> state: State;
 @group(0) @binding(5) var<storage, read_write> report: Report;
+@group(0) @binding(6) var<storage, read_write> path: Path;
+// The text: the token at each position, the pending one last.
+@group(0) @binding(7) var<storage, read_write> history: array<u32>;
 
 fn isEos(id: u32) -> bool {
   for (var i = 0u; i < settings.eosCount; i++) {
@@ -29,8 +34,19 @@ fn isEos(id: u32) -> bool {
   return false;
 }
 
+// The row that drafts `id` behind row `parent`; NONE: there is none.
+fn childOf(parent: u32, id: u32) -> u32 {
+  for (var row = parent + 1; row < range.first + range.count; row++) {
+    if (rows[row].parent == parent && rows[row].token == id) {
+      return row;
+    }
+  }
+  return NONE;
+}
+
 @compute @workgroup_size(1)
 fn main() {
+  path.count = 0;
   if (range.count == 0) {
     report.drafted = 0;
     report.accepted = 0;
@@ -40,31 +56,40 @@ fn main() {
   }
   let drafted = range.count - 1;
   for (var i = 0u; i < drafted; i++) {
-    report.draftIds[i] = rows[range.first + 1 + i].token;
+    let draft = rows[range.first + 1 + i];
+    report.lines[i].draftId = draft.token;
+    report.lines[i].draftParent = draft.parent - range.first;
   }
 
+  let first = rows[range.first].position;
+  var row = range.first;
   var accepted = 0u;
-  while (accepted < drafted && rows[range.first + 1 + accepted].token == targets[range.first + accepted]) {
-    accepted++;
-  }
-
   var emitted = 0u;
+  var inPlace = true;
   var finished = RUNNING;
-  while (emitted <= accepted && finished == RUNNING) {
-    let id = targets[range.first + emitted];
+  while (row != NONE && finished == RUNNING) {
+    let id = targets[row];
     if (id == NONE) {
       finished = FAILED;
       break;
     }
-    report.ids[emitted] = id;
+    report.lines[emitted].id = id;
+    report.lines[emitted].row = row - range.first;
+    path.slots[emitted] = rows[row].slot;
+    inPlace = inPlace && rows[row].slot == first + emitted;
     emitted++;
+    history[first + emitted] = id;
     state.pending = id;
     if (isEos(id)) {
       finished = STOPPED;
     }
+    row = childOf(row, id);
+    accepted += select(1u, 0u, row == NONE);
   }
+  path.count = select(emitted, 0u, inPlace);
+  path.first = first;
 
-  state.length = rows[range.first].position + emitted;
+  state.length = first + emitted;
   state.emitted += emitted;
   if (finished == RUNNING && (state.emitted >= settings.maxTokens || state.length + 1 >= settings.contextLength)) {
     finished = LENGTH_REACHED;
@@ -72,7 +97,7 @@ fn main() {
   state.finished = finished;
 
   report.drafted = drafted;
-  report.accepted = min(accepted, emitted);
+  report.accepted = accepted;
   report.emitted = emitted;
   report.finished = finished;
   report.length = state.length;

@@ -11,6 +11,6 @@
 @compute @workgroup_size(1)
 fn main() {
   for (var i = 0u; i < report.emitted; i++) {
-    counts[report.ids[i]]++;
+    counts[report.lines[i].id]++;
   }
 }

@@ -35,7 +35,7 @@ export async function calibrate(
 ): Promise<boolean> {
   const [first] = plans;
   if (!first) return true;
-  const selection = (await scheduler.prepare(plans.map(({ draftLength }) => draftLength)))();
+  const selection = (await scheduler.prepare(plans))();
   const begun = performance.now();
   let together = ROUNDS_TOGETHER;
   const time = async (plan: RoundPlan): Promise<RoundOutcome> => {

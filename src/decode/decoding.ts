@@ -7,8 +7,17 @@
  */
 
 import { NONE, RUNNING } from "../kernels/constants.ts";
+import type { DraftContext, DraftOutcome, HostDrafter } from "./drafters/host_drafter.ts";
 import type { PendingRound } from "./pending_round.ts";
-import type { Controller, PlanDecision, RoundOutcome, RoundPlan, ShadowAgreement } from "./plan.ts";
+import {
+  type Controller,
+  drafterOf,
+  draftsOf,
+  type PlanDecision,
+  type RoundOutcome,
+  type RoundPlan,
+  type ShadowAgreement,
+} from "./plan.ts";
 import type { RoundReport } from "./round_report.ts";
 import type { Limits, Scheduler } from "./scheduler.ts";
 
@@ -34,36 +43,52 @@ export interface DecodedRound {
   doneAt: number;
 }
 
+/** A text that is decoded. */
+export interface DecodingOptions {
+  promptIds: readonly number[];
+  limits: Limits;
+  controller: Controller;
+  /** Drafts the rounds that the controller plans for `own`. */
+  drafter?: HostDrafter | undefined;
+  /** Told of each round a round later than the controller, with its time only where that can be right. */
+  observe: (outcome: RoundOutcome) => void;
+}
+
 /**
  * Reads the end of the prompt, then rounds, until the generation is finished or whoever reads leaves. Rounds under way are
  * waited for, not told, when it is left.
- * @param observe is told of each round a round later than the controller, with its time only where that can be right
- * @throws DeviceLostError | DisposedError | GpuError
+ * @throws DeviceLostError | DisposedError | GpuError | what a drafter on the host throws
  */
 export async function* decode(
   scheduler: Scheduler,
   prefill: PendingRound,
-  promptLength: number,
-  { maxTokens }: Limits,
-  controller: Controller,
-  observe: (outcome: RoundOutcome) => void,
+  { promptIds, limits, controller, drafter, observe }: DecodingOptions,
 ): AsyncGenerator<DecodedRound, void, void> {
+  const { maxTokens } = limits;
   const underWay: (PendingRound & { decision?: PlanDecision | undefined })[] = [prefill];
-  let emitted = 0;
-  let length = promptLength;
+  const ids = [...promptIds];
+  let length = promptIds.length;
   let lastDone = 0;
   let resumedAt = 0;
   let heldMs = 0;
   let unobserved: RoundOutcome | undefined;
+  /** Of a drafter on the host, which waits until all rounds before have been read. */
+  let waiting: RoundPlan | undefined;
   try {
     for (;;) {
       // Each round emits a token at least. What could only be asked for when nothing is wanted is not submitted.
-      while (underWay.length < IN_FLIGHT && emitted + underWay.length < maxTokens) {
+      while (underWay.length < IN_FLIGHT && ids.length - promptIds.length + underWay.length < maxTokens) {
+        const plan: RoundPlan = waiting ?? controller.plan();
+        const isOwn = drafterOf(plan) === "own";
+        waiting = isOwn && underWay.length > 0 ? plan : undefined;
+        if (waiting) break;
+        const proposal = isOwn
+          ? await drafter?.propose(draftContext(ids, promptIds.length, plan, scheduler))
+          : undefined;
         // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
         const ahead = underWay.filter((pending) => pending !== prefill);
-        const atMost = ahead.reduce((sum, { plan }) => sum + plan.draftLength + 1, length);
-        const plan = controller.plan();
-        underWay.push({ ...scheduler.round(plan, atMost), decision: controller.decision });
+        const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
+        underWay.push({ ...scheduler.round(plan, atMost, proposal), decision: controller.decision });
       }
       const { plan, decision, submittedAt, report: pending } = underWay[0]!;
       const { doneAt, ...report } = await pending;
@@ -71,7 +96,7 @@ export async function* decode(
       const isRound = plan !== prefill.plan;
       const startedAt = Math.max(submittedAt, lastDone);
       lastDone = doneAt;
-      emitted += report.ids.length;
+      ids.push(...report.ids);
       length = report.length;
       if (isRound) {
         const took = doneAt - startedAt;
@@ -80,6 +105,7 @@ export async function* decode(
         if (unobserved) observe(isTogether ? { ...unobserved, milliseconds: undefined } : unobserved);
         const outcome = outcomeOf(plan, report, isTogether || isLate ? undefined : took);
         controller.observe(outcome);
+        if (drafterOf(plan) === "own") drafter?.observe?.(draftOutcome(report));
         unobserved = outcome;
       }
       const yieldedAt = performance.now();
@@ -91,6 +117,20 @@ export async function* decode(
   } finally {
     await Promise.allSettled(underWay.map(({ report }) => report));
   }
+}
+
+function draftContext(
+  ids: readonly number[],
+  promptLength: number,
+  { treeSize = 0 }: RoundPlan,
+  { vocabSize }: Scheduler,
+): DraftContext {
+  return { ids, promptLength, treeSize, vocabSize };
+}
+
+function draftOutcome({ ids, path, draftIds, draftParents }: RoundReport): DraftOutcome {
+  const drafts = draftIds.map((id, i) => ({ id, parent: draftParents[i]! - 1 }));
+  return { drafts, accepted: path.filter((row) => row > 0).map((row) => row - 1), ids };
 }
 
 function outcomeOf(plan: RoundPlan, report: RoundReport, milliseconds: number | undefined): RoundOutcome {

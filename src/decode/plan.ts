@@ -1,10 +1,18 @@
 /** What a round is asked to do, and what became of it: all that controllers and the governor know. */
 
-/** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer). */
+/** Who may draft a round. `none`: nobody; `own`: the caller's drafter. */
+export type DrafterKind = "none" | "layerskip" | "own";
+
+/** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer), and at most `treeSize` on top of them. */
 export interface RoundPlan {
+  /** Default: `layerskip`, or `none` where nothing is drafted. */
+  readonly drafter?: DrafterKind;
+  /** Layers that draft; 0 where no layers do. */
   readonly exitLayer: number;
-  /** 0: plain decoding. */
+  /** Drafts by layers, one behind the other. */
   readonly draftLength: number;
+  /** Rows of a tree on top of them. Default: 0. */
+  readonly treeSize?: number;
   /** Drafting stops behind a draft that is less probable than this under the draft's own distribution; absent: never. */
   readonly leastProbability?: number;
   /** Exit layers after `exitLayer` whose choice after each verified row is told too, for controllers that compare exits. */
@@ -14,6 +22,16 @@ export interface RoundPlan {
 /** Plain decoding as a round: no drafts and an exit after the last layer, so that nothing is left to verify. */
 export function plainPlan(layers: number): RoundPlan {
   return { exitLayer: layers, draftLength: 0 };
+}
+
+/** Tokens that a round may draft. */
+export function draftsOf({ draftLength, treeSize = 0 }: Pick<RoundPlan, "draftLength" | "treeSize">): number {
+  return draftLength + treeSize;
+}
+
+/** Who drafts a round. */
+export function drafterOf(plan: RoundPlan): DrafterKind {
+  return draftsOf(plan) === 0 ? "none" : (plan.drafter ?? "layerskip");
 }
 
 /** How often an exit layer's own choice was the full model's, among rows whose context was accepted. */

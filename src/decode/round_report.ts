@@ -1,14 +1,15 @@
 /** What is read back of a round: its report, and what its selection tells beside it. */
 
 import type { ReadbackPart } from "../gpu/readback_ring.ts";
-import { ROW_CAPACITY } from "../kernels/constants.ts";
-import { decodeReport, REPORT_BYTES, type Report } from "../kernels/layer_skip.ts";
+import { decodeReport, type Report, reportBytes } from "../kernels/layer_skip.ts";
 import { decodeLogProbs, LOG_PROBS_BYTES, type RowLogProbs } from "../kernels/sampling.ts";
 import type { RoundState } from "./round_state.ts";
 import type { Selection } from "./selection/selection.ts";
 
 /** Which parts there are. */
 export interface ReportLayout {
+  /** Rows of the round, at most. */
+  rows: number;
   selection: Selection;
   /** Number of shadow exits. */
   shadows: number;
@@ -24,27 +25,30 @@ export interface RoundReport extends Report {
 }
 
 /** What is copied for the host to read. */
-export function reportParts(state: RoundState, { selection, shadows }: ReportLayout): ReadbackPart[] {
+export function reportParts(state: RoundState, { rows, selection, shadows }: ReportLayout): ReadbackPart[] {
   const { probabilities, logProbs } = selection;
   return [
-    { buffer: state.report, bytes: REPORT_BYTES },
-    ...state.shadows.slice(0, shadows).map((buffer) => ({ buffer, bytes: ROW_CAPACITY * 4 })),
-    ...(probabilities ? [{ buffer: probabilities, bytes: ROW_CAPACITY * 4 }] : []),
-    ...(logProbs ? [{ buffer: logProbs.buffer, bytes: ROW_CAPACITY * LOG_PROBS_BYTES }] : []),
+    { buffer: state.report, bytes: reportBytes(rows) },
+    ...state.shadows.slice(0, shadows).map((buffer) => ({ buffer, bytes: rows * 4 })),
+    ...(probabilities ? [{ buffer: probabilities, bytes: rows * 4 }] : []),
+    ...(logProbs ? [{ buffer: logProbs.buffer, bytes: rows * LOG_PROBS_BYTES }] : []),
   ];
 }
 
 /** Reads what `reportParts` listed. */
-export function readReport(parts: readonly ArrayBuffer[], { selection, shadows }: ReportLayout): RoundReport {
-  const [reportBytes, ...rest] = parts;
-  const report = decodeReport(reportBytes!);
+export function readReport(parts: readonly ArrayBuffer[], { rows, selection, shadows }: ReportLayout): RoundReport {
+  const [head, ...rest] = parts;
+  const report = decodeReport(head!);
+  /** What is told of each row, as the emitted tokens have it. */
+  const ofEmitted = <T>(values: ArrayLike<T>): T[] => report.path.map((row) => values[row]!);
   const shadowBytes = rest.splice(0, shadows);
-  const probabilities = selection.probabilities ? new Float32Array(rest.shift()!, 0, report.drafted) : [];
+  const chained = Math.min(report.drafted, rows);
+  const probabilities = selection.probabilities ? new Float32Array(rest.shift()!, 0, chained) : [];
   const { logProbs } = selection;
   return {
     ...report,
     probabilities: [...probabilities],
-    logProbs: logProbs && decodeLogProbs(rest.shift()!, report.ids.length, logProbs.top),
-    shadowIds: shadowBytes.map((bytes) => [...new Uint32Array(bytes, 0, report.ids.length)]),
+    logProbs: logProbs && ofEmitted(decodeLogProbs(rest.shift()!, rows, logProbs.top)),
+    shadowIds: shadowBytes.map((bytes) => ofEmitted(new Uint32Array(bytes))),
   };
 }

@@ -14,8 +14,10 @@ import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
 import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
+import type { DraftTree } from "./drafters/host_drafter.ts";
+import { Drafters } from "./drafters/registry.ts";
 import type { PendingRound } from "./pending_round.ts";
-import { plainPlan, type RoundPlan } from "./plan.ts";
+import { draftsOf, plainPlan, type RoundPlan } from "./plan.ts";
 import { type ReportLayout, readReport, reportParts } from "./round_report.ts";
 import { RoundState } from "./round_state.ts";
 import type { Selection } from "./selection/selection.ts";
@@ -34,6 +36,7 @@ export class Scheduler {
   readonly #device: Device;
   readonly #forward: Forward;
   readonly #table: RowTable;
+  readonly #drafters: Drafters;
   readonly #selections: Selections;
   readonly #readbacks: ReadbackRing;
   /** The prompt's way to the GPU; its unit is one row through one layer. */
@@ -47,7 +50,8 @@ export class Scheduler {
     this.#device = device;
     this.#forward = forward;
     this.#table = table;
-    this.state = new RoundState(device, table);
+    this.state = new RoundState(device, forward, table);
+    this.#drafters = new Drafters({ device, forward, table, state: this.state });
     this.#selections = new Selections(device, forward, table, this.state);
     this.#readbacks = new ReadbackRing(device, "round");
     this.#prefillQueue = new PacedQueue(device, {
@@ -56,6 +60,11 @@ export class Scheduler {
       most: PROMPT_CAPACITY * forward.spec.layers,
       inFlight: 2, // the GPU never idles, and a stop takes effect within two submissions
     });
+  }
+
+  /** Ids there are. */
+  get vocabSize(): number {
+    return this.#forward.spec.vocabSize;
   }
 
   /** Whether a verification of several rows reads the weights once; known once rounds have been prepared. */
@@ -69,13 +78,18 @@ export class Scheduler {
   }
 
   /**
-   * Compiles what prompts of any length and rounds of these draft lengths need.
+   * Compiles what prompts of any length and rounds of these plans need.
    * @param request how ids are selected; undefined: greedily
    * @returns how to begin: to be called when the generation does
    */
-  async prepare(draftLengths: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
-    const rowCounts = [...new Set([1, ...draftLengths.map((draftLength) => draftLength + 1)])];
-    const [begin] = await Promise.all([this.#selections.prepare(rowCounts, request), this.state.prepare()]);
+  async prepare(plans: readonly RoundPlan[], request?: SelectionRequest): Promise<() => Selection> {
+    const rowCounts = new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])]);
+    const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
+    const [begin] = await Promise.all([
+      this.#selections.prepare([...rowCounts], request),
+      this.state.prepare(trees),
+      ...plans.map((plan) => this.#drafters.of(plan)?.prepare()),
+    ]);
     return begin;
   }
 
@@ -98,6 +112,7 @@ export class Scheduler {
     const { layers } = this.#forward.spec;
     const plan = plainPlan(layers);
     const queue = this.#prefillQueue;
+    this.state.tellPrompt(ids);
     for (let start = 0; start < ids.length; ) {
       const rows = Math.min(PROMPT_CAPACITY, queue.units - (queue.units % LEAST_PREFILL_UNITS));
       const chunkIds = ids.slice(start, start + rows);
@@ -111,7 +126,7 @@ export class Scheduler {
         if (start === ids.length && toLayer === layers) {
           this.#forward.liftLast(recorder, chunk.count - 1);
           this.#chosen.target.target(recorder, last);
-          this.#accept(recorder, last);
+          this.#accept(recorder, last, false);
           return this.#submit(recorder, plan);
         }
         await queue.submit(recorder, chunk.count * (toLayer - layer));
@@ -125,35 +140,39 @@ export class Scheduler {
   /**
    * Submits one round, without waiting for it or for those before it.
    * @param length committed tokens before it, at most
+   * @param proposal of a drafter on the host
    */
-  round(plan: RoundPlan, length: number): PendingRound {
-    const { draftLength, leastProbability } = plan;
-    this.state.configure({ ...this.#limits, draftLength, ...(leastProbability && { leastProbability }) });
+  round(plan: RoundPlan, length: number, proposal?: DraftTree): PendingRound {
+    const { draftLength, treeSize, leastProbability } = plan;
+    this.state.configure({
+      ...this.#limits,
+      draftLength,
+      ...(treeSize && { treeSize }),
+      ...(leastProbability && { leastProbability }),
+    });
+    if (proposal) this.#drafters.own.write(proposal);
     const recorder = new Recorder(this.#device.handle, "round");
     this.record(recorder, plan, length);
     return this.#submit(recorder, plan);
   }
 
   /** Records one round: the same commands whatever it decides on the GPU. */
-  record(recorder: Recorder, { exitLayer, draftLength, shadowExits = [] }: RoundPlan, length: number): void {
+  record(recorder: Recorder, plan: RoundPlan, length: number): void {
+    const { exitLayer, treeSize = 0, shadowExits = [] } = plan;
     const model = this.#forward;
     const { draft, target } = this.#chosen;
+    const end = length + 1 + draftsOf(plan);
+    const newRows: PassRows = { range: RANGE_VERIFY_EARLY, count: 1 + treeSize, end, regime: "generated" };
+    const allRows: PassRows = { range: RANGE_VERIFY, count: 1 + draftsOf(plan), end, regime: "generated" };
+
+    // Draft: a tree of rows behind the pending token.
     this.state.plan(recorder);
+    this.#drafters.of(plan)?.draft(recorder, { plan, length, selection: draft });
 
-    // Draft: each step takes the token that the step before chose through the early layers, and the exit's own choice
-    // (final norm, head, selection) becomes the token of the next row.
-    for (let i = 0; i < draftLength; i++) {
-      const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
-      model.forward(recorder, row, 0, exitLayer);
-      draft.draft(recorder, row);
-    }
-
-    // Verify: the last row has not been through the early layers yet; then all rows go on from their exit hidden states
-    // through the remaining layers, once. The early layers' keys and values are those of the drafts.
-    const end = length + draftLength + 1;
-    const lastRow: PassRows = { range: RANGE_VERIFY_EARLY, count: 1, end, regime: "generated" };
-    const allRows: PassRows = { range: RANGE_VERIFY, count: draftLength + 1, end, regime: "generated" };
-    model.forward(recorder, lastRow, 0, exitLayer);
+    // Verify: the rows that have not been through the early layers (the last that layers drafted, and those of a tree on top
+    // of it) catch up; then all go on from their exit hidden states through the remaining layers, once. The early layers'
+    // keys and values are those of the drafts.
+    model.forward(recorder, newRows, 0, exitLayer);
     let from = exitLayer;
     for (const [i, exit] of shadowExits.entries()) {
       model.forward(recorder, allRows, from, exit);
@@ -163,19 +182,20 @@ export class Scheduler {
     model.forward(recorder, allRows, from, model.spec.layers);
     target.target(recorder, allRows);
 
-    // Accept the longest agreeing run of drafts and one token of the full model's more. What was refused is rolled back by
-    // the new length.
-    this.#accept(recorder, allRows);
+    // Accept the longest path that the full model agrees with and one token of its own more. What was refused is rolled back
+    // by the new length.
+    this.#accept(recorder, allRows, treeSize > 0);
   }
 
-  #accept(recorder: Recorder, rows: PassRows): void {
-    this.state.accept(recorder, rows);
+  #accept(recorder: Recorder, rows: PassRows, tree: boolean): void {
+    this.state.accept(recorder, rows, tree);
     this.#chosen.target.accepted?.(recorder, rows);
   }
 
   /** Submits a recording that has accepted, with the way back of its report. */
   #submit(recorder: Recorder, plan: RoundPlan): PendingRound {
-    const layout: ReportLayout = { selection: this.#chosen, shadows: plan.shadowExits?.length ?? 0 };
+    const shadows = plan.shadowExits?.length ?? 0;
+    const layout: ReportLayout = { rows: 1 + draftsOf(plan), selection: this.#chosen, shadows };
     const readback = this.#readbacks.record(recorder, reportParts(this.state, layout));
     const submittedAt = performance.now();
     try {

@@ -74,6 +74,8 @@ export const HOT_HEAD = "hot head";
 
 export class Forward {
   readonly spec: ModelSpec;
+  readonly kv: KvCache;
+  readonly contextLength: number;
   /** The head over the whole vocabulary. */
   readonly head: Head;
   readonly #device: Device;
@@ -100,6 +102,8 @@ export class Forward {
     choice: KernelChoice,
   ) {
     this.spec = spec;
+    this.kv = kv;
+    this.contextLength = contextLength;
     this.#device = device;
     this.#weights = weights;
     this.#table = table;

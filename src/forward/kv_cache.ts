@@ -16,12 +16,15 @@ export class KvCache {
   readonly type: KvType;
   readonly keys: readonly GPUBuffer[];
   readonly values: readonly GPUBuffer[];
+  /** Bytes of a layer's keys in a slot, and of its values. */
+  readonly slotBytes: number;
 
   /** @throws InputError for a context that no pass can serve here: what other buffers cannot hold is refused with it */
   constructor(device: Device, spec: ModelSpec, contextLength: number, type: KvType) {
     requireContext(device.ledger.bindableBytes, spec, contextLength, type);
     this.type = type;
-    const bytes = contextLength * spec.kvHeads * spec.headDim * KV_BYTES[type];
+    this.slotBytes = spec.kvHeads * spec.headDim * KV_BYTES[type];
+    const bytes = contextLength * this.slotBytes;
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
     const perLayer = (what: string) =>
       Array.from({ length: spec.layers }, (_, i) => device.ledger.allocate("kv", `layer ${i} ${what}`, bytes, usage));

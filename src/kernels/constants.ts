@@ -1,13 +1,21 @@
 /** Numbers that shaders and host must agree on. Each reaches the shaders by name, never as a literal. */
 
 /** Rows that a round can hold: what it verifies at most. */
-export const ROW_CAPACITY = 32;
+export const ROW_CAPACITY = 64;
 
 /** Rows that a forward pass can hold: the longest chunk of a prompt. */
 export const PROMPT_CAPACITY = 256;
 
-/** Most tokens a round can draft: the rows less the one that continues the committed sequence. */
-export const MAX_DRAFT_LENGTH = ROW_CAPACITY - 1;
+/** Most tokens that layers draft in a round, one behind the other. */
+export const MAX_DRAFT_LENGTH = 31;
+
+/** Most rows of a tree: all but the one that continues the committed sequence. */
+export const MAX_TREE_SIZE = ROW_CAPACITY - 1;
+
+/** Nodes that a drafter may propose: more than there are rows, since paths may begin alike. */
+export const PROPOSAL_CAPACITY = 128;
+/** From here on a proposed node's parent is a proposed node; below, a row that is there already. */
+export const PROPOSED = 0x100;
 
 /** The id and row number that stand for "none". */
 export const NONE = 0xffffffff;
@@ -47,6 +55,7 @@ export const COMMON_CONSTANTS = { WORKGROUP, NONE, ROW_CAPACITY } as const;
 /** Constants of the kernels that read or write a generation's state. */
 export const STATE_CONSTANTS = {
   ...COMMON_CONSTANTS,
+  MAX_DRAFT_LENGTH,
   EOS_CAPACITY,
   RUNNING,
   STOPPED,

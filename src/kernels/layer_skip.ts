@@ -43,6 +43,8 @@ const ACCEPT_BINDINGS = {
   targets: "read",
   state: "read-write",
   report: "read-write",
+  path: "read-write",
+  history: "read-write",
 } as const;
 
 /** Bytes of `State`. */
@@ -51,8 +53,17 @@ export const STATE_BYTES = 16;
 const EOS_IDS_WORD = 8;
 /** Bytes of `Settings`. */
 export const SETTINGS_BYTES = 32 + EOS_CAPACITY * 4;
-/** Bytes of `Report`: all that a round reads back. */
-export const REPORT_BYTES = (5 + 2 * ROW_CAPACITY) * 4;
+const REPORT_HEAD_WORDS = 5;
+const REPORT_LINE_WORDS = 4;
+/** Bytes of `Report`. */
+export const REPORT_BYTES = reportBytes(ROW_CAPACITY);
+/** Bytes of `Path`. */
+export const PATH_BYTES = (2 + ROW_CAPACITY) * 4;
+
+/** Bytes that tell of a round of at most so many rows: all that it reads back. */
+export function reportBytes(rows: number): number {
+  return (REPORT_HEAD_WORDS + REPORT_LINE_WORDS * rows) * 4;
+}
 
 /** Contents of `State` when a generation begins: `length` tokens committed, none emitted. */
 export function initialState(length = 0, pending = NONE): Uint32Array<ArrayBuffer> {
@@ -61,7 +72,12 @@ export function initialState(length = 0, pending = NONE): Uint32Array<ArrayBuffe
 
 /** What a generation asks of its rounds. */
 export interface RoundSettings {
+  /** Drafts of layers, one behind the other. */
   draftLength: number;
+  /** Rows that a drafter's proposal may add to them. Default: 0. */
+  treeSize?: number;
+  /** Ids that a proposal may have: those below. Default: 0. */
+  vocabSize?: number;
   maxTokens: number;
   contextLength: number;
   /** At most `EOS_CAPACITY`. */
@@ -73,9 +89,11 @@ export interface RoundSettings {
 /** Contents of the `Settings` uniform. */
 export function encodeSettings(settings: RoundSettings): Uint32Array<ArrayBuffer> {
   const { draftLength, maxTokens, contextLength, eosTokenIds, leastProbability = 0 } = settings;
+  const { treeSize = 0, vocabSize = 0 } = settings;
   const words = new Uint32Array(SETTINGS_BYTES / 4);
   words.set([draftLength, maxTokens, contextLength, eosTokenIds.length]);
   new Float32Array(words.buffer)[4] = leastProbability;
+  words.set([treeSize, vocabSize], 5);
   words.set(eosTokenIds, EOS_IDS_WORD);
   return words;
 }
@@ -90,23 +108,27 @@ export interface Report {
   length: number;
   /** The ids it emitted: accepted drafts, then the correction or bonus. */
   ids: number[];
-  /** All ids it drafted. */
+  /** The row that chose each of them: 0 continues the committed sequence, i is the i-th draft. */
+  path: number[];
+  /** All ids it drafted, those of rows 1, 2, .... */
   draftIds: number[];
+  /** The row that each of them continues. In a chain, its own number in `draftIds`. */
+  draftParents: number[];
 }
 
 /** Reads a `Report`. */
 export function decodeReport(bytes: ArrayBuffer): Report {
   const words = new Uint32Array(bytes);
   const [drafted = 0, accepted = 0, emitted = 0, finished = FAILED, length = 0] = words;
-  const ids = words.subarray(5, 5 + ROW_CAPACITY);
-  const draftIds = words.subarray(5 + ROW_CAPACITY);
+  /** Word `k` of the first lines. */
+  const column = (k: number, count: number) =>
+    Array.from({ length: count }, (_, i) => words[REPORT_HEAD_WORDS + i * REPORT_LINE_WORDS + k]!);
   return {
-    drafted,
-    accepted,
-    finished,
-    length,
-    ids: [...ids.subarray(0, emitted)],
-    draftIds: [...draftIds.subarray(0, drafted)],
+    ...{ drafted, accepted, finished, length },
+    ids: column(0, emitted),
+    path: column(1, emitted),
+    draftIds: column(2, drafted),
+    draftParents: column(3, drafted),
   };
 }
 

@@ -6,7 +6,7 @@ import { FixedController } from "../decode/controllers/fixed.ts";
 import { headInLayers, type PriceShape } from "../decode/controllers/price_features.ts";
 import { Prices } from "../decode/controllers/prices.ts";
 import { CONTROLLERS } from "../decode/controllers/registry.ts";
-import { type Controller, plainPlan, type RoundOutcome } from "../decode/plan.ts";
+import { type Controller, plainPlan, type RoundOutcome, type RoundPlan } from "../decode/plan.ts";
 import type { Scheduler } from "../decode/scheduler.ts";
 import { isPlainGreedy, type SelectionRequest } from "../decode/selection/selections.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -31,10 +31,16 @@ export class Controllers {
     this.#spec = spec;
   }
 
-  /** Draft lengths that the rounds of a generation may have. */
-  draftLengths({ controller, draftLength }: Drafting): number[] {
-    if (controller === undefined || controller === "fixed") return [draftLength];
-    return Array.from({ length: Math.max(CHOSEN_DRAFT_LENGTH, draftLength) + 1 }, (_, i) => i);
+  /** Plans that the rounds of a generation may follow. */
+  plans(drafting: Drafting): RoundPlan[] {
+    const { controller, exitLayer, draftLength } = drafting;
+    const fixed = this.#fixedPlan(drafting);
+    if (controller === undefined || controller === "fixed") return [fixed];
+    if (draftsByLayers(drafting)) {
+      const longest = Math.max(CHOSEN_DRAFT_LENGTH, draftLength);
+      return Array.from({ length: longest + 1 }, (_, length) => ({ exitLayer, draftLength: length }));
+    }
+    return [plainPlan(this.#spec.layers), fixed];
   }
 
   /** Whether it has to be known how probable drafts are: the controller decides by it, or it is `asked` for. */
@@ -46,9 +52,11 @@ export class Controllers {
    * A controller for one generation, whose rounds have been prepared. Plain decoding where this device cannot verify several
    * rows in one pass.
    */
-  create({ controller, exitLayer, draftLength }: Drafting, selection: SelectionRequest): Controller {
+  create(drafting: Drafting, selection: SelectionRequest): Controller {
+    const { controller, exitLayer, draftLength } = drafting;
     const { layers } = this.#spec;
     if (controller === undefined || !this.#scheduler.takesRowsTogether) return new FixedController(plainPlan(layers));
+    if (controller === "fixed") return new FixedController(this.#fixedPlan(drafting));
     // What one text has seen of acceptance is no prior for the next: after a hard one, an easy one would not be drafted.
     return CONTROLLERS[controller]({
       ...{ layers, exitLayer, draftLength, seed: selection.settings.seed },
@@ -56,6 +64,14 @@ export class Controllers {
       candidateExits: candidateExits(layers, exitLayer),
       prices: this.#pricesOf(selection),
     });
+  }
+
+  /** The one that a fixed controller follows. */
+  #fixedPlan(drafting: Drafting): RoundPlan {
+    const { drafter, exitLayer, draftLength, treeSize } = drafting;
+    if (drafter === "none") return plainPlan(this.#spec.layers);
+    if (drafter === "auto") return { exitLayer, draftLength };
+    return { drafter, exitLayer, draftLength, ...(treeSize > 0 && { treeSize }) };
   }
 
   /** Prices the governor's plans, whose rounds have been prepared: from the cache, else by timing a few. */
@@ -99,6 +115,10 @@ export class Controllers {
     const { layers } = this.#spec;
     return { layers, headLayers: headLayers(this.#spec), buckets: this.#scheduler.rowBuckets };
   }
+}
+
+function draftsByLayers({ drafter }: Drafting): boolean {
+  return drafter === "layerskip" || drafter === "auto";
 }
 
 /** What rounds of a selection have in common that changes their cost. */

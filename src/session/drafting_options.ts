@@ -1,19 +1,28 @@
 /** What a caller says of drafting: checked, and completed with what the model's defaults say. */
 
 import { CONTROLLER_NAMES, type ControllerName } from "../decode/controllers/registry.ts";
+import { HOST_TREE_SIZE, type HostDrafter } from "../decode/drafters/host_drafter.ts";
+import type { DrafterKind } from "../decode/plan.ts";
 import { InputError } from "../errors.ts";
-import { MAX_DRAFT_LENGTH } from "../kernels/constants.ts";
+import { MAX_DRAFT_LENGTH, MAX_TREE_SIZE } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { DrafterName, GenerateOptions } from "../types.ts";
 import { requireChoice, requireInteger } from "./options.ts";
 
 /** How a generation drafts. */
 export interface Drafting {
+  /** `auto`: the governor chooses among drafters. */
+  drafter: DrafterKind | "auto";
   /** undefined: plain decoding. */
   controller: ControllerName | undefined;
+  /** Of drafters of layers. */
   exitLayer: number;
-  /** Of controllers that choose none; 0 with plain decoding. */
+  /** Of controllers that choose none; 0 where no layers draft. */
   draftLength: number;
+  /** Of drafters of trees. */
+  treeSize: number;
+  /** The caller's drafter. */
+  own?: HostDrafter;
 }
 
 /** What `generate` does when its options say nothing. */
@@ -23,9 +32,17 @@ export interface GenerationDefaults {
   draftLength: number;
 }
 
+/** The options that say how to draft. */
+export type DraftingOptions = Pick<
+  GenerateOptions,
+  "drafter" | "exitLayer" | "draftLength" | "treeSize" | "controller" | "hotVocabulary" | "acceptRule"
+>;
+
 /** Draft length where a checkpoint recommends none. */
 const DEFAULT_DRAFT_LENGTH = 4;
-const DRAFTERS: readonly DrafterName[] = ["auto", "layerskip", "none"];
+const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip"];
+/** Controllers of drafters that have no layers to choose from, and no drafts one after the other. */
+const TREE_CONTROLLERS: readonly ControllerName[] = ["fixed", "governor"];
 
 export function generationDefaults({ layers, layerSkip }: ModelSpec): GenerationDefaults {
   return {
@@ -40,17 +57,15 @@ export function readDrafting(
   where: string,
   { layers, layerSkip }: ModelSpec,
   defaults: GenerationDefaults,
-  options: Pick<GenerateOptions, "drafter" | "exitLayer" | "draftLength" | "controller" | "hotVocabulary">,
+  options: DraftingOptions,
 ): Drafting {
-  const plain: Drafting = { controller: undefined, exitLayer: layers, draftLength: 0 };
+  const { exitLayer = defaults.exitLayer, draftLength = defaults.draftLength } = options;
+  const plain: Drafting = { drafter: "none", controller: undefined, exitLayer: layers, draftLength: 0, treeSize: 0 };
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
   const asked = options.exitLayer ?? options.draftLength ?? options.controller ?? (options.hotVocabulary || undefined);
-  const drafter = requireChoice(
-    where,
-    "drafter",
-    options.drafter ?? (asked === undefined ? defaults.drafter : "layerskip"),
-    DRAFTERS,
-  );
+  const { drafter: given = asked === undefined ? defaults.drafter : "layerskip" } = options;
+  if (typeof given === "object") return ownDrafting(where, given, options);
+  const drafter = requireChoice(where, "drafter", given, DRAFTERS);
   const trained = layerSkip !== undefined;
   if (asked === undefined && (drafter === "none" || (drafter === "auto" && (!trained || layers < 2)))) return plain;
   if (drafter === "auto" && options.controller !== undefined && options.controller !== "governor") {
@@ -66,8 +81,8 @@ export function readDrafting(
   if (layers < 2) {
     throw new InputError({ file: where, field: "drafter", found: "a model of 1 layer", expected: "2 layers or more" });
   }
-  const { exitLayer = defaults.exitLayer, draftLength = defaults.draftLength } = options;
   const drafting: Drafting = {
+    drafter,
     controller: requireChoice(
       where,
       "controller",
@@ -76,6 +91,43 @@ export function readDrafting(
     ),
     exitLayer: requireInteger(where, "exitLayer", exitLayer, 1, layers - 1),
     draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
+    treeSize: 0,
   };
   return drafter === "none" ? plain : drafting;
+}
+
+/** Options that only drafters of layers take. */
+const LAYER_OPTIONS = ["exitLayer", "draftLength", "hotVocabulary"] as const;
+
+/** What holds for every drafter that has no layers: its tree, and who plans it. */
+function treeDrafting(where: string, name: string, options: DraftingOptions, defaultSize: number) {
+  for (const field of LAYER_OPTIONS) {
+    if (!options[field]) continue;
+    const expected = "a drafter of layers, or no such option";
+    throw new InputError({ file: where, field, found: `${options[field]} with drafter '${name}'`, expected });
+  }
+  if (options.acceptRule === "ratio") {
+    const found = `'ratio' with drafter '${name}'`;
+    const expected = "'invariant', or drafter 'layerskip': it needs the draft's distribution";
+    throw new InputError({ file: where, field: "acceptRule", found, expected });
+  }
+  return {
+    ...{ exitLayer: 0, draftLength: 0 },
+    controller: requireChoice(where, "controller", options.controller ?? "fixed", TREE_CONTROLLERS),
+    treeSize: requireInteger(where, "treeSize", options.treeSize ?? defaultSize, 1, MAX_TREE_SIZE),
+  };
+}
+
+function ownDrafting(where: string, own: HostDrafter, options: DraftingOptions): Drafting {
+  if (typeof own?.propose !== "function" || typeof own.name !== "string") {
+    const expected = "a name, or an object with a `name` and a method `propose`";
+    throw new InputError({
+      file: where,
+      field: "drafter",
+      found: own === null ? "null" : "an object without",
+      expected,
+    });
+  }
+  const size = requireInteger(where, "drafter.treeSize", own.treeSize ?? HOST_TREE_SIZE, 1, MAX_TREE_SIZE);
+  return { drafter: "own", own, ...treeDrafting(where, own.name, options, size) };
 }

@@ -7,7 +7,8 @@
  */
 
 import { type DecodedRound, decode } from "../decode/decoding.ts";
-import type { Controller, RoundOutcome } from "../decode/plan.ts";
+import type { HostDrafter } from "../decode/drafters/host_drafter.ts";
+import { type Controller, drafterOf, type RoundOutcome, type RoundPlan } from "../decode/plan.ts";
 import type { Limits, Scheduler } from "../decode/scheduler.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
@@ -41,9 +42,11 @@ export interface GenerationRequest {
   promptIds: readonly number[];
   /** The new text is an answer and begins on its own; else it continues the prompt's. */
   answers: boolean;
-  /** The draft lengths that its rounds may have, and who chooses among them; made once these are compiled. */
-  draftLengths: readonly number[];
+  /** The plans that its rounds may have, and who chooses among them; made once these are compiled. */
+  plans: readonly RoundPlan[];
   controller: () => Controller;
+  /** The caller's own drafter. */
+  drafter?: HostDrafter | undefined;
   selection: SelectionRequest;
   limits: Limits;
   stop: readonly string[];
@@ -172,7 +175,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire, observe } = this.#context;
-    const { promptIds, answers, limits, selection, draftLengths, signal } = this.#request;
+    const { promptIds, answers, limits, selection, plans, drafter, signal } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
@@ -181,7 +184,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       release = acquire();
       signal?.addEventListener("abort", end, { once: true });
       const text = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
-      const begin = await scheduler.prepare(draftLengths, selection);
+      const begin = await scheduler.prepare(plans, selection);
       const controller = this.#request.controller();
 
       tally.prefillFrom = this.#counters();
@@ -193,7 +196,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
         // The prompt's own readback is still to come.
         const readbackBytes = now.readbackBytes + prefill.readbackBytes;
         tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
-        for await (const decoded of decode(scheduler, prefill, promptIds.length, limits, controller, observe)) {
+        const decoding = { promptIds, limits, controller, drafter, observe };
+        for await (const decoded of decode(scheduler, prefill, decoding)) {
           const { finished } = decoded.report;
           const { stopped, ...part } = text.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
           this.#count(tally, decoded, part, stopped);
@@ -234,8 +238,10 @@ export class Generation implements AsyncIterable<GenerationPart> {
       const round: Round = {
         drafted: report.drafted,
         accepted: Math.min(report.accepted, part.ids.length),
+        drafter: drafterOf(plan),
         exitLayer: plan.exitLayer,
         draftLength: plan.draftLength,
+        treeSize: plan.treeSize ?? 0,
         submittedMs: submittedAt - begunAt,
         startMs: startedAt - begunAt,
         endMs: doneAt - begunAt,
@@ -325,9 +331,9 @@ export class Generation implements AsyncIterable<GenerationPart> {
 /** The plans of rounds, the most used first. */
 function planUses(rounds: readonly Round[]): PlanUse[] {
   const uses = new Map<string, PlanUse>();
-  for (const { exitLayer, draftLength, decision } of rounds) {
-    const key = `${exitLayer}/${draftLength}`;
-    const use = uses.get(key) ?? { exitLayer, draftLength, rounds: 0, reasons: {} };
+  for (const { drafter, exitLayer, draftLength, treeSize, decision } of rounds) {
+    const key = `${drafter}/${exitLayer}/${draftLength}/${treeSize}`;
+    const use = uses.get(key) ?? { drafter, exitLayer, draftLength, treeSize, rounds: 0, reasons: {} };
     uses.set(key, use);
     use.rounds++;
     if (decision) use.reasons[decision.reason] = (use.reasons[decision.reason] ?? 0) + 1;

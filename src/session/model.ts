@@ -3,7 +3,6 @@
  * A loaded model: what `load` returns and everything an app does with it.
  */
 
-import type { Controller } from "../decode/plan.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
@@ -36,7 +35,7 @@ import type {
 import type { ModelWeights } from "../weights/upload.ts";
 import { Controllers } from "./controllers.ts";
 import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
-import { Generation } from "./generation.ts";
+import { Generation, type GenerationRequest } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
 import { requireChoice, requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
@@ -67,6 +66,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "drafter",
   "exitLayer",
   "draftLength",
+  "treeSize",
   "controller",
   "hotVocabulary",
   "acceptRule",
@@ -194,10 +194,10 @@ export class Model {
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
-    const { draftLengths, selection } = this.#choices(options, []);
+    const { plans, selection } = this.#choices(options, []);
     const release = this.#acquire();
     try {
-      await this.#scheduler.prepare(draftLengths, selection);
+      await this.#scheduler.prepare(plans, selection);
     } finally {
       release();
     }
@@ -329,7 +329,7 @@ export class Model {
   #choices(
     options: GenerateOptions,
     promptIds: readonly number[],
-  ): { draftLengths: readonly number[]; controller: () => Controller; selection: SelectionRequest } {
+  ): Pick<GenerationRequest, "plans" | "controller" | "selection" | "drafter"> {
     const where = "generate";
     const drafting = readDrafting(where, this.spec, this.defaults, options);
     const settings = readSampling(where, options, this.spec.vocabSize);
@@ -346,9 +346,10 @@ export class Model {
         topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
     };
     return {
-      draftLengths: controllers.draftLengths(drafting),
+      plans: controllers.plans(drafting),
       controller: () => controllers.create(drafting, selection),
       selection,
+      drafter: drafting.own,
     };
   }
 

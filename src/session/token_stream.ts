@@ -44,6 +44,7 @@ export class TokenStream {
       ids: tokens.map(({ id }) => id),
       tokens,
       draftIds: report.draftIds,
+      draftParents: report.draftParents.map((row) => row - 1),
       stopped,
     };
   }
@@ -63,8 +64,9 @@ export class TokenStream {
   }
 }
 
-function originOf({ drafted, accepted }: RoundReport, index: number): TokenOrigin {
+/** A token of the full model's own is a correction where drafts were refused in its place. */
+function originOf({ drafted, accepted, path, draftParents }: RoundReport, index: number): TokenOrigin {
   if (drafted === 0) return "plain";
   if (index < accepted) return "accepted";
-  return accepted === drafted ? "bonus" : "correction";
+  return draftParents.includes(path[index]!) ? "correction" : "bonus";
 }

@@ -9,12 +9,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SHAPES } from "../../bench/shapes.ts";
 import { type SyntheticModel, syntheticModel } from "../../bench/synthetic.ts";
-import { plainPlan, type RoundPlan } from "../../src/decode/plan.ts";
+import { draftsOf, plainPlan, type RoundPlan } from "../../src/decode/plan.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { bestChoice, type KernelChoice } from "../../src/kernels/choice.ts";
 import { RANGE_VERIFY } from "../../src/kernels/constants.ts";
-import { REPORT_BYTES } from "../../src/kernels/layer_skip.ts";
+import { reportBytes } from "../../src/kernels/layer_skip.ts";
 import { readModelSpec } from "../../src/model/config.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
@@ -114,13 +114,19 @@ beforeEach(async () => {
 afterEach(() => device.dispose());
 
 async function countRound({ scheduler }: SyntheticModel, plan: RoundPlan): Promise<Counts> {
-  const begin = await scheduler.prepare([plan.draftLength]);
+  const begin = await scheduler.prepare([plan]);
   scheduler.begin({ maxTokens: 9, contextLength: 512, eosTokenIds: [] }, begin());
   const recorder = new Recorder(device.handle, "count");
   scheduler.record(recorder, plan, LENGTH);
   recorder.finish();
   const { dispatches, workgroups, streamedBytes } = recorder;
-  return { dispatches, workgroups, weightBytes: streamedBytes, submissions: 1, readbackBytes: REPORT_BYTES };
+  return {
+    dispatches,
+    workgroups,
+    weightBytes: streamedBytes,
+    submissions: 1,
+    readbackBytes: reportBytes(1 + draftsOf(plan)),
+  };
 }
 
 async function countModel({ spec, dtype, choice, plans }: CountedModel): Promise<ModelCounts> {
@@ -170,7 +176,7 @@ describe("the promises of the counts", () => {
     const spec = stories();
     const model = syntheticModel(device, spec, { dtype: "f32", kernels: bestChoice(device), contextLength: 512 });
     const { weights } = model;
-    await model.scheduler.prepare([0, 1, 2, 3, 4, 5, 6, 7]);
+    await model.scheduler.prepare([1, 3, 7].map((draftLength) => ({ exitLayer: 1, draftLength })));
     const read = (count: number) => {
       const recorder = new Recorder(device.handle, "count");
       const rows = { range: RANGE_VERIFY, count, end: LENGTH, regime: "generated" } as const;

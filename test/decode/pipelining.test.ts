@@ -27,12 +27,17 @@ describe("an engine", () => {
   /** Decodes; `stop` is asked after each round, the prompt's end too. */
   async function run(plan: RoundPlan, stop: (rounds: readonly DecodedRound[]) => boolean, limits = LIMITS) {
     const { scheduler } = engine;
-    const begin = await scheduler.prepare([plan.draftLength]);
+    const begin = await scheduler.prepare([plan]);
     scheduler.begin(limits, begin());
     const prefill = await scheduler.prefill(PROMPT, () => false);
     const rounds: DecodedRound[] = [];
     const controller = new FixedController(plan);
-    for await (const round of decode(scheduler, prefill!, PROMPT.length, limits, controller, () => {})) {
+    for await (const round of decode(scheduler, prefill!, {
+      promptIds: PROMPT,
+      limits,
+      controller,
+      observe: () => {},
+    })) {
       rounds.push(round);
       if (stop(rounds)) break;
     }

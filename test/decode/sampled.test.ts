@@ -4,35 +4,22 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ControllerName, type GenerateOptions, load, type Model } from "../../src/index.ts";
+import { type ControllerName, load, type Model } from "../../src/index.ts";
 import { FAMILIES, familyFolder } from "../families.ts";
 import { STORIES } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { SLOW } from "../slow.ts";
+import { randomSampling } from "./random_sampling.ts";
+import { RandomTrees } from "./random_trees.ts";
 
-const CONTROLLERS: readonly ControllerName[] = ["fixed", "heuristic", "confidence", "del", "thompson", "governor"];
-
-function pick<T>(random: Random, values: readonly T[]): T {
-  return values[random.int(0, values.length - 1)]!;
-}
-
-function randomSampling(random: Random, vocabSize: number): GenerateOptions {
-  const some = <T>(value: () => T): T | undefined => (random.uniform() < 0.4 ? value() : undefined);
-  const options = {
-    temperature: pick(random, [0, 0.3, 0.7, 1, 1, 1.6]),
-    topK: some(() => random.int(1, 60)),
-    topP: some(() => 0.1 + 0.89 * random.uniform()),
-    minP: some(() => 0.3 * random.uniform()),
-    typicalP: some(() => 0.2 + 0.79 * random.uniform()),
-    repetitionPenalty: some(() => 0.8 + random.uniform()),
-    frequencyPenalty: some(() => 2 * random.uniform() - 0.5),
-    presencePenalty: some(() => 2 * random.uniform() - 0.5),
-    logitBias: some(() => new Map([[random.int(0, vocabSize - 1), 6 * random.uniform() - 3]])),
-    seed: random.int(0, 2 ** 31 - 1) * 2 ** 21 + 5,
-    logprobs: some(() => true),
-  };
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
+const CONTROLLERS = [
+  "fixed",
+  "heuristic",
+  "confidence",
+  "del",
+  "thompson",
+  "governor",
+] as const satisfies ControllerName[];
 
 /** One text, plain and with several drafters. */
 async function compare(model: Model, random: Random, drafters: number, maxTokens: number): Promise<void> {
@@ -41,12 +28,14 @@ async function compare(model: Model, random: Random, drafters: number, maxTokens
   const sampling = { ...randomSampling(random, vocabSize), maxTokens, ignoreEos: random.uniform() < 0.5 };
   const plain = await model.generate(prompt, { ...sampling, drafter: "none" }).result();
   for (let i = 0; i < drafters; i++) {
-    const drafting = {
-      controller: pick(random, CONTROLLERS),
+    const byLayers = {
+      controller: random.pick(CONTROLLERS),
       exitLayer: random.int(1, layers - 1),
       draftLength: random.int(1, 7),
       ...(random.uniform() < 0.3 && { hotVocabulary: random.int(8, vocabSize) }),
     };
+    const trees = { drafter: new RandomTrees(random, [...prompt, ...plain.ids], [3, 7]) };
+    const drafting = random.uniform() < 0.3 ? trees : byLayers;
     const drafted = await model.generate(prompt, { ...sampling, ...drafting }).result();
     const asked = JSON.stringify({ ...sampling, ...drafting });
     expect(drafted.ids, asked).toEqual(plain.ids);

@@ -20,6 +20,7 @@ import {
   Accept,
   decodeReport,
   encodeSettings,
+  PATH_BYTES,
   Plan,
   REPORT_BYTES,
   type Report,
@@ -47,10 +48,15 @@ function packed(arrays: readonly ArrayLike<number>[], stride: number): Words {
   return words;
 }
 
-function rowWords(tokens: readonly number[], first: number, position: number): Words {
+/** Rows of a round from row `first` on. A row stands in the slot of its number, its position is one more than its parent's. */
+function rowWords({ state, drafts, first, position, parents }: Round): Words {
   const words = poisoned(ROW_CAPACITY * (ROW_BYTES / 4));
-  for (const [i, token] of tokens.entries()) {
-    words.set([token, position + i, position + i, i === 0 ? NONE : first + i - 1], (first + i) * (ROW_BYTES / 4));
+  const depths = [0];
+  for (const [i, token] of [state.pending, ...drafts].entries()) {
+    const parent = i === 0 ? NONE : (parents?.[i - 1] ?? i - 1);
+    if (parent !== NONE) depths.push(depths[parent]! + 1);
+    const continued = parent === NONE ? NONE : first + parent;
+    words.set([token, position + depths[i]!, position + i, continued], (first + i) * (ROW_BYTES / 4));
   }
   return words;
 }
@@ -118,7 +124,7 @@ describe("layer_skip/plan", () => {
       const row = [i === 0 ? state.pending : NONE, position, position, i === 0 ? NONE : i - 1];
       expect([...planned.rows.subarray(i * 4, i * 4 + 4)], `${what}: row ${i}`).toEqual(row);
     }
-    for (let i = 0; i < ROW_CAPACITY; i++) {
+    for (let i = 0; i <= MAX_DRAFT_LENGTH; i++) {
       expect(rangeOf(planned, i), `${what}: draft step ${i}`).toEqual([i, i < d ? 1 : 0, end]);
     }
     expect(rangeOf(planned, RANGE_VERIFY_EARLY), `${what}: the last draft`).toEqual([d, open, end]);
@@ -192,10 +198,21 @@ interface Round {
   position: number;
   drafts: number[];
   targets: number[];
+  /** The row that each draft continues; a chain where they are not given. */
+  parents?: number[];
+}
+
+interface Accepted {
+  state: State;
+  report: Report;
+  /** Slots to be moved, one behind the other; empty where all is in place. */
+  moved: number[];
+  /** What was written to the text, from the position behind the round's first. */
+  written: number[];
 }
 
 /** Runs `accept` on each round of its own, in one submission. An empty `targets` makes a range of no rows. */
-async function accept(rounds: readonly Round[]): Promise<{ state: State; report: Report }[]> {
+async function accept(rounds: readonly Round[]): Promise<Accepted[]> {
   const kernel = new Accept(bench.device);
   await kernel.prepare();
   const rowsBytes = ROW_CAPACITY * ROW_BYTES;
@@ -204,7 +221,7 @@ async function accept(rounds: readonly Round[]): Promise<{ state: State; report:
     bench.upload(name, packed(rounds.map(words), bytes / 4));
   const allSettings = all("all settings", ({ settings }) => encodeSettings(settings), SETTINGS_BYTES);
   const allStates = all("all states", ({ state }) => stateWords(state), STATE_BYTES);
-  const allRows = all("all rows", (r) => rowWords([r.state.pending, ...r.drafts], r.first, r.position), rowsBytes);
+  const allRows = all("all rows", rowWords, rowsBytes);
   const allTargets = all(
     "all targets",
     ({ first, targets }) => {
@@ -215,16 +232,20 @@ async function accept(rounds: readonly Round[]): Promise<{ state: State; report:
     targetBytes,
   );
   const allReports = bench.output("all reports", (rounds.length * REPORT_BYTES) / 4);
-  const poison = bench.output("poison", REPORT_BYTES / 4);
+  const allPaths = bench.output("all paths", (rounds.length * PATH_BYTES) / 4);
+  const texts = bench.output("texts", rounds.length * TEXT_CAPACITY);
+  const poison = bench.output("poison", TEXT_CAPACITY);
 
   const settings = bench.uniform("settings", new Uint32Array(SETTINGS_BYTES / 4));
   const state = bench.output("state", STATE_BYTES / 4);
   const rows = bench.output("rows", rowsBytes / 4);
   const targets = bench.output("targets", ROW_CAPACITY);
   const report = bench.output("report", REPORT_BYTES / 4);
+  const path = bench.output("path", PATH_BYTES / 4);
+  const history = bench.output("history", TEXT_CAPACITY);
   // Range i is that of round i.
   const range = bench.ranges(...rounds.map(({ first, targets }) => ({ first, count: targets.length })));
-  const group = kernel.bind({ range, settings, rows, targets, state, report });
+  const group = kernel.bind({ range, settings, rows, targets, state, report, path, history });
   const record = (recorder: Recorder) => {
     for (const i of rounds.keys()) {
       recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
@@ -232,18 +253,33 @@ async function accept(rounds: readonly Round[]): Promise<{ state: State; report:
       recorder.copy(allRows, i * rowsBytes, rows, 0, rowsBytes);
       recorder.copy(allTargets, i * targetBytes, targets, 0, targetBytes);
       recorder.copy(poison, 0, report, 0, REPORT_BYTES);
+      recorder.copy(poison, 0, history, 0, TEXT_CAPACITY * 4);
       kernel.dispatch(recorder, group, rowSet(i, ROW_CAPACITY));
       recorder.copy(state, 0, allStates, i * STATE_BYTES, STATE_BYTES);
       recorder.copy(report, 0, allReports, i * REPORT_BYTES, REPORT_BYTES);
+      recorder.copy(path, 0, allPaths, i * PATH_BYTES, PATH_BYTES);
+      recorder.copy(history, 0, texts, i * TEXT_CAPACITY * 4, TEXT_CAPACITY * 4);
     }
   };
-  const [states, reports] = await bench.run(record, allStates, allReports);
+  const [states, reports, paths, texted] = await bench.run(record, allStates, allReports, allPaths, texts);
   bench.release();
-  return rounds.map((_, i) => ({
-    state: stateOf(states.slice(i * 4, i * 4 + 4)),
-    report: decodeReport(reports.slice((i * REPORT_BYTES) / 4, ((i + 1) * REPORT_BYTES) / 4).buffer),
-  }));
+  return rounds.map(({ position }, i) => {
+    const [moves = 0, to, ...slots] = paths.slice((i * PATH_BYTES) / 4, ((i + 1) * PATH_BYTES) / 4);
+    if (moves > 0) expect(to).toBe(position);
+    const text = [...texted.slice(i * TEXT_CAPACITY, (i + 1) * TEXT_CAPACITY)];
+    const written = text.flatMap((id, at) => (id === POISON ? [] : [{ id, at }]));
+    expect(written.map(({ at }) => at)).toEqual(written.map((_, n) => position + 1 + n));
+    return {
+      state: stateOf(states.slice(i * 4, i * 4 + 4)),
+      report: decodeReport(reports.slice((i * REPORT_BYTES) / 4, ((i + 1) * REPORT_BYTES) / 4).buffer),
+      moved: slots.slice(0, moves),
+      written: written.map(({ id }) => id),
+    };
+  });
 }
+
+/** Positions of the text in these tests. */
+const TEXT_CAPACITY = 700;
 
 /** A round whose drafts often agree, with every way to end not far off. */
 function randomRound(random: Random): Round {
@@ -257,6 +293,8 @@ function randomRound(random: Random): Round {
   const drafts = targets
     .slice(0, drafted)
     .map((target) => (random.uniform() < agreement ? target : random.pick([NONE, random.int(0, vocabulary - 1)])));
+  const tree = random.uniform() < 0.5;
+  const parents = drafts.map((_, i) => (tree ? random.int(Math.max(0, i - random.pick([2, 63])), i) : i));
   const position = random.int(0, 500);
   const emitted = random.int(0, 100);
   // As the plan promises: what the round may emit is still wanted and fits.
@@ -274,6 +312,7 @@ function randomRound(random: Random): Round {
     position,
     drafts,
     targets,
+    ...(tree && { parents }),
   };
 }
 
@@ -319,8 +358,28 @@ describe("layer_skip/accept", () => {
     const [result] = await accept([{ ...base, ...round }]);
     const length = 40 + ids.length;
     const { drafts } = round;
-    expect(result!.report, name).toEqual({ drafted: drafts.length, accepted, finished, length, ids, draftIds: drafts });
+    expect(result!.report, name).toEqual({
+      ...{ drafted: drafts.length, accepted, finished, length, ids },
+      ...{ path: ids.map((_, i) => i), draftIds: drafts, draftParents: drafts.map((_, i) => i) },
+    });
+    expect(result!.moved, name).toEqual([]);
+    expect(result!.written, name).toEqual(ids);
     expect(result!.state, name).toEqual({ length, pending: ids.at(-1) ?? 9, emitted: 6 + ids.length, finished });
+  });
+
+  test.each([
+    // A root with the drafts 5 and 6; 7 and 8 behind 5, 7 behind 6.
+    ["the first branch", { 0: 5, 1: 7, 3: 4 }, [5, 7, 4], [0, 1, 3], 2],
+    ["the branch that begins later", { 0: 6, 2: 7, 5: 4 }, [6, 7, 4], [0, 2, 5], 2],
+    ["half a branch: corrected", { 0: 6, 2: 9 }, [6, 9], [0, 2], 1],
+    ["another branch's draft is none of this one's", { 0: 6, 2: 8 }, [6, 8], [0, 2], 1],
+    ["none", { 0: 9 }, [9], [0], 0],
+  ] as const)("of a tree: %s", async (_, chosen: Record<number, number>, ids, path, accepted) => {
+    const drafts = [5, 6, 7, 8, 7];
+    const targets = Array.from({ length: 6 }, (_, row) => chosen[row] ?? 1);
+    const [result] = await accept([{ ...base, drafts, parents: [0, 0, 1, 1, 2], targets }]);
+    expect(result!.report).toMatchObject({ drafted: 5, ids, path, accepted, draftParents: [0, 0, 1, 1, 2] });
+    expect(result!.moved).toEqual(path.every((row, k) => row === k) ? [] : path.map((row) => 40 + row));
   });
 
   test.each([
@@ -365,8 +424,11 @@ describe("layer_skip/accept", () => {
       for (let batch = 0; batch < 6; batch++) {
         const rounds = Array.from({ length: 500 }, () => randomRound(random));
         for (const [i, result] of (await accept(rounds)).entries()) {
-          const { settings, state, position, drafts, targets } = rounds[i]!;
-          expect(result, JSON.stringify(rounds[i])).toEqual(acceptRound(settings, state, position, drafts, targets));
+          const { settings, state, position, drafts, targets, parents } = rounds[i]!;
+          const expected = acceptRound(settings, state, position, drafts, targets, parents);
+          const { path, ids } = expected.report;
+          const moved = path.every((row, k) => row === k) ? [] : path.map((row) => position + row);
+          expect(result, JSON.stringify(rounds[i])).toEqual({ ...expected, moved, written: ids });
         }
       }
     }),
@@ -409,8 +471,9 @@ describe("plan and accept, round after round without the host", () => {
           settings: settingsBuffer,
           rows: rowsBuffer,
           targets: targetBuffer,
-          state,
-          report,
+          ...{ state, report },
+          path: bench.output("path", PATH_BYTES / 4),
+          history: bench.output("history", TEXT_CAPACITY),
         });
         const record = (recorder: Recorder) => {
           for (let round = 0; round < ROUNDS; round++) {

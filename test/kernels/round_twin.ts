@@ -23,6 +23,7 @@ export function draftLengthOf(settings: RoundSettings, state: State): number {
 /**
  * A round that checks `drafts` with the full model's choices: `targets[0]` after the row at `position`, `targets[i]` after
  * the i-th draft.
+ * @param parents the row that each draft continues, 0 the first; a chain where they are not given
  */
 export function acceptRound(
   settings: RoundSettings,
@@ -30,20 +31,25 @@ export function acceptRound(
   position: number,
   drafts: readonly number[],
   targets: readonly number[],
+  parents: readonly number[] = drafts.map((_, i) => i),
 ): { state: State; report: Report } {
   const ids: number[] = [];
+  const path: number[] = [];
   let accepted = 0;
   let finished = RUNNING;
-  for (const [i, target] of targets.entries()) {
+  for (let row = 0; finished === RUNNING; ) {
+    const target = targets[row]!;
     if (target === NONE) {
       finished = FAILED;
       break;
     }
     ids.push(target);
-    const agreed = i < drafts.length && drafts[i] === target;
-    if (agreed) accepted++;
+    path.push(row);
     if (settings.eosTokenIds.includes(target)) finished = STOPPED;
-    if (!agreed || finished === STOPPED) break;
+    const child = drafts.findIndex((draft, i) => parents[i] === row && draft === target);
+    if (child < 0) break;
+    accepted++;
+    row = child + 1;
   }
   const length = position + ids.length;
   const emitted = state.emitted + ids.length;
@@ -51,6 +57,9 @@ export function acceptRound(
   if (finished === RUNNING && full) finished = LENGTH_REACHED;
   return {
     state: { length, pending: ids.at(-1) ?? state.pending, emitted, finished },
-    report: { drafted: drafts.length, accepted, finished, length, ids, draftIds: [...drafts] },
+    report: {
+      ...{ drafted: drafts.length, accepted, finished, length, ids },
+      ...{ path, draftIds: [...drafts], draftParents: [...parents] },
+    },
   };
 }

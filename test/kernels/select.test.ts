@@ -14,6 +14,7 @@ import {
   candidatesShape,
   decodeReport,
   encodeSettings,
+  PATH_BYTES,
   REPORT_BYTES,
   type Report,
   SelectDraft,
@@ -82,7 +83,7 @@ async function select(
   const candidates = bench.output("candidates", ROW_CAPACITY * candidatesPerRow * 2);
   const shape = bench.uniform("candidates shape", candidatesShape(candidatesPerRow));
   const targets = bench.output("targets", ROW_CAPACITY);
-  const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i })));
+  const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i, parent: i === 0 ? NONE : i - 1 })));
   const state = bench.upload("state", Uint32Array.of(0, 0, 0, RUNNING));
   const report = bench.output("report", REPORT_BYTES / 4);
   const settings = { draftLength: 0, maxTokens: 1000, contextLength: 1000, eosTokenIds: [] };
@@ -105,8 +106,9 @@ async function select(
     settings: bench.uniform("settings", encodeSettings(settings)),
     rows: table,
     targets,
-    state,
-    report,
+    ...{ state, report },
+    path: bench.output("path", PATH_BYTES / 4),
+    history: bench.output("history", 1000),
   });
   const [targetWords, tableWords, reportWords] = await bench.run(
     (recorder) => {
@@ -124,7 +126,7 @@ async function select(
     expect(targetWords[r], `target of row ${r}, outside the range`).toBe(POISON);
   for (let r = 0; r < ROW_CAPACITY; r++) {
     const [token, ...rest] = tableWords.subarray(r * 4, r * 4 + 4);
-    expect(rest, `row ${r} but for its token`).toEqual([r, r, NONE]);
+    expect(rest, `row ${r} but for its token`).toEqual([r, r, r === 0 ? NONE : r - 1]);
     if (r === 0 || r > count) expect(token, `token of row ${r}, which follows no row of the range`).toBe(POISON);
   }
   return {

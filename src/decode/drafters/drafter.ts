@@ -1,0 +1,39 @@
+/**
+ * Drafters: who makes the rows of a round that the full model then checks.
+ *
+ * A drafter can only propose. What it leaves is a tree of rows behind the pending token; which of them are the text, the
+ * verification alone decides. There are two kinds: those that record their work on the GPU, where a round goes on without
+ * waiting for the host, and those on the host (host_drafter.ts).
+ */
+
+import type { Forward } from "../../forward/forward.ts";
+import type { RowTable } from "../../forward/row_table.ts";
+import type { Recorder } from "../../gpu/commands.ts";
+import type { Device } from "../../gpu/device.ts";
+import type { RoundPlan } from "../plan.ts";
+import type { RoundState } from "../round_state.ts";
+import type { DraftSelection } from "../selection/selection.ts";
+
+/** What drafters work with. */
+export interface DraftingKit {
+  readonly device: Device;
+  readonly forward: Forward;
+  readonly table: RowTable;
+  readonly state: RoundState;
+}
+
+/** A round that is being recorded. */
+export interface DraftRound {
+  readonly plan: RoundPlan;
+  /** Committed tokens before it, at most. */
+  readonly length: number;
+  /** How drafts are chosen from hidden states. */
+  readonly selection: DraftSelection;
+}
+
+export interface GpuDrafter {
+  /** Compiles and allocates what its rounds need. */
+  prepare(): Promise<void>;
+  /** Records the drafting. The pending token's row is there; what it adds are rows that continue it. */
+  draft(recorder: Recorder, round: DraftRound): void;
+}
