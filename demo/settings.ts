@@ -18,6 +18,9 @@ export interface Settings extends PromptInput {
 export const DRAFTER_NAMES: Readonly<Record<DrafterName, string>> = {
   auto: "Auto",
   layerskip: "LayerSkip",
+  lookup: "Lookup",
+  recycle: "Recycling",
+  ouroboros: "Ouroboros",
   none: "Plain",
 };
 

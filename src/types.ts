@@ -170,10 +170,15 @@ export interface ChatOptions {
 }
 
 /**
- * `auto`: a governor chooses for each round, plain decoding among its choices. `none`: plain decoding. `layerskip`: the
- * model's first layers draft (Elhoushi et al. 2024, section 4.3).
+ * Who guesses ahead.
+ * - `auto`: a governor chooses for each round, plain decoding among its choices.
+ * - `none`: plain decoding.
+ * - `layerskip`: the model's first layers (Elhoushi et al. 2024, section 4.3).
+ * - `lookup`: what followed the text's last tokens where they stood before (Saxena 2023).
+ * - `recycle`: what the model held likely after each token lately (Token Recycling, Luo et al. 2024).
+ * - `ouroboros`: the first layers, and behind their last draft what `recycle` would propose (Zhao et al. 2024).
  */
-export type DrafterName = "auto" | "none" | "layerskip";
+export type DrafterName = "auto" | "none" | "layerskip" | "lookup" | "recycle" | "ouroboros";
 
 /**
  * How a token is chosen. Options act in this order: `logitBias`, penalties, `temperature`, `topK`, `topP`, `minP`,

@@ -1,7 +1,7 @@
 /** What a round is asked to do, and what became of it: all that controllers and the governor know. */
 
 /** Who may draft a round. `none`: nobody; `own`: the caller's drafter. */
-export type DrafterKind = "none" | "layerskip" | "own";
+export type DrafterKind = "none" | "layerskip" | "lookup" | "recycle" | "ouroboros" | "own";
 
 /** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer), and at most `treeSize` on top of them. */
 export interface RoundPlan {

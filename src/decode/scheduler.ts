@@ -14,6 +14,7 @@ import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
 import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
+import type { Followers } from "./drafters/followers.ts";
 import type { DraftTree } from "./drafters/host_drafter.ts";
 import { Drafters } from "./drafters/registry.ts";
 import type { PendingRound } from "./pending_round.ts";
@@ -83,14 +84,21 @@ export class Scheduler {
    * @returns how to begin: to be called when the generation does
    */
   async prepare(plans: readonly RoundPlan[], request?: SelectionRequest): Promise<() => Selection> {
-    const rowCounts = new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])]);
+    const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
     const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
+    const learner = this.#drafters.learnerOf(plans);
     const [begin] = await Promise.all([
-      this.#selections.prepare([...rowCounts], request),
+      this.#selections.prepare(rowCounts, request),
       this.state.prepare(trees),
+      learner?.prepare(rowCounts),
       ...plans.map((plan) => this.#drafters.of(plan)?.prepare()),
     ]);
-    return begin;
+    return learner ? () => learner.watch(begin()) : begin;
+  }
+
+  /** What followed each token lately, as it is kept from text to text. */
+  get followers(): Followers {
+    return this.#drafters.followers;
   }
 
   /** Begins a generation that `prepare` was called for. */

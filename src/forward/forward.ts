@@ -18,6 +18,7 @@ import type { KernelChoice } from "../kernels/choice.ts";
 import { embeddingShape } from "../kernels/embedding.ts";
 import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
 import { gateShape } from "../kernels/gate.ts";
+import { headFormsAgree } from "../kernels/head_forms_check.ts";
 import type { RowSet } from "../kernels/kernel.ts";
 import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
 import {
@@ -32,7 +33,7 @@ import {
 import { placeHeadsShape } from "../kernels/place_heads.ts";
 import { rmsNormShape } from "../kernels/rms_norm.ts";
 import { ropeRotations } from "../kernels/rope.ts";
-import { paddedSize } from "../kernels/weight_format.ts";
+import { formatName, paddedSize } from "../kernels/weight_format.ts";
 import type { ModelSpec, RopeSpec } from "../model/spec.ts";
 import type { LayerWeights, Matrix, ModelWeights } from "../weights/upload.ts";
 import { type Activations, createActivations } from "./activations.ts";
@@ -91,6 +92,7 @@ export class Forward {
   readonly #layers: BoundLayer[];
   readonly #headKit: HeadKit;
   #hotHead: HotHead | undefined;
+  #headFormsAgree: Promise<boolean> | undefined;
 
   constructor(
     device: Device,
@@ -156,6 +158,21 @@ export class Forward {
     const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
     await this.#kernels.prepare(rowCounts, [...layers, ...this.head.kinds("store")]);
     return logits;
+  }
+
+  /** Whether the largest of the head's logits is its argmax, to the bit, on this device. */
+  async headFormsAgree(): Promise<boolean> {
+    const { logitScale, logitSoftCap } = this.spec;
+    // Rounded once more, two products may become equal.
+    if ((logitScale ?? 1) !== 1 || logitSoftCap) return false;
+    this.#headFormsAgree ??= this.#compareHeadForms();
+    return this.#headFormsAgree;
+  }
+
+  async #compareHeadForms(): Promise<boolean> {
+    const formats = new Map(this.head.kinds("store").map(({ format }) => [formatName(format), format]));
+    const agree = [...formats.values()].map((format) => headFormsAgree(this.#device, format, this.#choice.fewRows));
+    return (await Promise.all(agree)).every(Boolean);
   }
 
   /**

@@ -29,6 +29,13 @@ export const WORKGROUP = 64;
 /** EOS ids the state holds. */
 export const EOS_CAPACITY = 16;
 
+/** Ids that are remembered to follow a token (Token Recycling). */
+export const FOLLOWERS = 8;
+
+/** Places where the text's end stood before that propose, and the longest match that is told from longer ones. */
+export const MATCHES = 4;
+export const LONGEST_MATCH = 16;
+
 /** Bytes of a row range, and with it the alignment of the ranges' offsets. */
 export const RANGE_BYTES = 256;
 

@@ -2,13 +2,28 @@
 
 import commit from "../../shaders/drafting/commit.wgsl?raw";
 import graft from "../../shaders/drafting/graft.wgsl?raw";
+import lookup from "../../shaders/drafting/lookup.wgsl?raw";
 import proposal from "../../shaders/drafting/proposal.wgsl?raw";
+import recycle from "../../shaders/drafting/recycle.wgsl?raw";
+import topIds from "../../shaders/drafting/top_ids.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
+import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { NONE, PROPOSAL_CAPACITY, PROPOSED, STATE_CONSTANTS, WORKGROUP } from "./constants.ts";
-import { groups, Kernel } from "./kernel.ts";
+import {
+  COMMON_CONSTANTS,
+  FILTER_THREADS,
+  FOLLOWERS,
+  LONGEST_MATCH,
+  MATCHES,
+  NONE,
+  PROPOSAL_CAPACITY,
+  PROPOSED,
+  STATE_CONSTANTS,
+  WORKGROUP,
+} from "./constants.ts";
+import { groups, Kernel, type RowSet } from "./kernel.ts";
 
 /** Constants of the kernels that read or write a proposal. */
 export const PROPOSAL_CONSTANTS = { ...STATE_CONSTANTS, PROPOSAL_CAPACITY, PROPOSED } as const;
@@ -71,5 +86,87 @@ export class Commit extends Kernel<keyof typeof COMMIT_BINDINGS> {
   /** @param vectors of 16 bytes that a slot's keys are */
   dispatch(recorder: Recorder, group: GPUBindGroup, vectors: number): void {
     this.record(recorder, group, undefined, [groups(vectors, WORKGROUP)]);
+  }
+}
+
+const LOOKUP_BINDINGS = { settings: "uniform", state: "read", history: "read", proposal: "read-write" } as const;
+
+/** Proposes what followed the text's last tokens where they stood before. */
+export class Lookup extends Kernel<keyof typeof LOOKUP_BINDINGS> {
+  constructor(device: Device) {
+    const code = [state, proposal, lookup];
+    const constants = { ...PROPOSAL_CONSTANTS, MATCHES, LONGEST_MATCH };
+    super(device, { name: "drafting/lookup", code, bindings: LOOKUP_BINDINGS }, constants);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
+  }
+}
+
+const RECYCLE_BINDINGS = {
+  shape: "uniform",
+  followers: "read",
+  rows: "read",
+  ranges: "read",
+  proposal: "read-write",
+} as const;
+
+/** Proposes a tree of what followed each token lately. */
+export class Recycle extends Kernel<keyof typeof RECYCLE_BINDINGS> {
+  constructor(device: Device) {
+    const code = [rows, proposal, recycle];
+    const constants = { ...PROPOSAL_CONSTANTS, FOLLOWERS };
+    super(device, { name: "drafting/recycle", code, bindings: RECYCLE_BINDINGS }, constants);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
+  }
+}
+
+/** A node of the tree that followers are put on. */
+export interface TemplateNode {
+  /** The number of the node that it continues, before it; -1: the row that the tree grows on. */
+  parent: number;
+  /** Which of its parent's followers it is, from 0 on. */
+  rank: number;
+  /** From 1 on. */
+  depth: number;
+}
+
+/** Bytes of the `Template` uniform. */
+export const TEMPLATE_BYTES = 16 + WORKGROUP * 4;
+const ON_THE_ROW = 0xff;
+
+/** Contents of the `Template` uniform. */
+export function encodeTemplate(nodes: readonly TemplateNode[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(TEMPLATE_BYTES / 4);
+  words.set([nodes.length, Math.max(0, ...nodes.map(({ depth }) => depth))]);
+  for (const [i, { parent, rank, depth }] of nodes.entries()) {
+    words[4 + i] = (parent < 0 ? ON_THE_ROW : parent) | (rank << 8) | (depth << 16);
+  }
+  return words;
+}
+
+const TOP_IDS_BINDINGS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  rows: "read",
+  logits: "read",
+  followers: "read-write",
+  targets: "read-write",
+} as const;
+
+/** Learns what follows each row's token, and chooses the likeliest. */
+export class TopIds extends Kernel<keyof typeof TOP_IDS_BINDINGS> {
+  constructor(device: Device) {
+    const constants = { ...COMMON_CONSTANTS, FOLLOWERS, THREADS: device.info.software ? WORKGROUP : FILTER_THREADS };
+    super(device, { name: "drafting/top_ids", code: [rows, best, topIds], bindings: TOP_IDS_BINDINGS }, constants);
+  }
+
+  /** One workgroup a row. */
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [rows.count]);
   }
 }

@@ -40,7 +40,12 @@ export type DraftingOptions = Pick<
 
 /** Draft length where a checkpoint recommends none. */
 const DEFAULT_DRAFT_LENGTH = 4;
-const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip"];
+export const DRAFTER_NAMES: readonly DrafterName[] = ["auto", "none", "layerskip", "lookup", "recycle", "ouroboros"];
+/** Rows of their trees: with the pending token's, as many as are read in one pass over the weights. */
+const TREE_SIZES = { lookup: 7, recycle: 15 } as const;
+/** Drafts and phrases of an Ouroboros round, and the fewest phrases. */
+const OUROBOROS_ROWS = 7;
+const LEAST_PHRASES = 3;
 /** Controllers of drafters that have no layers to choose from, and no drafts one after the other. */
 const TREE_CONTROLLERS: readonly ControllerName[] = ["fixed", "governor"];
 
@@ -65,7 +70,10 @@ export function readDrafting(
   const asked = options.exitLayer ?? options.draftLength ?? options.controller ?? (options.hotVocabulary || undefined);
   const { drafter: given = asked === undefined ? defaults.drafter : "layerskip" } = options;
   if (typeof given === "object") return ownDrafting(where, given, options);
-  const drafter = requireChoice(where, "drafter", given, DRAFTERS);
+  const drafter = requireChoice(where, "drafter", given, DRAFTER_NAMES);
+  if (drafter === "lookup" || drafter === "recycle") {
+    return { drafter, ...treeDrafting(where, drafter, options, TREE_SIZES[drafter]) };
+  }
   const trained = layerSkip !== undefined;
   if (asked === undefined && (drafter === "none" || (drafter === "auto" && (!trained || layers < 2)))) return plain;
   if (drafter === "auto" && options.controller !== undefined && options.controller !== "governor") {
@@ -93,7 +101,24 @@ export function readDrafting(
     draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
     treeSize: 0,
   };
-  return drafter === "none" ? plain : drafting;
+  if (drafter === "none") return plain;
+  if (drafter === "ouroboros") return withPhrases(where, drafting, options);
+  return drafting;
+}
+
+function withPhrases(where: string, drafting: Drafting, options: DraftingOptions): Drafting {
+  refuseRatio(where, drafting.drafter, options);
+  requireChoice(where, "controller", options.controller ?? "fixed", TREE_CONTROLLERS);
+  const { draftLength } = drafting;
+  const { treeSize = Math.max(LEAST_PHRASES, OUROBOROS_ROWS - draftLength) } = options;
+  return { ...drafting, treeSize: requireInteger(where, "treeSize", treeSize, 1, MAX_TREE_SIZE - draftLength) };
+}
+
+function refuseRatio(where: string, drafter: string, { acceptRule }: DraftingOptions): void {
+  if (acceptRule !== "ratio") return;
+  const found = `'ratio' with drafter '${drafter}'`;
+  const expected = "'invariant', or drafter 'layerskip': it needs the draft's distribution";
+  throw new InputError({ file: where, field: "acceptRule", found, expected });
 }
 
 /** Options that only drafters of layers take. */
@@ -106,11 +131,7 @@ function treeDrafting(where: string, name: string, options: DraftingOptions, def
     const expected = "a drafter of layers, or no such option";
     throw new InputError({ file: where, field, found: `${options[field]} with drafter '${name}'`, expected });
   }
-  if (options.acceptRule === "ratio") {
-    const found = `'ratio' with drafter '${name}'`;
-    const expected = "'invariant', or drafter 'layerskip': it needs the draft's distribution";
-    throw new InputError({ file: where, field: "acceptRule", found, expected });
-  }
+  refuseRatio(where, name, options);
   return {
     ...{ exitLayer: 0, draftLength: 0 },
     controller: requireChoice(where, "controller", options.controller ?? "fixed", TREE_CONTROLLERS),

@@ -9,7 +9,7 @@ import { FAMILIES, familyFolder } from "../families.ts";
 import { STORIES } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { SLOW } from "../slow.ts";
-import { randomSampling } from "./random_sampling.ts";
+import { randomDrafting, randomSampling } from "./random_options.ts";
 import { RandomTrees } from "./random_trees.ts";
 
 const CONTROLLERS = [
@@ -35,7 +35,7 @@ async function compare(model: Model, random: Random, drafters: number, maxTokens
       ...(random.uniform() < 0.3 && { hotVocabulary: random.int(8, vocabSize) }),
     };
     const trees = { drafter: new RandomTrees(random, [...prompt, ...plain.ids], [3, 7]) };
-    const drafting = random.uniform() < 0.3 ? trees : byLayers;
+    const drafting = random.pick([byLayers, byLayers, trees, randomDrafting(random, layers, 7)]);
     const drafted = await model.generate(prompt, { ...sampling, ...drafting }).result();
     const asked = JSON.stringify({ ...sampling, ...drafting });
     expect(drafted.ids, asked).toEqual(plain.ids);

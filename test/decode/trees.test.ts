@@ -14,7 +14,7 @@ import { FAMILIES, familyFolder } from "../families.ts";
 import { STORIES } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { SLOW } from "../slow.ts";
-import { randomSampling } from "./random_sampling.ts";
+import { randomDrafting, randomSampling } from "./random_options.ts";
 import { RandomTrees } from "./random_trees.ts";
 
 const TREE_SIZES = [1, 3, 8, 20, 63] as const;
@@ -24,13 +24,14 @@ async function compare(model: Model, random: Random, drafters: number, maxTokens
   const sampling = { ...randomSampling(random, model.spec.vocabSize), maxTokens, ignoreEos: random.uniform() < 0.5 };
   const plain = await model.generate(prompt, { ...sampling, drafter: "none" }).result();
   for (let i = 0; i < drafters; i++) {
-    const drafter = new RandomTrees(random, [...prompt, ...plain.ids], TREE_SIZES);
-    const drafted = await model.generate(prompt, { ...sampling, drafter }).result();
-    const asked = JSON.stringify({ prompt, ...sampling, treeSize: drafter.treeSize });
+    const trees = new RandomTrees(random, [...prompt, ...plain.ids], TREE_SIZES);
+    const drafting = random.pick([{ drafter: trees }, randomDrafting(random, model.spec.layers, 63)]);
+    const drafted = await model.generate(prompt, { ...sampling, ...drafting }).result();
+    const asked = JSON.stringify({ prompt, ...sampling, ...drafting, treeSize: trees.treeSize });
     expect(drafted.ids, asked).toEqual(plain.ids);
     expect(drafted.finishReason).toBe(plain.finishReason);
     expect(drafted.tokens.map(({ logProb }) => logProb)).toEqual(plain.tokens.map(({ logProb }) => logProb));
-    for (const outcome of drafter.outcomes) expectWhole(outcome);
+    for (const outcome of trees.outcomes) expectWhole(outcome);
   }
 }
 

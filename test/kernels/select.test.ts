@@ -83,7 +83,9 @@ async function select(
   const candidates = bench.output("candidates", ROW_CAPACITY * candidatesPerRow * 2);
   const shape = bench.uniform("candidates shape", candidatesShape(candidatesPerRow));
   const targets = bench.output("targets", ROW_CAPACITY);
-  const table = bench.rows(Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i, parent: i === 0 ? NONE : i - 1 })));
+  const table = bench.rows(
+    Array.from({ length: ROW_CAPACITY }, (_, i) => ({ token: POISON, position: i, parent: i === 0 ? NONE : i - 1 })),
+  );
   const state = bench.upload("state", Uint32Array.of(0, 0, 0, RUNNING));
   const report = bench.output("report", REPORT_BYTES / 4);
   const settings = { draftLength: 0, maxTokens: 1000, contextLength: 1000, eosTokenIds: [] };

@@ -44,7 +44,7 @@ export interface DraftOutcome {
 export interface HostDrafter {
   /** What it is called in statistics and traces. */
   readonly name: string;
-  /** Nodes a round at most, 1 to 63. Default: 8, which most devices verify in one pass over the weights. */
+  /** Nodes a round at most, 1 to 63. Default: 7: with the text's last token, what one pass over the weights verifies. */
   readonly treeSize?: number;
   /** What may come next. An empty tree is a plain step. What it throws ends the generation with it. */
   propose(context: DraftContext): DraftTree | Promise<DraftTree>;
@@ -53,7 +53,7 @@ export interface HostDrafter {
 }
 
 /** Nodes a round of a drafter that does not say. */
-export const HOST_TREE_SIZE = 8;
+export const HOST_TREE_SIZE = 7;
 
 /** Makes rows of what the host proposed. */
 export class ProposalDrafter implements GpuDrafter {

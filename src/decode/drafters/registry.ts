@@ -1,33 +1,61 @@
-/** The drafters of a model by name, made when first needed. */
+/** The drafters of a model by name, made when first needed. A new one is a line of `DRAFTERS` and of `DrafterKind`. */
 
 import { type DrafterKind, drafterOf, type RoundPlan } from "../plan.ts";
 import type { DraftingKit, GpuDrafter } from "./drafter.ts";
 import { EarlyExitDrafter } from "./early_exit.ts";
+import { Followers } from "./followers.ts";
 import { ProposalDrafter } from "./host_drafter.ts";
+import { OuroborosDrafter } from "./ouroboros.ts";
+import { PromptLookupDrafter } from "./prompt_lookup.ts";
+import { TokenRecyclingDrafter } from "./token_recycling.ts";
+
+/** Drafters that work without the host. */
+type GpuDrafterKind = Exclude<DrafterKind, "none" | "own">;
 
 /** How each is made. */
-const DRAFTERS: Readonly<Record<Exclude<DrafterKind, "none" | "own">, (kit: DraftingKit) => GpuDrafter>> = {
+const DRAFTERS: Readonly<Record<GpuDrafterKind, (kit: DraftingKit, drafters: Drafters) => GpuDrafter>> = {
   layerskip: (kit) => new EarlyExitDrafter(kit),
+  lookup: (kit) => new PromptLookupDrafter(kit),
+  recycle: (kit, { followers }) => new TokenRecyclingDrafter(kit, followers),
+  ouroboros: (_, drafters) => new OuroborosDrafter(drafters.get("layerskip"), drafters.get("recycle")),
 };
+
+/** Those whose rounds draw on what followed each token. */
+const RECYCLING: readonly DrafterKind[] = ["recycle", "ouroboros"];
 
 export class Drafters {
   /** Takes what a drafter on the host proposes. */
   readonly own: ProposalDrafter;
   readonly #kit: DraftingKit;
-  readonly #made = new Map<DrafterKind, GpuDrafter>();
+  readonly #made = new Map<GpuDrafterKind, GpuDrafter>();
+  #followers: Followers | undefined;
 
   constructor(kit: DraftingKit) {
     this.#kit = kit;
     this.own = new ProposalDrafter(kit);
-    this.#made.set("own", this.own);
+  }
+
+  /** What followed each token lately, shared by those who draw on it. */
+  get followers(): Followers {
+    this.#followers ??= new Followers(this.#kit);
+    return this.#followers;
   }
 
   /** Who drafts the rounds of a plan; undefined: nobody. */
   of(plan: RoundPlan): GpuDrafter | undefined {
     const kind = drafterOf(plan);
-    if (kind === "none" || kind === "own") return this.#made.get(kind);
-    const drafter = this.#made.get(kind) ?? DRAFTERS[kind](this.#kit);
+    if (kind === "none") return undefined;
+    return kind === "own" ? this.own : this.get(kind);
+  }
+
+  get(kind: GpuDrafterKind): GpuDrafter {
+    const drafter = this.#made.get(kind) ?? DRAFTERS[kind](this.#kit, this);
     this.#made.set(kind, drafter);
     return drafter;
+  }
+
+  /** Who learns from the rounds of these plans; undefined: nobody. */
+  learnerOf(plans: readonly RoundPlan[]): Followers | undefined {
+    return plans.some((plan) => RECYCLING.includes(drafterOf(plan))) ? this.followers : undefined;
   }
 }

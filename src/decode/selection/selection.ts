@@ -24,6 +24,10 @@ export interface TargetSelection {
 export interface Selection {
   readonly draft: DraftSelection;
   readonly target: TargetSelection;
+  /** The target is the largest logit, as it is. */
+  readonly largestLogit: boolean;
+  /** Where the target has been chosen, the logits of its rows are in the head's buffer. */
+  readonly leavesLogits: boolean;
   /** `[ROW_CAPACITY]` f32: how probable each draft was under the draft's own distribution, where that is computed. */
   readonly probabilities?: GPUBuffer;
   /** `[ROW_CAPACITY]` LogProbs of the targets, where they are wanted, with so many alternatives. */

@@ -63,7 +63,7 @@ export class Selections {
     if (!needsLogits) {
       return () => {
         if (hotIds) hot?.columns.fill(hotIds);
-        return { draft: greedyDraft, target: this.#greedy };
+        return { draft: greedyDraft, target: this.#greedy, largestLogit: true, leavesLogits: false };
       };
     }
 
@@ -80,6 +80,7 @@ export class Selections {
       return {
         draft: greedy && !probabilities ? greedyDraft : sampled,
         target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
+        ...{ largestLogit: greedy, leavesLogits: !greedy },
         ...(probabilities && { probabilities: sampled.probabilities }),
         ...(top !== undefined && { logProbs: { buffer: sampled.logProbs, top } }),
       };

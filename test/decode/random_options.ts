@@ -1,4 +1,4 @@
-/** Sampling options at random, for tests that compare texts. */
+/** Options at random, for tests that compare texts. */
 
 import type { GenerateOptions } from "../../src/index.ts";
 import type { Random } from "../reference/random.ts";
@@ -19,4 +19,13 @@ export function randomSampling(random: Random, vocabSize: number): GenerateOptio
     logprobs: some(() => true),
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/** A drafter that makes trees, by name. */
+export function randomDrafting(random: Random, layers: number, mostRows: number): GenerateOptions {
+  const drafter = random.pick(["lookup", "recycle", "ouroboros"] as const);
+  if (drafter !== "ouroboros") return { drafter, treeSize: random.int(1, mostRows) };
+  const draftLength = random.int(1, Math.min(6, mostRows - 1));
+  const treeSize = random.int(1, mostRows - draftLength);
+  return { drafter, exitLayer: random.int(1, layers - 1), draftLength, treeSize };
 }

@@ -1,0 +1,105 @@
+/**
+ * What followed each token lately: Token Recycling's matrix (Luo et al. 2024, section 3.1), 32 bytes an id of the vocabulary. It
+ * learns from every verified row and is kept from text to text.
+ */
+
+import type { PassRows } from "../../forward/row_table.ts";
+import type { Recorder } from "../../gpu/commands.ts";
+import { BufferUsage } from "../../gpu/usage.ts";
+import { FOLLOWERS, NONE, ROW_CAPACITY } from "../../kernels/constants.ts";
+import { TopIds } from "../../kernels/drafting.ts";
+import type { Selection, TargetSelection } from "../selection/selection.ts";
+import type { DraftingKit } from "./drafter.ts";
+
+const OWNER = "followers";
+
+export class Followers {
+  /** `[vocabSize][FOLLOWERS]` ids, the likeliest first; NONE: nothing is known. */
+  readonly buffer: GPUBuffer;
+  readonly #kit: DraftingKit;
+  readonly #kernel: TopIds;
+  /** With targets that are read, and with targets that are not. */
+  #groups: { choosing: GPUBindGroup; watching: GPUBindGroup } | undefined;
+  /** Whether the logits tell the same choice as the head's other form, to the bit. */
+  #logitsChoose = false;
+
+  /** @throws GpuMemoryError */
+  constructor(kit: DraftingKit) {
+    const { device, forward } = kit;
+    const { STORAGE, COPY_DST, COPY_SRC } = BufferUsage;
+    this.#kit = kit;
+    this.#kernel = new TopIds(device);
+    const bytes = forward.spec.vocabSize * FOLLOWERS * 4;
+    this.buffer = device.ledger.allocate(OWNER, "followers", bytes, STORAGE | COPY_DST | COPY_SRC);
+    this.write(new Uint32Array(forward.spec.vocabSize * FOLLOWERS).fill(NONE));
+  }
+
+  /** Compiles what learning from passes of so many rows needs. */
+  async prepare(rowCounts: readonly number[]): Promise<void> {
+    const { device, forward, table, state } = this.#kit;
+    const [logits, agree] = await Promise.all([
+      forward.prepareLogits(rowCounts, "generated"),
+      forward.headFormsAgree(),
+      this.#kernel.prepare(),
+    ]);
+    this.#logitsChoose = agree;
+    if (this.#groups) return;
+    const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
+    const shape = device.ledger.allocate(OWNER, "shape", 16, UNIFORM | COPY_DST);
+    device.handle.queue.writeBuffer(shape, 0, new Uint32Array([forward.spec.vocabSize]));
+    const unread = device.ledger.allocate(OWNER, "unread targets", ROW_CAPACITY * 4, STORAGE);
+    const bind = (targets: GPUBuffer) =>
+      this.#kernel.bind({
+        ...{ range: table.ranges, shape, rows: table.rows },
+        ...{ logits, followers: this.buffer, targets },
+      });
+    this.#groups = { choosing: bind(state.targets), watching: bind(unread) };
+  }
+
+  /** A selection that chooses the same and lets the followers learn from what it has seen. */
+  watch(selection: Selection): Selection {
+    const { target } = selection;
+    const { head } = this.#kit.forward;
+    const watching: TargetSelection = {
+      target: (recorder, rows) => {
+        if (selection.largestLogit && this.#logitsChoose) {
+          head.logits(recorder, rows);
+          this.#learn(recorder, rows, "choosing");
+        } else {
+          target.target(recorder, rows);
+          if (!selection.leavesLogits) head.logits(recorder, rows);
+          this.#learn(recorder, rows, "watching");
+        }
+      },
+      shadow: (recorder, rows, index) => target.shadow(recorder, rows, index),
+      accepted: (recorder, rows) => target.accepted?.(recorder, rows),
+    };
+    return { ...selection, target: watching };
+  }
+
+  /** Reads the matrix. */
+  async read(): Promise<Uint32Array<ArrayBuffer>> {
+    const { device } = this.#kit;
+    const { COPY_DST, MAP_READ } = BufferUsage;
+    const bytes = this.buffer.size;
+    const read = device.ledger.allocate(OWNER, "read", bytes, COPY_DST | MAP_READ);
+    try {
+      const [words] = await device.run("read followers", (recorder) => {
+        recorder.copy(this.buffer, 0, read, 0, bytes);
+        return [read];
+      });
+      return new Uint32Array(words!);
+    } finally {
+      device.ledger.release(read);
+    }
+  }
+
+  /** Replaces the matrix. What is no id counts as nothing known. */
+  write(words: Uint32Array<ArrayBuffer>): void {
+    this.#kit.device.handle.queue.writeBuffer(this.buffer, 0, words);
+  }
+
+  #learn(recorder: Recorder, rows: PassRows, how: "choosing" | "watching"): void {
+    this.#kernel.dispatch(recorder, this.#groups![how], rows);
+  }
+}
