@@ -91,7 +91,7 @@ export class Scheduler {
       this.#selections.prepare(rowCounts, request),
       this.state.prepare(trees),
       learner?.prepare(rowCounts),
-      ...plans.map((plan) => this.#drafters.of(plan)?.prepare()),
+      ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
     ]);
     return learner ? () => learner.watch(begin()) : begin;
   }

@@ -1,6 +1,8 @@
 /** The kernels of drafts that are trees: what is proposed becomes rows, what is accepted moves into place (shaders/drafting/). */
 
+import branch from "../../shaders/drafting/branch.wgsl?raw";
 import commit from "../../shaders/drafting/commit.wgsl?raw";
+import exitTops from "../../shaders/drafting/exit_tops.wgsl?raw";
 import graft from "../../shaders/drafting/graft.wgsl?raw";
 import lookup from "../../shaders/drafting/lookup.wgsl?raw";
 import proposal from "../../shaders/drafting/proposal.wgsl?raw";
@@ -9,12 +11,16 @@ import topIds from "../../shaders/drafting/top_ids.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
+import noise from "../../shaders/sampling/noise.wgsl?raw";
+import runs from "../../shaders/sampling/runs.wgsl?raw";
+import scores from "../../shaders/sampling/scores.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import {
   COMMON_CONSTANTS,
   FILTER_THREADS,
   FOLLOWERS,
+  IDS_PER_THREAD,
   LONGEST_MATCH,
   MATCHES,
   NONE,
@@ -24,6 +30,7 @@ import {
   WORKGROUP,
 } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
+import { withIds } from "./layer_skip.ts";
 
 /** Constants of the kernels that read or write a proposal. */
 export const PROPOSAL_CONSTANTS = { ...STATE_CONSTANTS, PROPOSAL_CAPACITY, PROPOSED } as const;
@@ -168,5 +175,56 @@ export class TopIds extends Kernel<keyof typeof TOP_IDS_BINDINGS> {
   /** One workgroup a row. */
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
     this.record(recorder, group, rows.range, [rows.count]);
+  }
+}
+
+const EXIT_TOPS_BINDINGS = {
+  range: "offset-uniform",
+  shape: "uniform",
+  sampling: "uniform",
+  rows: "read",
+  scores: "read",
+  filters: "read",
+  tops: "read-write",
+} as const;
+
+/** Bytes of a row's best choices. */
+export const TOPS_BYTES = FOLLOWERS * 8;
+
+/** The best choices of draft rows. */
+export class ExitTops extends Kernel {
+  /** @param hot scores are those of a table of ids */
+  constructor(device: Device, hot = false) {
+    const ids = withIds(EXIT_TOPS_BINDINGS, hot);
+    const code = [rows, scores, ids.code, noise, best, runs, exitTops];
+    const name = `drafting/exit_tops${hot ? "_hot" : ""}`;
+    const constants = { ...COMMON_CONSTANTS, IDS_PER_THREAD, FOLLOWERS, ...ids.constants };
+    super(device, { name, code, bindings: ids.bindings }, constants);
+  }
+
+  /** One workgroup a row. */
+  dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
+    this.record(recorder, group, rows.range, [rows.count]);
+  }
+}
+
+const BRANCH_BINDINGS = {
+  settings: "uniform",
+  tops: "read",
+  rows: "read",
+  ranges: "read",
+  proposal: "read-write",
+} as const;
+
+/** Proposes the second choices of a chain of drafts where they are likeliest. */
+export class Branch extends Kernel<keyof typeof BRANCH_BINDINGS> {
+  constructor(device: Device) {
+    const code = [rows, state, best, proposal, branch];
+    const constants = { ...PROPOSAL_CONSTANTS, FOLLOWERS };
+    super(device, { name: "drafting/branch", code, bindings: BRANCH_BINDINGS }, constants);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
   }
 }

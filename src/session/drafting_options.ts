@@ -67,7 +67,8 @@ export function readDrafting(
   const { exitLayer = defaults.exitLayer, draftLength = defaults.draftLength } = options;
   const plain: Drafting = { drafter: "none", controller: undefined, exitLayer: layers, draftLength: 0, treeSize: 0 };
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
-  const asked = options.exitLayer ?? options.draftLength ?? options.controller ?? (options.hotVocabulary || undefined);
+  const { treeSize, controller, hotVocabulary } = options;
+  const asked = options.exitLayer ?? options.draftLength ?? treeSize ?? controller ?? (hotVocabulary || undefined);
   const { drafter: given = asked === undefined ? defaults.drafter : "layerskip" } = options;
   if (typeof given === "object") return ownDrafting(where, given, options);
   const drafter = requireChoice(where, "drafter", given, DRAFTER_NAMES);
@@ -84,6 +85,10 @@ export function readDrafting(
       found: `'${options.controller}' with drafter 'auto'`,
       expected,
     });
+  }
+  if (drafter === "auto" && treeSize !== undefined) {
+    const expected = "no tree size, or another drafter: the governor chooses it";
+    throw new InputError({ file: where, field: "treeSize", found: `${treeSize} with drafter 'auto'`, expected });
   }
   if (layers < 2 && drafter === "none") return plain;
   if (layers < 2) {
@@ -102,15 +107,17 @@ export function readDrafting(
     treeSize: 0,
   };
   if (drafter === "none") return plain;
-  if (drafter === "ouroboros") return withPhrases(where, drafting, options);
+  if (drafter === "ouroboros") return withTree(where, drafting, options, OUROBOROS_ROWS - drafting.draftLength);
+  if (drafter === "layerskip" && options.treeSize) return withTree(where, drafting, options, options.treeSize);
   return drafting;
 }
 
-function withPhrases(where: string, drafting: Drafting, options: DraftingOptions): Drafting {
+/** A chain of drafts by layers with a tree on top of it. */
+function withTree(where: string, drafting: Drafting, options: DraftingOptions, defaultSize: number): Drafting {
   refuseRatio(where, drafting.drafter, options);
   requireChoice(where, "controller", options.controller ?? "fixed", TREE_CONTROLLERS);
   const { draftLength } = drafting;
-  const { treeSize = Math.max(LEAST_PHRASES, OUROBOROS_ROWS - draftLength) } = options;
+  const { treeSize = Math.max(LEAST_PHRASES, defaultSize) } = options;
   return { ...drafting, treeSize: requireInteger(where, "treeSize", treeSize, 1, MAX_TREE_SIZE - draftLength) };
 }
 

@@ -341,6 +341,7 @@ export class Model {
       promptIds,
       acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
       probabilities: controllers.needProbabilities(drafting, options.draftProbabilities),
+      branches: drafting.drafter === "layerskip" && drafting.treeSize > 0,
       hotIds: this.#hotIds(options, drafting, promptIds),
       topLogProbs:
         topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),

@@ -23,8 +23,8 @@ export function randomSampling(random: Random, vocabSize: number): GenerateOptio
 
 /** A drafter that makes trees, by name. */
 export function randomDrafting(random: Random, layers: number, mostRows: number): GenerateOptions {
-  const drafter = random.pick(["lookup", "recycle", "ouroboros"] as const);
-  if (drafter !== "ouroboros") return { drafter, treeSize: random.int(1, mostRows) };
+  const drafter = random.pick(["layerskip", "lookup", "recycle", "ouroboros"] as const);
+  if (drafter === "lookup" || drafter === "recycle") return { drafter, treeSize: random.int(1, mostRows) };
   const draftLength = random.int(1, Math.min(6, mostRows - 1));
   const treeSize = random.int(1, mostRows - draftLength);
   return { drafter, exitLayer: random.int(1, layers - 1), draftLength, treeSize };

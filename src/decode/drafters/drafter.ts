@@ -32,8 +32,8 @@ export interface DraftRound {
 }
 
 export interface GpuDrafter {
-  /** Compiles and allocates what its rounds need. */
-  prepare(): Promise<void>;
+  /** Compiles and allocates what rounds of a plan need. */
+  prepare(plan: RoundPlan): Promise<void>;
   /** Records the drafting. The pending token's row is there; what it adds are rows that continue it. */
   draft(recorder: Recorder, round: DraftRound): void;
 }

@@ -2,27 +2,56 @@
  * The model's first layers draft (LayerSkip, Elhoushi et al. 2024, section 4.1): each draft goes through layers [0, exitLayer),
  * the final norm and the head, and what they choose is the next row's token.
  *
+ * With a tree, rows are added where the exit was unsure: its second choices as leaves beside the drafts (EAGLE-2, Li et al.
+ * 2024, section 4, chooses them so for drafts of another kind).
+ *
  * The early layers' keys, values and hidden states of the drafts are final: the verification goes on from them.
  */
 
 import type { PassRows } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
+import { RANGE_VERIFY } from "../../kernels/constants.ts";
+import { Branch } from "../../kernels/drafting.ts";
+import type { RoundPlan } from "../plan.ts";
+import type { DraftSelection } from "../selection/selection.ts";
 import type { DraftingKit, DraftRound, GpuDrafter } from "./drafter.ts";
 
 export class EarlyExitDrafter implements GpuDrafter {
   readonly #kit: DraftingKit;
+  readonly #branch: Branch;
+  /** By where the best choices stand. */
+  readonly #groups = new Map<GPUBuffer, GPUBindGroup>();
 
   constructor(kit: DraftingKit) {
     this.#kit = kit;
+    this.#branch = new Branch(kit.device);
   }
 
-  async prepare(): Promise<void> {} // nothing beyond what verification needs
+  async prepare({ treeSize = 0 }: RoundPlan): Promise<void> {
+    if (treeSize > 0) await this.#branch.prepare();
+  }
 
   draft(recorder: Recorder, { plan, length, selection }: DraftRound): void {
-    for (let i = 0; i < plan.draftLength; i++) {
+    const { draftLength, exitLayer, treeSize = 0 } = plan;
+    for (let i = 0; i < draftLength; i++) {
       const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
-      this.#kit.forward.forward(recorder, row, 0, plan.exitLayer);
+      this.#kit.forward.forward(recorder, row, 0, exitLayer);
       selection.draft(recorder, row);
     }
+    if (treeSize > 0) this.#addBranches(recorder, draftLength, length, selection);
+  }
+
+  #addBranches(recorder: Recorder, draftLength: number, length: number, selection: DraftSelection): void {
+    const end = length + draftLength + 1;
+    const drafted: PassRows = { range: RANGE_VERIFY, count: draftLength, end, regime: "generated" };
+    const tops = selection.bestChoices?.(recorder, drafted);
+    if (!tops) throw new Error("branches of a selection that does not tell its best choices");
+    const { table, state } = this.#kit;
+    const { settings, proposal } = state;
+    const { rows, ranges } = table;
+    const group = this.#groups.get(tops) ?? this.#branch.bind({ settings, tops, rows, ranges, proposal });
+    this.#groups.set(tops, group);
+    this.#branch.dispatch(recorder, group);
+    state.graft(recorder);
   }
 }

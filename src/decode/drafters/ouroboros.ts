@@ -5,6 +5,7 @@
  */
 
 import type { Recorder } from "../../gpu/commands.ts";
+import type { RoundPlan } from "../plan.ts";
 import type { DraftRound, GpuDrafter } from "./drafter.ts";
 
 export class OuroborosDrafter implements GpuDrafter {
@@ -20,12 +21,17 @@ export class OuroborosDrafter implements GpuDrafter {
     this.#phrases = phrases;
   }
 
-  async prepare(): Promise<void> {
-    await Promise.all([this.#layers.prepare(), this.#phrases.prepare()]);
+  async prepare(plan: RoundPlan): Promise<void> {
+    await Promise.all([this.#layers.prepare(chainOf(plan)), this.#phrases.prepare(plan)]);
   }
 
   draft(recorder: Recorder, round: DraftRound): void {
-    this.#layers.draft(recorder, round);
+    this.#layers.draft(recorder, { ...round, plan: chainOf(round.plan) });
     this.#phrases.draft(recorder, round);
   }
+}
+
+/** What the layers draft of a plan. */
+function chainOf(plan: RoundPlan): RoundPlan {
+  return { ...plan, treeSize: 0 };
 }

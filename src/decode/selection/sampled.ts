@@ -14,6 +14,7 @@ import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import { BufferUsage } from "../../gpu/usage.ts";
 import { RANGE_BYTES, ROW_CAPACITY } from "../../kernels/constants.ts";
+import { TOPS_BYTES } from "../../kernels/drafting.ts";
 import {
   confidenceSteps,
   encodeBias,
@@ -41,6 +42,8 @@ export interface SampledRequest {
   acceptRule: "invariant" | "ratio";
   /** Compute the probability of each draft, and stop drafting where a plan says how small is too small. */
   probabilities: boolean;
+  /** Tell the best choices of drafts, for drafters that make branches of them. */
+  branches: boolean;
   /** Alternatives told of each token; undefined: no log probabilities. */
   topLogProbs: number | undefined;
   promptIds: readonly number[];
@@ -58,6 +61,8 @@ const OWNER = "sampling";
 export class SampledSelection implements DraftSelection, TargetSelection {
   /** `[ROW_CAPACITY]` f32 */
   readonly probabilities: GPUBuffer;
+  /** `[ROW_CAPACITY]` best choices of drafts (shaders/drafting/exit_tops.wgsl) */
+  readonly choices: GPUBuffer;
   /** `[ROW_CAPACITY]` LogProbs */
   readonly logProbs: GPUBuffer;
   readonly #device: Device;
@@ -91,6 +96,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     const allocate = (name: string, bytes: number, usage: number) => device.ledger.allocate(OWNER, name, bytes, usage);
     const { vocabSize } = forward.spec;
     this.probabilities = allocate("probabilities", ROW_CAPACITY * 4, STORAGE | COPY_SRC);
+    this.choices = allocate("best choices", ROW_CAPACITY * TOPS_BYTES, STORAGE);
     this.logProbs = allocate("log probabilities", ROW_CAPACITY * LOG_PROBS_BYTES, STORAGE | COPY_SRC);
     this.#wanted = allocate("wanted log probabilities", 8, UNIFORM | COPY_DST);
     this.#buffers = {
@@ -100,6 +106,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       settings: state.settings,
       steps: allocate("steps", ROW_CAPACITY * RANGE_BYTES, UNIFORM | COPY_DST),
       probabilities: this.probabilities,
+      tops: this.choices,
     };
     device.handle.queue.writeBuffer(this.#buffers.steps, 0, confidenceSteps());
     this.#target = new ScoredSide(device, OWNER, table, this.#buffers, { count: vocabSize, logits });
@@ -118,7 +125,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
    * @param hot the head that drafts use, where it is not the whole one
    */
   async prepare(request: SampledRequest, hot: HotHead | undefined): Promise<void> {
-    const { settings, acceptRule, probabilities, topLogProbs } = request;
+    const { settings, acceptRule, probabilities, branches, topLogProbs } = request;
     const { ratio, logProbs, remember } = this.#kernels;
     const ruled = acceptRule === "ratio";
     if (ruled && !this.#ratio) {
@@ -132,9 +139,9 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     }
     const own = ruled ? this.#ratio : hot && this.#hot;
     await Promise.all([
-      this.#target.prepare(probabilities),
+      this.#target.prepare(probabilities, branches),
       this.#choice.prepare(),
-      own?.side.prepare(probabilities),
+      own?.side.prepare(probabilities, branches),
       own?.choice.prepare(),
       ruled && ratio.prepare(),
       topLogProbs !== undefined && logProbs.prepare(),
@@ -170,6 +177,11 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     side.pick(recorder, row);
     (this.#own?.choice ?? this.#choice).draft(recorder, row);
     if (this.#request!.probabilities) side.confidence(recorder, row);
+  }
+
+  bestChoices(recorder: Recorder, rows: PassRows): GPUBuffer {
+    (this.#own?.side ?? this.#target).bestChoices(recorder, rows);
+    return this.choices;
   }
 
   target(recorder: Recorder, rows: PassRows): void {

@@ -8,6 +8,7 @@ import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import { BufferUsage } from "../../gpu/usage.ts";
 import { ROW_CAPACITY } from "../../kernels/constants.ts";
+import { ExitTops } from "../../kernels/drafting.ts";
 import { Adjust, Confidence, FILTER_BYTES, Filter, Pick, scoreGroups, scoresShape } from "../../kernels/sampling.ts";
 
 /** Buffers of a generation that both sides read, and what a draft's confidence is told by. */
@@ -24,6 +25,8 @@ export interface SamplingBuffers {
   steps: GPUBuffer;
   /** `[ROW_CAPACITY]` */
   probabilities: GPUBuffer;
+  /** `[ROW_CAPACITY]` best choices of drafts. */
+  tops: GPUBuffer;
 }
 
 /** What it scores. */
@@ -47,15 +50,15 @@ export class ScoredSide {
   readonly candidatesPerRow: number;
   readonly #device: Device;
   readonly #count: number;
-  readonly #kernels: { adjust: Adjust; filter: Filter; pick: Pick; confidence: Confidence };
-  readonly #groups: Record<"adjust" | "filter" | "pick" | "confidence", GPUBindGroup>;
+  readonly #kernels: { adjust: Adjust; filter: Filter; pick: Pick; confidence: Confidence; tops: ExitTops };
+  readonly #groups: Record<"adjust" | "filter" | "pick" | "confidence" | "tops", GPUBindGroup>;
 
   /** @param owner whom the buffers are booked under */
   constructor(
     device: Device,
     owner: string,
     { rows, ranges }: RowTable,
-    { sampling, bias, counts, settings, steps, probabilities }: SamplingBuffers,
+    { sampling, bias, counts, settings, steps, probabilities, tops: choices }: SamplingBuffers,
     { count, logits, hotIds }: ScoredIds,
   ) {
     this.#device = device;
@@ -70,11 +73,12 @@ export class ScoredSide {
     const filters = perRow("filters", FILTER_BYTES / 4);
     const candidates = perRow("candidates", this.candidatesPerRow * 2);
     const hot = hotIds !== undefined;
-    const { adjust, filter, pick, confidence } = {
+    const { adjust, filter, pick, confidence, tops } = {
       adjust: new Adjust(device, hot),
       filter: new Filter(device),
       pick: new Pick(device, hot),
       confidence: new Confidence(device, hot),
+      tops: new ExitTops(device, hot),
     };
     const shared = { range: ranges, shape, sampling };
     const table = hotIds && { hotIds };
@@ -82,7 +86,7 @@ export class ScoredSide {
     this.scores = scores;
     this.filters = filters;
     this.candidates = candidates;
-    this.#kernels = { adjust, filter, pick, confidence };
+    this.#kernels = { adjust, filter, pick, confidence, tops };
     this.#groups = {
       adjust: adjust.bind({ ...shared, rows, logits, bias, counts, scores, peaks, ...table }),
       filter: filter.bind({ ...shared, scores, peaks, filters }),
@@ -98,14 +102,19 @@ export class ScoredSide {
         probabilities,
         ...table,
       }),
+      tops: tops.bind({ ...shared, rows, scores, filters, tops: choices, ...table }),
     };
   }
 
-  /** @param confidence also what tells how probable a draft is */
-  async prepare(confidence: boolean): Promise<void> {
+  /**
+   * @param confidence also what tells how probable a draft is
+   * @param branches also what tells the best choices of drafts
+   */
+  async prepare(confidence: boolean, branches: boolean): Promise<void> {
     const { adjust, filter, pick } = this.#kernels;
     await Promise.all([adjust, filter, pick].map((kernel) => kernel.prepare()));
     if (confidence) await this.#kernels.confidence.prepare();
+    if (branches) await this.#kernels.tops.prepare();
   }
 
   /**
@@ -126,6 +135,11 @@ export class ScoredSide {
   /** Records the first stage of the choice by score and noise. */
   pick(recorder: Recorder, rows: PassRows): void {
     this.#kernels.pick.dispatch(recorder, this.#groups.pick, rows, this.#count);
+  }
+
+  /** Records the best choices of rows that have been scored. */
+  bestChoices(recorder: Recorder, rows: PassRows): void {
+    this.#kernels.tops.dispatch(recorder, this.#groups.tops, rows);
   }
 
   /** Records how probable the draft of a step is, whose row has the step's number, and whether drafting goes on. */

@@ -9,6 +9,8 @@ import type { Recorder } from "../../gpu/commands.ts";
 export interface DraftSelection {
   /** Records the choice of a draft from the exit hidden state of its row: the token of the next row. */
   draft(recorder: Recorder, row: PassRows): void;
+  /** Records the best choices of `rows`, which have drafted, into the buffer that it returns (shaders/drafting/exit_tops.wgsl). */
+  bestChoices?(recorder: Recorder, rows: PassRows): GPUBuffer;
 }
 
 export interface TargetSelection {

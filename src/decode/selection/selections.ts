@@ -55,7 +55,8 @@ export class Selections {
    */
   async prepare(rowCounts: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
     const greedy = !request || isPlainGreedy(request.settings);
-    const needsLogits = request && (!greedy || request.probabilities || request.topLogProbs !== undefined);
+    const { probabilities = false, branches = false, topLogProbs } = request ?? {};
+    const needsLogits = request && (!greedy || probabilities || branches || topLogProbs !== undefined);
     await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
     const hotIds = request?.hotIds;
     const hot = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
@@ -73,12 +74,12 @@ export class Selections {
     const sampled = this.#sampled ?? (await this.#device.allocating("sampling", bytes, () => this.#create(logits)));
     this.#sampled = sampled;
     await sampled.prepare(request, hot);
-    const { probabilities, topLogProbs: top } = request;
+    const top = topLogProbs;
     return () => {
       if (hotIds) hot?.columns.fill(hotIds);
       sampled.begin(request, hot !== undefined);
       return {
-        draft: greedy && !probabilities ? greedyDraft : sampled,
+        draft: greedy && !probabilities && !branches ? greedyDraft : sampled,
         target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
         ...{ largestLogit: greedy, leavesLogits: !greedy },
         ...(probabilities && { probabilities: sampled.probabilities }),
