@@ -4,11 +4,13 @@
 
 export { listCached, removeCached } from "./cache/cached_models.ts";
 export type { ControllerName } from "./decode/controllers/registry.ts";
-export type { PlanDecision, PlanPrice, RoundPlan } from "./decode/plan.ts";
+export type { DraftContext, DraftNode, DraftOutcome, DraftTree, HostDrafter } from "./decode/drafters/host_drafter.ts";
+export type { DrafterKind, PlanDecision, PlanPrice, RoundPlan } from "./decode/plan.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export { check } from "./session/check.ts";
+export type { DraftModel } from "./session/draft_model.ts";
 export type { GenerationDefaults } from "./session/drafting_options.ts";
 export type { Generation } from "./session/generation.ts";
 export { load } from "./session/load.ts";

@@ -4,6 +4,7 @@ import type { ControllerName } from "./decode/controllers/registry.ts";
 import type { HostDrafter } from "./decode/drafters/host_drafter.ts";
 import type { DrafterKind, PlanDecision, PlanPrice } from "./decode/plan.ts";
 import type { DeviceInfo } from "./gpu/device_info.ts";
+import type { DraftModel } from "./session/draft_model.ts";
 import type { DirectoryHandle } from "./sources/directory_handle.ts";
 import type { Folder } from "./weights/source.ts";
 
@@ -225,7 +226,7 @@ export interface GenerateOptions extends SamplingOptions {
    * Default: `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
    * where the checkpoint was trained for it.
    */
-  drafter?: DrafterName | HostDrafter;
+  drafter?: DrafterName | DraftModel | HostDrafter;
   /**
    * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. The controllers `del` and `governor`
    * compare others with it. Default: the checkpoint's
@@ -464,6 +465,12 @@ export interface LoadOptions extends SourceOptions {
   /** Forces variants of kernels; default: the best that this device computes right with. */
   kernels?: KernelOptions;
   onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+}
+
+/** How a second model is loaded that drafts; as in `LoadOptions`. */
+export interface DraftModelOptions extends SourceOptions {
+  dtype?: Dtype | "auto";
   signal?: AbortSignal;
 }
 

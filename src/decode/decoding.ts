@@ -67,6 +67,7 @@ export async function* decode(
   const { maxTokens } = limits;
   const underWay: (PendingRound & { decision?: PlanDecision | undefined })[] = [prefill];
   const ids = [...promptIds];
+  controller.tell?.(promptIds);
   let length = promptIds.length;
   let lastDone = 0;
   let resumedAt = 0;
@@ -98,6 +99,7 @@ export async function* decode(
       lastDone = doneAt;
       ids.push(...report.ids);
       length = report.length;
+      controller.tell?.(report.ids);
       if (isRound) {
         const took = doneAt - startedAt;
         const isTogether = took < HEARD_TOGETHER_MS;

@@ -1,7 +1,8 @@
 /** What a round is asked to do, and what became of it: all that controllers and the governor know. */
 
 /** Who may draft a round. `none`: nobody; `own`: the caller's drafter. */
-export type DrafterKind = "none" | "layerskip" | "lookup" | "recycle" | "ouroboros" | "own";
+export const DRAFTER_KINDS = ["none", "layerskip", "lookup", "recycle", "ouroboros", "model", "own"] as const;
+export type DrafterKind = (typeof DRAFTER_KINDS)[number];
 
 /** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer), and at most `treeSize` on top of them. */
 export interface RoundPlan {
@@ -30,7 +31,7 @@ export function draftsOf({ draftLength, treeSize = 0 }: Pick<RoundPlan, "draftLe
 }
 
 /** Who drafts a round. */
-export function drafterOf(plan: RoundPlan): DrafterKind {
+export function drafterOf(plan: Pick<RoundPlan, "drafter" | "draftLength" | "treeSize">): DrafterKind {
   return draftsOf(plan) === 0 ? "none" : (plan.drafter ?? "layerskip");
 }
 
@@ -56,8 +57,10 @@ export interface RoundOutcome {
 
 /** A plan that was compared with others: what a round of it would cost and give. */
 export interface PlanPrice {
+  readonly drafter?: DrafterKind;
   readonly exitLayer: number;
   readonly draftLength: number;
+  readonly treeSize?: number;
   /** Expected milliseconds of a round, and tokens that it emits. */
   readonly milliseconds: number;
   readonly tokens: number;
@@ -81,6 +84,8 @@ export interface Controller {
   readonly decision?: PlanDecision | undefined;
   /** The plan of the next round. */
   plan(): RoundPlan;
+  /** The text goes on with `ids`: first the prompt, then what it and each round emitted. */
+  tell?(ids: readonly number[]): void;
   /** What became of a round, in the order of the rounds. */
   observe(outcome: RoundOutcome): void;
 }

@@ -14,6 +14,7 @@ import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
 import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
+import type { GpuDrafter } from "./drafters/drafter.ts";
 import type { Followers } from "./drafters/followers.ts";
 import type { DraftTree } from "./drafters/host_drafter.ts";
 import { Drafters } from "./drafters/registry.ts";
@@ -44,6 +45,8 @@ export class Scheduler {
   readonly #prefillQueue: PacedQueue;
   #limits: Limits = { maxTokens: 0, contextLength: 0, eosTokenIds: [] };
   #selection: Selection | undefined;
+  /** The drafters of the generation that runs. */
+  #active: readonly GpuDrafter[] = [];
   /** Compute dispatches recorded so far. */
   dispatches = 0;
 
@@ -86,6 +89,8 @@ export class Scheduler {
   async prepare(plans: readonly RoundPlan[], request?: SelectionRequest): Promise<() => Selection> {
     const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
     const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
+    if (request?.draftModel) this.#drafters.use(request.draftModel);
+    const drafters = [...new Set(plans.flatMap((plan) => this.#drafters.of(plan) ?? []))];
     const learner = this.#drafters.learnerOf(plans);
     const [begin] = await Promise.all([
       this.#selections.prepare(rowCounts, request),
@@ -93,7 +98,10 @@ export class Scheduler {
       learner?.prepare(rowCounts),
       ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
     ]);
-    return learner ? () => learner.watch(begin()) : begin;
+    return () => {
+      this.#active = drafters;
+      return learner ? learner.watch(begin()) : begin();
+    };
   }
 
   /** What followed each token lately, as it is kept from text to text. */
@@ -121,11 +129,19 @@ export class Scheduler {
     const plan = plainPlan(layers);
     const queue = this.#prefillQueue;
     this.state.tellPrompt(ids);
+    for (const drafter of this.#active) drafter.begin?.(ids.length);
     for (let start = 0; start < ids.length; ) {
       const rows = Math.min(PROMPT_CAPACITY, queue.units - (queue.units % LEAST_PREFILL_UNITS));
       const chunkIds = ids.slice(start, start + rows);
       const { chunk, last } = this.#table.writeChunk(chunkIds, start);
       start += chunk.count;
+      for (const drafter of this.#active) {
+        if (!drafter.prefill) continue;
+        const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
+        drafter.prefill(recorder, chunk);
+        await queue.submit(recorder, chunk.count * layers);
+        this.dispatches += recorder.dispatches;
+      }
       for (let layer = 0; layer < layers; ) {
         if (stop()) return undefined;
         const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(queue.units / chunk.count)));
@@ -174,8 +190,11 @@ export class Scheduler {
     const allRows: PassRows = { range: RANGE_VERIFY, count: 1 + draftsOf(plan), end, regime: "generated" };
 
     // Draft: a tree of rows behind the pending token.
+    const drafter = this.#drafters.of(plan);
+    drafter?.catchUp?.(recorder, length);
     this.state.plan(recorder);
-    this.#drafters.of(plan)?.draft(recorder, { plan, length, selection: draft });
+    drafter?.draft(recorder, { plan, length, selection: draft });
+    for (const other of this.#active) if (other !== drafter) other.missed?.(1 + draftsOf(plan));
 
     // Verify: the rows that have not been through the early layers (the last that layers drafted, and those of a tree on top
     // of it) catch up; then all go on from their exit hidden states through the remaining layers, once. The early layers'
@@ -193,6 +212,7 @@ export class Scheduler {
     // Accept the longest path that the full model agrees with and one token of its own more. What was refused is rolled back
     // by the new length.
     this.#accept(recorder, allRows, treeSize > 0);
+    drafter?.accepted?.(recorder);
   }
 
   #accept(recorder: Recorder, rows: PassRows, tree: boolean): void {

@@ -67,6 +67,14 @@ export class BufferLedger {
     }
   }
 
+  /** @returns what destroys all that is allocated from now on */
+  mark(): () => void {
+    const before = new Set(this.#entries.keys());
+    return () => {
+      for (const buffer of this.#entries.keys()) if (!before.has(buffer)) this.release(buffer);
+    };
+  }
+
   /** Destroys one buffer and strikes it off. */
   release(buffer: GPUBuffer): void {
     if (this.#entries.delete(buffer)) buffer.destroy();

@@ -48,7 +48,9 @@ export const RANGE_VERIFY = ROW_CAPACITY + 1;
 /** A chunk of the prompt, and its last row. */
 export const RANGE_CHUNK = ROW_CAPACITY + 2;
 export const RANGE_LAST = ROW_CAPACITY + 3;
-export const RANGE_COUNT = ROW_CAPACITY + 4;
+/** Rows that a second model catches up with. */
+export const RANGE_CATCH_UP = ROW_CAPACITY + 4;
+export const RANGE_COUNT = ROW_CAPACITY + 5;
 
 /** Values of `State.finished`. */
 export const RUNNING = 0;
@@ -70,6 +72,7 @@ export const STATE_CONSTANTS = {
   FAILED,
   RANGE_VERIFY_EARLY,
   RANGE_VERIFY,
+  RANGE_CATCH_UP,
 } as const;
 
 /** Ids a thread scores, of each row: a workgroup of `WORKGROUP` threads takes so many times as many. */

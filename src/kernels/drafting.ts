@@ -1,8 +1,10 @@
 /** The kernels of drafts that are trees: what is proposed becomes rows, what is accepted moves into place (shaders/drafting/). */
 
 import branch from "../../shaders/drafting/branch.wgsl?raw";
+import catchUp from "../../shaders/drafting/catch_up.wgsl?raw";
 import commit from "../../shaders/drafting/commit.wgsl?raw";
 import exitTops from "../../shaders/drafting/exit_tops.wgsl?raw";
+import follow from "../../shaders/drafting/follow.wgsl?raw";
 import graft from "../../shaders/drafting/graft.wgsl?raw";
 import lookup from "../../shaders/drafting/lookup.wgsl?raw";
 import proposal from "../../shaders/drafting/proposal.wgsl?raw";
@@ -222,6 +224,39 @@ export class Branch extends Kernel<keyof typeof BRANCH_BINDINGS> {
     const code = [rows, state, best, proposal, branch];
     const constants = { ...PROPOSAL_CONSTANTS, FOLLOWERS };
     super(device, { name: "drafting/branch", code, bindings: BRANCH_BINDINGS }, constants);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
+  }
+}
+
+const CATCH_UP_BINDINGS = {
+  state: "read",
+  history: "read",
+  followed: "read-write",
+  rows: "read-write",
+  ranges: "read-write",
+} as const;
+
+/** Makes rows of the text that a second model has not seen. */
+export class CatchUp extends Kernel<keyof typeof CATCH_UP_BINDINGS> {
+  constructor(device: Device) {
+    const code = [rows, state, catchUp];
+    super(device, { name: "drafting/catch_up", code, bindings: CATCH_UP_BINDINGS }, STATE_CONSTANTS);
+  }
+
+  dispatch(recorder: Recorder, group: GPUBindGroup): void {
+    this.record(recorder, group, undefined, [1]);
+  }
+}
+
+const FOLLOW_BINDINGS = { state: "read", followed: "read-write" } as const;
+
+/** Notes what a second model has seen. */
+export class Follow extends Kernel<keyof typeof FOLLOW_BINDINGS> {
+  constructor(device: Device) {
+    super(device, { name: "drafting/follow", code: [state, follow], bindings: FOLLOW_BINDINGS }, STATE_CONSTANTS);
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup): void {

@@ -19,6 +19,10 @@ const CHOSEN_DRAFT_LENGTH = 7;
 const GREEDY = "greedy";
 /** Most exit layers that are compared. */
 const CANDIDATE_EXITS = 4;
+/** Rows of trees, and lengths of a second model's chains, that are compared: with the pending token's, what kernels compute at a time. */
+const LOOKUP_SIZES = [3, 7] as const;
+const RECYCLE_SIZES = [7, 15] as const;
+const MODEL_LENGTHS = [1, 2, 4, 6] as const;
 
 export class Controllers {
   readonly #scheduler: Scheduler;
@@ -36,11 +40,10 @@ export class Controllers {
     const { controller, exitLayer, draftLength } = drafting;
     const fixed = this.#fixedPlan(drafting);
     if (controller === undefined || controller === "fixed") return [fixed];
-    if (draftsByLayers(drafting)) {
-      const longest = Math.max(CHOSEN_DRAFT_LENGTH, draftLength);
-      return Array.from({ length: longest + 1 }, (_, length) => ({ exitLayer, draftLength: length }));
-    }
-    return [plainPlan(this.#spec.layers), fixed];
+    const longest = Math.max(CHOSEN_DRAFT_LENGTH, draftLength);
+    const lengths = this.#exitsOf(drafting).length > 0 ? Array.from({ length: longest }, (_, i) => i + 1) : [];
+    const chains = lengths.map((length): RoundPlan => ({ exitLayer, draftLength: length }));
+    return [plainPlan(this.#spec.layers), ...chains, ...this.#treesOf(drafting)];
   }
 
   /** Whether it has to be known how probable drafts are: the controller decides by it, or it is `asked` for. */
@@ -61,16 +64,48 @@ export class Controllers {
     return CONTROLLERS[controller]({
       ...{ layers, exitLayer, draftLength, seed: selection.settings.seed },
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
-      candidateExits: candidateExits(layers, exitLayer),
+      candidateExits: this.#exitsOf(drafting),
+      trees: this.#treesOf(drafting),
       prices: this.#pricesOf(selection),
     });
+  }
+
+  /** Exit layers to choose from; none where no layers draft. */
+  #exitsOf({ drafter, exitLayer, treeSize }: Drafting): number[] {
+    const { layers } = this.#spec;
+    const drafts = (drafter === "auto" && exitLayer < layers) || (drafter === "layerskip" && treeSize === 0);
+    return drafts ? candidateExits(layers, exitLayer) : [];
+  }
+
+  /** Plans of drafters other than a chain of the first layers, to choose from beside it and plain decoding. */
+  #treesOf(drafting: Drafting): RoundPlan[] {
+    const { drafter, draftLength, treeSize, acceptRule } = drafting;
+    const sized = (kind: "lookup" | "recycle", sizes: readonly number[]) =>
+      sizes.map((size): RoundPlan => ({ drafter: kind, exitLayer: 0, draftLength: 0, treeSize: size }));
+    switch (drafter) {
+      case "auto":
+        if (acceptRule === "ratio") return []; // which needs a distribution to draft from
+        return this.#spec.layerSkip
+          ? sized("lookup", LOOKUP_SIZES)
+          : [...sized("lookup", LOOKUP_SIZES), ...sized("recycle", RECYCLE_SIZES)];
+      case "lookup":
+      case "recycle": {
+        const sizes = drafter === "lookup" ? LOOKUP_SIZES : RECYCLE_SIZES;
+        return sized(drafter, [...new Set([...sizes.filter((size) => size < treeSize), treeSize])]);
+      }
+      case "model": {
+        const lengths = [...new Set([...MODEL_LENGTHS.filter((length) => length < draftLength), draftLength])];
+        return lengths.map((length): RoundPlan => ({ drafter, exitLayer: 0, draftLength: length }));
+      }
+      default:
+        return treeSize > 0 ? [this.#fixedPlan(drafting)] : [];
+    }
   }
 
   /** The one that a fixed controller follows. */
   #fixedPlan(drafting: Drafting): RoundPlan {
     const { drafter, exitLayer, draftLength, treeSize } = drafting;
-    if (drafter === "none") return plainPlan(this.#spec.layers);
-    if (drafter === "auto") return { exitLayer, draftLength };
+    if (drafter === "none" || drafter === "auto") return plainPlan(this.#spec.layers);
     return { drafter, exitLayer, draftLength, ...(treeSize > 0 && { treeSize }) };
   }
 
@@ -104,28 +139,29 @@ export class Controllers {
   /** Prices of a kind of selection; the first time those of greedy rounds: how plans compare is much the same. */
   #pricesOf(selection: SelectionRequest): Prices {
     const kind = kindOf(selection);
-    const shape = this.#shape();
+    const shape = this.#shape(selection.draftModel?.spec);
     const greedy = this.#prices.get(GREEDY);
     const prices = this.#prices.get(kind) ?? (greedy && Prices.fromJSON(greedy.toJSON(), shape)) ?? new Prices(shape);
     this.#prices.set(kind, prices);
     return prices;
   }
 
-  #shape(): PriceShape {
+  /** @param draftModel the second model that drafts */
+  #shape(draftModel?: ModelSpec): PriceShape {
     const { layers } = this.#spec;
-    return { layers, headLayers: headLayers(this.#spec), buckets: this.#scheduler.rowBuckets };
+    const draftModelLayers = draftModel && stepWeights(draftModel) / layerWeights(this.#spec);
+    const buckets = this.#scheduler.rowBuckets;
+    return { layers, headLayers: headLayers(this.#spec), buckets, ...(draftModelLayers && { draftModelLayers }) };
   }
 }
 
-function draftsByLayers({ drafter }: Drafting): boolean {
-  return drafter === "layerskip" || drafter === "auto";
-}
-
 /** What rounds of a selection have in common that changes their cost. */
-function kindOf({ settings, probabilities, topLogProbs, hotIds }: SelectionRequest): string {
+function kindOf({ settings, probabilities, branches, topLogProbs, hotIds, draftModel }: SelectionRequest): string {
   const parts = [
     isPlainGreedy(settings) ? GREEDY : "sampled",
     ...(probabilities ? ["probabilities"] : []),
+    ...(branches ? ["branches"] : []),
+    ...(draftModel ? [`a draft model of ${stepWeights(draftModel.spec)} weights`] : []),
     ...(topLogProbs === undefined ? [] : ["log probabilities"]),
     ...(hotIds ? [`${hotIds.length} hot ids`] : []),
   ];
@@ -141,7 +177,17 @@ function candidateExits(layers: number, exitLayer: number): number[] {
 }
 
 /** Weights of the head in those of a layer. */
-function headLayers({ hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize }: ModelSpec): number {
+function headLayers(spec: ModelSpec): number {
+  const { vocabSize, hiddenSize } = spec;
+  return headInLayers({ vocabSize, hiddenSize, layerWeights: layerWeights(spec) });
+}
+
+function layerWeights({ hiddenSize, intermediateSize, heads, kvHeads, headDim }: ModelSpec): number {
   const attention = hiddenSize * headDim * (2 * heads + 2 * kvHeads);
-  return headInLayers({ vocabSize, hiddenSize, layerWeights: attention + 3 * hiddenSize * intermediateSize });
+  return attention + 3 * hiddenSize * intermediateSize;
+}
+
+/** Weights that a token reads. */
+function stepWeights(spec: ModelSpec): number {
+  return spec.layers * layerWeights(spec) + spec.vocabSize * spec.hiddenSize;
 }

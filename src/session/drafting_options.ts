@@ -6,7 +6,8 @@ import type { DrafterKind } from "../decode/plan.ts";
 import { InputError } from "../errors.ts";
 import { MAX_DRAFT_LENGTH, MAX_TREE_SIZE } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { DrafterName, GenerateOptions } from "../types.ts";
+import type { AcceptRule, DrafterName, GenerateOptions } from "../types.ts";
+import { DraftModel } from "./draft_model.ts";
 import { requireChoice, requireInteger } from "./options.ts";
 
 /** How a generation drafts. */
@@ -21,8 +22,11 @@ export interface Drafting {
   draftLength: number;
   /** Of drafters of trees. */
   treeSize: number;
+  acceptRule: AcceptRule;
   /** The caller's drafter. */
   own?: HostDrafter;
+  /** The second model that drafts. */
+  model?: DraftModel;
 }
 
 /** What `generate` does when its options say nothing. */
@@ -65,18 +69,25 @@ export function readDrafting(
   options: DraftingOptions,
 ): Drafting {
   const { exitLayer = defaults.exitLayer, draftLength = defaults.draftLength } = options;
-  const plain: Drafting = { drafter: "none", controller: undefined, exitLayer: layers, draftLength: 0, treeSize: 0 };
+  const acceptRule = options.acceptRule ?? "invariant";
+  const plain: Drafting = {
+    ...{ drafter: "none", controller: undefined, exitLayer: layers },
+    ...{ draftLength: 0, treeSize: 0, acceptRule },
+  };
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
   const { treeSize, controller, hotVocabulary } = options;
   const asked = options.exitLayer ?? options.draftLength ?? treeSize ?? controller ?? (hotVocabulary || undefined);
   const { drafter: given = asked === undefined ? defaults.drafter : "layerskip" } = options;
+  if (given instanceof DraftModel) return modelDrafting(where, given, options);
   if (typeof given === "object") return ownDrafting(where, given, options);
   const drafter = requireChoice(where, "drafter", given, DRAFTER_NAMES);
   if (drafter === "lookup" || drafter === "recycle") {
     return { drafter, ...treeDrafting(where, drafter, options, TREE_SIZES[drafter]) };
   }
-  const trained = layerSkip !== undefined;
-  if (asked === undefined && (drafter === "none" || (drafter === "auto" && (!trained || layers < 2)))) return plain;
+  if (asked === undefined && drafter === "none") return plain;
+  if (drafter === "auto" && layerSkip === undefined && asked === undefined) {
+    return acceptRule === "ratio" ? plain : { ...plain, drafter, controller: "governor" };
+  }
   if (drafter === "auto" && options.controller !== undefined && options.controller !== "governor") {
     const expected = "'governor', or drafter 'layerskip'";
     throw new InputError({
@@ -104,7 +115,7 @@ export function readDrafting(
     ),
     exitLayer: requireInteger(where, "exitLayer", exitLayer, 1, layers - 1),
     draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
-    treeSize: 0,
+    ...{ treeSize: 0, acceptRule },
   };
   if (drafter === "none") return plain;
   if (drafter === "ouroboros") return withTree(where, drafting, options, OUROBOROS_ROWS - drafting.draftLength);
@@ -140,9 +151,24 @@ function treeDrafting(where: string, name: string, options: DraftingOptions, def
   }
   refuseRatio(where, name, options);
   return {
-    ...{ exitLayer: 0, draftLength: 0 },
+    ...{ exitLayer: 0, draftLength: 0, acceptRule: "invariant" as const },
     controller: requireChoice(where, "controller", options.controller ?? "fixed", TREE_CONTROLLERS),
     treeSize: requireInteger(where, "treeSize", options.treeSize ?? defaultSize, 1, MAX_TREE_SIZE),
+  };
+}
+
+/** Drafts of a second model are a chain, as long as `draftLength` says. */
+function modelDrafting(where: string, model: DraftModel, options: DraftingOptions): Drafting {
+  const { draftLength = DEFAULT_DRAFT_LENGTH, ...others } = options;
+  for (const field of ["treeSize", "hotVocabulary"] as const) {
+    if (!options[field]) continue;
+    const [found, expected] = [`${options[field]} with a draft model`, "no such option"];
+    throw new InputError({ file: where, field, found, expected });
+  }
+  return {
+    ...treeDrafting(where, model.name, others, 1),
+    ...{ drafter: "model", model, treeSize: 0 },
+    draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
   };
 }
 

@@ -4,6 +4,7 @@ import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
 import { abortable } from "../abortable.ts";
 import { InputError } from "../errors.ts";
 import { requireContext } from "../forward/context_limit.ts";
+import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { productKinds } from "../forward/product_kinds.ts";
 import { Device } from "../gpu/device.ts";
@@ -13,7 +14,7 @@ import { takesInt8 } from "../kernels/many_row_matmul.ts";
 import { formatName } from "../kernels/weight_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
-import type { LoadOptions, ModelSource } from "../types.ts";
+import type { DraftModelOptions, Dtype, LoadOptions, ModelSource } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { conversionsOf } from "../weights/conversions.ts";
 import { DTYPES } from "../weights/dtype.ts";
@@ -22,6 +23,7 @@ import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf } from "./context_length.ts";
+import { DraftModel, type DraftTarget } from "./draft_model.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
 import { memoryFor } from "./memory_estimate.ts";
@@ -39,6 +41,15 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
   "kernels",
   "onDownload",
   "onProgress",
+  "signal",
+  "token",
+];
+
+const DRAFT_MODEL_OPTIONS: readonly (keyof DraftModelOptions)[] = [
+  "cache",
+  "dtype",
+  "endpoint",
+  "onDownload",
   "signal",
   "token",
 ];
@@ -84,24 +95,18 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const contextLength = contextLengthOf("load", options.contextLength, spec);
     device = await openDevice(options.gpu, signal);
     const opened = device;
-    const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(opened.info), opened.ledger.bindableBytes);
-    const needs = kernelNeeds(checkpoint, plan);
-    if (forced.manyRows === "int8") requireInt8(needs);
     meter.report("compile", 0, 0);
-    const { kernels, warnings } = await abortable(chooseKernels(opened, needs, forced), signal);
-    requireContext(opened.ledger.bindableBytes, spec, contextLength, kernels.kv);
-    const weights = await uploadWeights(opened, checkpoint, plan, {
-      dtype,
-      signal,
-      onProgress: (loadedBytes) => meter.report("upload", loadedBytes, weightBytes),
-    });
+    const placing = { device: opened, checkpoint, spec, contextLength, asked, forced, signal };
+    const { kernels, warnings, weights, dtype } = await place(placing, (loadedBytes) =>
+      meter.report("upload", loadedBytes, weightBytes),
+    );
     const model = await opened.allocating(
       `${name} (context of ${contextLength} tokens)`,
       KvCache.bytes(spec, contextLength, kernels.kv),
       () =>
         new Model({
           ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, dtype },
-          ...{ kernels, warnings, parameters, weightBytes, meter },
+          ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
         }),
     );
     signal?.throwIfAborted();
@@ -118,6 +123,75 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   } finally {
     await checkpoint.close();
   }
+}
+
+/**
+ * Loads a second model onto a model's device, to draft for it.
+ * @throws InputError when its tokenizer is another; the same errors as `load`
+ * @internal Use `model.loadDraftModel`.
+ */
+export async function loadDraftModel(
+  target: DraftTarget,
+  source: ModelSource,
+  options: DraftModelOptions = {},
+): Promise<DraftModel> {
+  const where = "loadDraftModel";
+  const { signal } = options;
+  requireKnown(where, options, DRAFT_MODEL_OPTIONS);
+  const asked = requireChoice(where, "dtype", options.dtype ?? "auto", [...DTYPES, "auto" as const]);
+  signal?.throwIfAborted();
+  const folder = await openSource(source, sourceOptions(options));
+  const checkpoint = await openCheckpoint(folder, signal);
+  const { device, table, contextLength } = target;
+  const releaseAll = device.ledger.mark();
+  try {
+    const { tokenizer, eosTokenIds } = readText(checkpoint.text);
+    if (!tokenizer.matches(target.tokenizer)) {
+      const [found, expected] = ["another vocabulary", "the tokenizer of the model that it drafts for"];
+      throw new InputError({ file: checkpoint.name, field: "tokenizer", found, expected });
+    }
+    const spec = completedSpec(checkpoint, eosTokenIds);
+    const placing = { device, checkpoint, spec, contextLength, asked, forced: {}, signal };
+    const { kernels, weights, dtype } = await place(placing, () => {});
+    const { name, parameters } = checkpoint;
+    const bytes = KvCache.bytes(spec, contextLength, kernels.kv);
+    const forward = await device.allocating(`${name} (context of ${contextLength} tokens)`, bytes, () => {
+      const kv = new KvCache(device, spec, contextLength, kernels.kv);
+      return new Forward(device, spec, weights, kv, table, contextLength, kernels);
+    });
+    await folder.verified?.(signal);
+    return new DraftModel({ name, spec, dtype, parameters, forward });
+  } catch (error) {
+    releaseAll();
+    throw error;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What is needed to put a checkpoint on a device. */
+interface Placing {
+  device: Device;
+  checkpoint: Checkpoint;
+  spec: ModelSpec;
+  contextLength: number;
+  asked: Dtype | "auto";
+  forced: ReturnType<typeof readKernelOptions>;
+  signal: AbortSignal | undefined;
+}
+
+/** Chooses kernels and the form of the weights, and uploads these. */
+async function place(
+  { device, checkpoint, spec, contextLength, asked, forced, signal }: Placing,
+  onProgress: (loadedBytes: number) => void,
+) {
+  const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(device.info), device.ledger.bindableBytes);
+  const needs = kernelNeeds(checkpoint, plan);
+  if (forced.manyRows === "int8") requireInt8(needs);
+  const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
+  requireContext(device.ledger.bindableBytes, spec, contextLength, kernels.kv);
+  const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
+  return { kernels, warnings, weights, dtype };
 }
 
 /** A device that an abort does not wait for; one that comes too late is disposed of. */

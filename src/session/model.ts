@@ -22,11 +22,13 @@ import type {
   AcceptRule,
   ChatMessage,
   ChatOptions,
+  DraftModelOptions,
   GenerateOptions,
   KernelOptions,
   LoadStats,
   MemoryUse,
   ModelDtype,
+  ModelSource,
   Prompt,
   ScoreOptions,
   ScoreResult,
@@ -34,6 +36,7 @@ import type {
 } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Controllers } from "./controllers.ts";
+import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
 import { Generation, type GenerationRequest } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
@@ -59,6 +62,7 @@ export interface ModelParts {
   parameters: number;
   weightBytes: number;
   meter: LoadMeter;
+  loadDraftModel: (target: DraftTarget, source: ModelSource, options: DraftModelOptions) => Promise<DraftModel>;
 }
 
 const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
@@ -111,6 +115,8 @@ export class Model {
   readonly #warnings: readonly string[];
   /** Its ids by how frequent they are, once they have been asked for. */
   #frequentIds: number[] | undefined;
+  readonly #loadDraftModel: ModelParts["loadDraftModel"];
+  readonly #draftModels = new Set<DraftModel>();
   #busy = false;
   #disposed = false;
 
@@ -129,6 +135,7 @@ export class Model {
     this.#device = device;
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
+    this.#loadDraftModel = parts.loadDraftModel;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
@@ -219,6 +226,25 @@ export class Model {
     } catch (error) {
       // Rounds that cannot be timed are a generation's trouble, which has an error of its own for it.
       if (!(error instanceof GpuError)) throw error;
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Loads a second, smaller model with the same tokenizer onto the same device: give it to `generate` as its `drafter`. It is
+   * freed with this model.
+   * @param source as in `load`
+   * @throws InputError when its tokenizer is another; BusyError while a generation runs; the same errors as `load`
+   */
+  async loadDraftModel(source: ModelSource, options: DraftModelOptions = {}): Promise<DraftModel> {
+    const release = this.#acquire();
+    try {
+      const { contextLength } = this;
+      const target = { device: this.#device, table: this.#table, tokenizer: this.#tokenizer, contextLength };
+      const draftModel = await this.#loadDraftModel(target, source, options);
+      this.#draftModels.add(draftModel);
+      return draftModel;
     } finally {
       release();
     }
@@ -332,6 +358,10 @@ export class Model {
   ): Pick<GenerationRequest, "plans" | "controller" | "selection" | "drafter"> {
     const where = "generate";
     const drafting = readDrafting(where, this.spec, this.defaults, options);
+    if (drafting.model && !this.#draftModels.has(drafting.model)) {
+      const [found, expected] = ["a draft model of another model", "one that this model's loadDraftModel gave"];
+      throw new InputError({ file: where, field: "drafter", found, expected });
+    }
     const settings = readSampling(where, options, this.spec.vocabSize);
     const acceptRule = requireChoice(where, "acceptRule", options.acceptRule ?? "invariant", ACCEPT_RULES);
     const { logprobs = false, topLogprobs = logprobs ? 0 : undefined } = options;
@@ -343,6 +373,7 @@ export class Model {
       probabilities: controllers.needProbabilities(drafting, options.draftProbabilities),
       branches: drafting.drafter === "layerskip" && drafting.treeSize > 0,
       hotIds: this.#hotIds(options, drafting, promptIds),
+      draftModel: drafting.model?.forward,
       topLogProbs:
         topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
     };

@@ -51,6 +51,15 @@ export class TextTokenizer {
     return this.#tokenizer.decode(visible, { clean_up_tokenization_spaces: false });
   }
 
+  /** Whether `other` has the same token for every id. */
+  matches(other: TextTokenizer): boolean {
+    if (this.vocabSize !== other.vocabSize) return false;
+    for (let id = 0; id < this.vocabSize; id++) {
+      if (this.#tokenizer.id_to_token(id) !== other.#tokenizer.id_to_token(id)) return false;
+    }
+    return true;
+  }
+
   /** Whether `id` can show in text. */
   isVisible(id: number): boolean {
     return !this.#special.has(id) && this.#tokenizer.id_to_token(id) !== undefined;

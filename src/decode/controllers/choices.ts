@@ -1,8 +1,7 @@
 /** The plans that the governor weighs, each with its price and what it is expected to emit. */
 
-import { type PlanPrice, plainPlan } from "../plan.ts";
-import type { Acceptance } from "./acceptance.ts";
-import { expectedTokens } from "./expected_tokens.ts";
+import { draftsOf, type PlanPrice, plainPlan, type RoundPlan } from "../plan.ts";
+import type { Expectations } from "./expectations.ts";
 import type { PlanPrices } from "./prices.ts";
 
 export interface ChoiceOptions {
@@ -11,6 +10,8 @@ export interface ChoiceOptions {
   readonly exitLayers: readonly number[];
   /** Draft lengths to choose from, ascending. */
   readonly draftLengths: readonly number[];
+  /** Plans of drafters that have no layers to choose from. */
+  readonly trees?: readonly RoundPlan[];
   readonly prices: PlanPrices;
 }
 
@@ -18,20 +19,20 @@ export interface ChoiceOptions {
 const LONGEST_ROUND_MS = 200;
 /** A single timing of plain decoding may be this share too high; many are as much less as their root. */
 const PLAIN_DOUBT = 0.3;
-/** Standard deviations above its mean where acceptance may well be. */
-const OPTIMISM = 0.25;
 
 /** All choices by what is expected, plain decoding first. */
-export function priceChoices({ layers, exitLayers, draftLengths, prices }: ChoiceOptions, acceptance: Acceptance) {
+export function priceChoices(options: ChoiceOptions, expected: Expectations) {
+  const { layers, exitLayers, draftLengths, trees = [], prices } = options;
   const plain: PlanPrice = { ...plainPlan(layers), milliseconds: prices.milliseconds(plainPlan(layers)), tokens: 1 };
   const drafts = exitLayers.flatMap((exitLayer) => {
-    const mean = acceptance.of(exitLayer);
-    return draftLengths.map((draftLength): PlanPrice => {
-      const milliseconds = prices.milliseconds({ exitLayer, draftLength });
-      return { exitLayer, draftLength, milliseconds, tokens: expectedTokens(mean, draftLength) };
-    });
+    return draftLengths.map((draftLength) => priced({ exitLayer, draftLength }, expected, prices));
   });
+  drafts.push(...trees.map((plan) => priced(plan, expected, prices)));
   return { plain, drafts: drafts.filter(({ milliseconds }) => milliseconds <= LONGEST_ROUND_MS) };
+}
+
+function priced(plan: RoundPlan, expected: Expectations, prices: PlanPrices): PlanPrice {
+  return { ...plan, milliseconds: prices.milliseconds(plan), tokens: expected.tokens(plan) };
 }
 
 /** Expected tokens a millisecond. */
@@ -40,9 +41,9 @@ export function rate({ tokens, milliseconds }: PlanPrice): number {
 }
 
 /** Tokens a millisecond as they may well be: by optimism about what was seen little of. */
-export function hope(choice: PlanPrice, acceptance: Acceptance, prices: PlanPrices): number {
-  const { exitLayer, draftLength, milliseconds } = choice;
-  if (draftLength > 0) return expectedTokens(acceptance.of(exitLayer, OPTIMISM), draftLength) / milliseconds;
+export function hope(choice: PlanPrice, expected: Expectations, prices: PlanPrices): number {
+  const { milliseconds } = choice;
+  if (draftsOf(choice) > 0) return expected.hopedTokens(choice) / milliseconds;
   return 1 / (milliseconds * (1 - PLAIN_DOUBT / Math.sqrt(1 + prices.measured(choice))));
 }
 

@@ -6,10 +6,19 @@
  * (allowance.ts) and since it last paid (setback.ts). All of it is ours.
  */
 
-import type { Controller, PlanDecision, PlanPrice, RoundOutcome, RoundPlan } from "../plan.ts";
-import { Acceptance, type AcceptancePrior } from "./acceptance.ts";
+import {
+  type Controller,
+  drafterOf,
+  draftsOf,
+  type PlanDecision,
+  type PlanPrice,
+  type RoundOutcome,
+  type RoundPlan,
+} from "../plan.ts";
+import type { AcceptancePrior } from "./acceptance.ts";
 import { Allowance } from "./allowance.ts";
 import { type ChoiceOptions, greatest, hope, priceChoices, rate } from "./choices.ts";
+import { Expectations } from "./expectations.ts";
 import { Probing } from "./probing.ts";
 import { Setback } from "./setback.ts";
 import { TextPrices } from "./text_prices.ts";
@@ -29,7 +38,7 @@ const LEAST_GAIN = 0.02;
 
 export class Governor implements Controller {
   readonly #options: ChoiceOptions & { prices: TextPrices };
-  readonly #acceptance: Acceptance;
+  readonly #expected: Expectations;
   readonly #probing = new Probing();
   readonly #allowance = new Allowance();
   readonly #setback = new Setback();
@@ -37,7 +46,7 @@ export class Governor implements Controller {
 
   constructor(options: GovernorOptions) {
     this.#options = { ...options, prices: new TextPrices(options.prices, options.layers) };
-    this.#acceptance = new Acceptance(options.layers, options.exitLayers, options.acceptance);
+    this.#expected = new Expectations(options.layers, options.exitLayers, options.acceptance);
   }
 
   /** The last plan and why; undefined before the first. */
@@ -46,16 +55,18 @@ export class Governor implements Controller {
   }
 
   plan(): RoundPlan {
-    const { plain, drafts } = priceChoices(this.#options, this.#acceptance);
+    const { plain, drafts } = priceChoices(this.#options, this.#expected);
     /** Plain rounds' time that a round costs more than plain decoding's, if none of its drafts is accepted. */
     const loss = (choice: PlanPrice): number => choice.milliseconds / plain.milliseconds - 1;
     const { isKnown } = this.#options.prices;
     const affordable = isKnown ? drafts.filter((choice) => this.#allowance.covers(loss(choice))) : [];
-    const best = this.#setback.isGivenUp ? plain : this.#best(plain, affordable);
+    // What is foreseen is no try: it may go on where others have failed.
+    const open = this.#setback.isGivenUp ? affordable.filter((choice) => this.#expected.foresees(choice)) : affordable;
+    const best = this.#best(plain, open);
     const probe = this.#probing.isDue ? this.#probe(plain, drafts, affordable, best) : undefined;
 
     const choice = probe ?? best;
-    const plan: RoundPlan = { exitLayer: choice.exitLayer, draftLength: choice.draftLength };
+    const { milliseconds: _, tokens: __, ...plan } = choice;
     this.#probing.planned(plan, probe !== undefined);
     this.#allowance.planned(loss(choice));
     const reason = probe ? "probe" : choice === plain ? "plain" : "best";
@@ -63,12 +74,16 @@ export class Governor implements Controller {
     return plan;
   }
 
+  tell(ids: readonly number[]): void {
+    this.#expected.tell(ids);
+  }
+
   observe(outcome: RoundOutcome): void {
     const { prices } = this.#options;
     const tokens = outcome.accepted + 1;
     prices.observe(outcome);
     const steps = prices.steps(outcome);
-    this.#acceptance.observe(outcome.plan.exitLayer, outcome);
+    this.#expected.observe(outcome);
     this.#allowance.observe(tokens, steps);
     this.#setback.observe(tokens - steps);
     if (this.#probing.succeeded(outcome)) this.#setback.resume();
@@ -79,8 +94,8 @@ export class Governor implements Controller {
   }
 
   /**
-   * Of the other exit layers, plain decoding's too, the one that may well be the best, with its shortest draft: it costs least
-   * and tells as much. Where plain decoding is the best, any that would pay if all its drafts were accepted.
+   * Of the other exit layers and drafters, plain decoding's too, the one that may well be the best, with its shortest draft: it
+   * costs least and tells as much. Where plain decoding is the best, any that would pay if all its drafts were accepted.
    */
   #probe(
     plain: PlanPrice,
@@ -88,17 +103,28 @@ export class Governor implements Controller {
     affordable: readonly PlanPrice[],
     best: PlanPrice,
   ): PlanPrice | undefined {
-    const { draftLengths, prices } = this.#options;
-    const plans = [plain, ...drafts];
-    // One of each exit layer: looked at once a round, however many lengths there are.
-    const shortest = [plain, ...affordable].filter(({ draftLength }) => draftLength <= draftLengths[0]!);
-    const others = shortest.flatMap((choice) => {
-      if (choice.exitLayer === best.exitLayer) return [];
-      const ofExit = plans.filter(({ exitLayer }) => exitLayer === choice.exitLayer);
-      const hoped = Math.max(...ofExit.map((each) => hope(each, this.#acceptance, prices)));
-      const couldPay = ofExit.some((each) => (each.draftLength + 1) / each.milliseconds > rate(best));
+    const { prices } = this.#options;
+    // Of each kind the shortest is tried: looked at once a round, however many lengths there are.
+    const kinds = new Map<string, PlanPrice[]>();
+    for (const choice of [plain, ...drafts]) {
+      if (this.#expected.foresees(choice)) continue;
+      const kind = kindOf(choice);
+      const ofKind = kinds.get(kind);
+      if (ofKind) ofKind.push(choice);
+      else kinds.set(kind, [choice]);
+    }
+    const others = [...kinds.values()].flatMap((ofKind) => {
+      const choice = ofKind[0]!;
+      if (kindOf(choice) === kindOf(best) || (choice !== plain && !affordable.includes(choice))) return [];
+      const hoped = Math.max(...ofKind.map((each) => hope(each, this.#expected, prices)));
+      const couldPay = ofKind.some((each) => (draftsOf(each) + 1) / each.milliseconds > rate(best));
       return (best === plain ? couldPay : hoped > rate(best)) ? [{ choice, hoped }] : [];
     });
     return greatest(others, ({ hoped }) => hoped)?.choice;
   }
+}
+
+/** Plans whose acceptance is the same question: of one drafter, from one exit layer. */
+function kindOf(plan: PlanPrice): string {
+  return `${drafterOf(plan)}/${plan.exitLayer}`;
 }

@@ -1,15 +1,21 @@
 /**
  * What the time of a round is made of.
  *
- * t(E, d) = f + a * (d E + L) + b * (d + 1) + c * (L - E) (R - 1) + e * (R - 1): a layer for one row costs a, the head b, each
- * further row that verification computes c a layer and e in the head, and f is a round's own. R counts rows as the few-row
- * kernels compute them: the bucket's, not the plan's.
+ * t(E, d, n) = f + a * (d E + L + m) + b * (h + 1) + c * ((L - E) (R - 1) + E (T - 1)) + e * (R - 1): a layer for one row costs
+ * a, the head b, each further row that verification computes c a layer and e in the head, and f is a round's own. h heads
+ * choose drafts: d where layers draft, else none. R counts the rows of the verification, T those of the n rows of a tree and
+ * the last draft, which catch up through the first E layers; both as the few-row kernels compute them: the bucket's, not the
+ * plan's. m are the layers of a second model that drafts, in those of this one.
  */
+
+import { type DrafterKind, drafterOf } from "../plan.ts";
 
 /** What a plan's time depends on. */
 export interface PricedPlan {
+  readonly drafter?: DrafterKind;
   readonly exitLayer: number;
   readonly draftLength: number;
+  readonly treeSize?: number;
 }
 
 export interface PriceShape {
@@ -18,6 +24,8 @@ export interface PriceShape {
   readonly headLayers: number;
   /** Rows that one few-row kernel computes, ascending. */
   readonly buckets: readonly number[];
+  /** A step of the second model that drafts, in layers of one row. Default: 0. */
+  readonly draftModelLayers?: number;
 }
 
 /** What the head costs in layers, by weights: a row reads each of them once. */
@@ -32,7 +40,23 @@ export function rowsComputed(count: number, buckets: readonly number[]): number 
 }
 
 /** How often a plan pays f, a, b, c and e. */
-export function priceFeatures({ exitLayer, draftLength }: PricedPlan, { layers, buckets }: PriceShape): number[] {
-  const furtherRows = rowsComputed(draftLength + 1, buckets) - 1;
-  return [1, draftLength * exitLayer + layers, draftLength + 1, (layers - exitLayer) * furtherRows, furtherRows];
+export function priceFeatures(plan: PricedPlan, { layers, buckets, draftModelLayers = 0 }: PriceShape): number[] {
+  const { exitLayer, draftLength, treeSize = 0 } = plan;
+  const furtherRows = rowsComputed(1 + draftLength + treeSize, buckets) - 1;
+  const furtherEarlyRows = rowsComputed(1 + treeSize, buckets) - 1;
+  const isModel = plan.drafter === "model";
+  const otherLayers = isModel ? (draftLength + 1) * draftModelLayers : 0;
+  return [
+    1,
+    draftLength * exitLayer + layers + otherLayers,
+    1 + (isModel ? 0 : draftLength),
+    (layers - exitLayer) * furtherRows + exitLayer * furtherEarlyRows,
+    furtherRows,
+  ];
+}
+
+/** What tells plans apart. */
+export function planKey(plan: PricedPlan): string {
+  const { exitLayer, draftLength, treeSize = 0 } = plan;
+  return `${drafterOf(plan)}/${exitLayer}/${draftLength}/${treeSize}`;
 }

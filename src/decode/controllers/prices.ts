@@ -5,7 +5,7 @@
 
 import type { RoundOutcome } from "../plan.ts";
 import { nonNegativeLeastSquares } from "./least_squares.ts";
-import { type PricedPlan, type PriceShape, priceFeatures } from "./price_features.ts";
+import { planKey as key, type PricedPlan, type PriceShape, priceFeatures } from "./price_features.ts";
 import { type PricesJson, readPrices } from "./prices_json.ts";
 import { Timings } from "./timings.ts";
 
@@ -68,7 +68,8 @@ export class Prices implements PlanPrices {
     if (milliseconds === undefined || !(milliseconds > 0) || !Number.isFinite(milliseconds)) return;
     this.#rounds++;
     if (drafted < plan.draftLength || plan.shadowExits?.length) return;
-    this.#add({ exitLayer: plan.exitLayer, draftLength: plan.draftLength }, milliseconds);
+    const { drafter, exitLayer, draftLength, treeSize } = plan;
+    this.#add({ ...(drafter && { drafter }), exitLayer, draftLength, ...(treeSize && { treeSize }) }, milliseconds);
   }
 
   #add(plan: PricedPlan, milliseconds: number): void {
@@ -130,8 +131,4 @@ export class Prices implements PlanPrices {
     this.#solution = nonNegativeLeastSquares(observations, RIDGE, LAYER, this.#solution);
     return this.#solution.map((each) => each * scale);
   }
-}
-
-function key({ exitLayer, draftLength }: PricedPlan): string {
-  return `${exitLayer}/${draftLength}`;
 }

@@ -1,5 +1,6 @@
 /** Reads cached prices: what is not whole is no cache, and gets measured again. */
 
+import { DRAFTER_KINDS, type DrafterKind } from "../plan.ts";
 import type { PricedPlan } from "./price_features.ts";
 
 /** What is kept of prices between visits, per device and model. */
@@ -20,13 +21,19 @@ export function readPrices(json: unknown): PricesJson | undefined {
   if (!Array.isArray(plans) || plans.length > MOST_PLANS) return undefined;
   const read: PricesJson["plans"][number][] = [];
   for (const plan of plans as unknown[]) {
-    if (!isObject(plan) || !isCount(plan.exitLayer, 1) || plan.exitLayer > layers) return undefined;
+    if (!isObject(plan) || !isCount(plan.exitLayer, plan.drafter === undefined ? 1 : 0) || plan.exitLayer > layers) return undefined;
     if (!isCount(plan.draftLength, 0) || !Array.isArray(plan.milliseconds)) return undefined;
     const milliseconds = plan.milliseconds as unknown[];
     if (!milliseconds.every(isPositive)) return undefined;
-    read.push({ exitLayer: plan.exitLayer, draftLength: plan.draftLength, milliseconds });
+    const { exitLayer, draftLength, treeSize = 0, drafter } = plan;
+    if (!isCount(treeSize, 0) || !(drafter === undefined || isDrafter(drafter))) return undefined;
+    read.push({ ...(drafter && { drafter }), exitLayer, draftLength, ...(treeSize > 0 && { treeSize }), milliseconds });
   }
   return { layers, headLayers, plans: read };
+}
+
+function isDrafter(value: unknown): value is DrafterKind {
+  return (DRAFTER_KINDS as readonly unknown[]).includes(value);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -5,6 +5,8 @@
 
 import type { RoundOutcome, RoundPlan } from "../plan.ts";
 
+import { planKey } from "./price_features.ts";
+
 /** Rounds between two probes, at first and at most. */
 const FIRST_WAIT = 4;
 const LONGEST_WAIT = 64;
@@ -26,7 +28,7 @@ export class Probing {
 
   /** Whether the round was a probe that worked: no draft of it was refused. One without drafts changes nothing. */
   succeeded({ plan, drafted, accepted }: RoundOutcome): boolean {
-    if (plan.exitLayer !== this.#probe?.exitLayer || plan.draftLength !== this.#probe.draftLength) return false;
+    if (!this.#probe || planKey(plan) !== planKey(this.#probe)) return false;
     this.#probe = undefined;
     if (drafted === 0) return false;
     const isWorking = accepted === drafted;

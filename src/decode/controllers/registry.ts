@@ -1,6 +1,6 @@
 /** The controllers by name: what a user may choose from, and how each is made. */
 
-import type { Controller } from "../plan.ts";
+import type { Controller, RoundPlan } from "../plan.ts";
 import { DEFAULT_ACCEPTANCE } from "./acceptance.ts";
 import { ConfidenceController } from "./confidence.ts";
 import { DelController } from "./del.ts";
@@ -23,6 +23,8 @@ export interface ControllerOptions {
   readonly maxDraftLength: number;
   /** Exit layers to choose from, ascending, each below `layers`. */
   readonly candidateExits: readonly number[];
+  /** Plans of drafters that have no layers to choose from, for the governor. */
+  readonly trees: readonly RoundPlan[];
   readonly prices: PlanPrices;
   readonly seed: number;
 }

@@ -3,7 +3,7 @@
  * decoding takes now sets the level.
  */
 
-import { plainPlan, type RoundOutcome } from "../plan.ts";
+import { draftsOf, plainPlan, type RoundOutcome } from "../plan.ts";
 import type { PricedPlan } from "./price_features.ts";
 import type { PlanPrices } from "./prices.ts";
 import { Timings } from "./timings.ts";
@@ -40,8 +40,8 @@ export class TextPrices implements PlanPrices {
   observe({ plan, drafted, milliseconds }: RoundOutcome): void {
     this.#rounds++;
     if (milliseconds === undefined || !(milliseconds > 0)) return;
-    if (plan.draftLength > 0) {
-      if (drafted === plan.draftLength) this.#drafting.add(milliseconds / this.milliseconds(plan), this.#rounds);
+    if (draftsOf(plan) > 0) {
+      if (drafted >= plan.draftLength) this.#drafting.add(milliseconds / this.milliseconds(plan), this.#rounds);
       return;
     }
     this.#timings.add(milliseconds, this.#rounds);
@@ -64,7 +64,7 @@ export class TextPrices implements PlanPrices {
 
   /** How many plain rounds' time a round took: by its price, or by what rounds take where the prices prove wrong in this text. */
   steps({ plan }: RoundOutcome): number {
-    const wrong = plan.draftLength > 0 && this.#drafting.count >= ENOUGH ? noticeable(this.#drafting.mean) : 1;
+    const wrong = draftsOf(plan) > 0 && this.#drafting.count >= ENOUGH ? noticeable(this.#drafting.mean) : 1;
     return (wrong * this.milliseconds(plan)) / this.milliseconds(this.#plain);
   }
 }

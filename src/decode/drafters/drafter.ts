@@ -7,7 +7,7 @@
  */
 
 import type { Forward } from "../../forward/forward.ts";
-import type { RowTable } from "../../forward/row_table.ts";
+import type { PassRows, RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { RoundPlan } from "../plan.ts";
@@ -34,6 +34,16 @@ export interface DraftRound {
 export interface GpuDrafter {
   /** Compiles and allocates what rounds of a plan need. */
   prepare(plan: RoundPlan): Promise<void>;
+  /** A text begins whose prompt has so many tokens; its chunks follow. */
+  begin?(promptLength: number): void;
+  /** Records a chunk of the prompt through a model of the drafter's own. */
+  prefill?(recorder: Recorder, chunk: PassRows): void;
+  /** Records what follows the acceptance of a round of its own. */
+  accepted?(recorder: Recorder): void;
+  /** A round of another drafter has been recorded, which commits so many tokens at most. */
+  missed?(tokens: number): void;
+  /** Records, before a round of its own is opened, what it has missed: `length` tokens are committed, at most. */
+  catchUp?(recorder: Recorder, length: number): void;
   /** Records the drafting. The pending token's row is there; what it adds are rows that continue it. */
   draft(recorder: Recorder, round: DraftRound): void;
 }

@@ -1,6 +1,8 @@
 /** The drafters of a model by name, made when first needed. A new one is a line of `DRAFTERS` and of `DrafterKind`. */
 
+import type { Forward } from "../../forward/forward.ts";
 import { type DrafterKind, drafterOf, type RoundPlan } from "../plan.ts";
+import { ModelDrafter } from "./draft_model.ts";
 import type { DraftingKit, GpuDrafter } from "./drafter.ts";
 import { EarlyExitDrafter } from "./early_exit.ts";
 import { Followers } from "./followers.ts";
@@ -9,8 +11,8 @@ import { OuroborosDrafter } from "./ouroboros.ts";
 import { PromptLookupDrafter } from "./prompt_lookup.ts";
 import { TokenRecyclingDrafter } from "./token_recycling.ts";
 
-/** Drafters that work without the host. */
-type GpuDrafterKind = Exclude<DrafterKind, "none" | "own">;
+/** Drafters that work without the host, and need nothing beside the model. */
+type GpuDrafterKind = Exclude<DrafterKind, "none" | "model" | "own">;
 
 /** How each is made. */
 const DRAFTERS: Readonly<Record<GpuDrafterKind, (kit: DraftingKit, drafters: Drafters) => GpuDrafter>> = {
@@ -29,6 +31,7 @@ export class Drafters {
   readonly #kit: DraftingKit;
   readonly #made = new Map<GpuDrafterKind, GpuDrafter>();
   #followers: Followers | undefined;
+  #model: { forward: Forward; drafter: ModelDrafter } | undefined;
 
   constructor(kit: DraftingKit) {
     this.#kit = kit;
@@ -45,7 +48,13 @@ export class Drafters {
   of(plan: RoundPlan): GpuDrafter | undefined {
     const kind = drafterOf(plan);
     if (kind === "none") return undefined;
+    if (kind === "model") return this.#model?.drafter;
     return kind === "own" ? this.own : this.get(kind);
+  }
+
+  /** The second model that drafts from now on, over the same row table. */
+  use(forward: Forward): void {
+    if (this.#model?.forward !== forward) this.#model = { forward, drafter: new ModelDrafter(this.#kit, forward) };
   }
 
   get(kind: GpuDrafterKind): GpuDrafter {

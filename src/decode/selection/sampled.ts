@@ -49,6 +49,14 @@ export interface SampledRequest {
   promptIds: readonly number[];
 }
 
+/** A head that drafts use instead of the whole one: that of hot ids, or that of a second model. */
+export interface DraftHead extends Pick<HotHead, "head">, Partial<Pick<HotHead, "columns">> {}
+
+/** Whom what is made for a head is booked under; the buffers of a head of hot ids go with it. */
+export function ownerOf({ columns }: DraftHead): string {
+  return columns ? HOT_HEAD : "draft model";
+}
+
 /** Drafts that are scored apart from targets. */
 interface OwnDraft {
   head: Head;
@@ -124,7 +132,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
    * Compiles what a generation needs and gives it the buffers it needs beyond others'.
    * @param hot the head that drafts use, where it is not the whole one
    */
-  async prepare(request: SampledRequest, hot: HotHead | undefined): Promise<void> {
+  async prepare(request: SampledRequest, hot: DraftHead | undefined): Promise<void> {
     const { settings, acceptRule, probabilities, branches, topLogProbs } = request;
     const { ratio, logProbs, remember } = this.#kernels;
     const ruled = acceptRule === "ratio";
@@ -231,11 +239,11 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     return { ...own, group };
   }
 
-  /** Its buffers are the hot head's: they go with it. */
-  #bindHot({ head, columns }: HotHead, logits: GPUBuffer): OwnDraft {
-    const ids = { count: head.size, logits, hotIds: columns.ids };
-    const side = new ScoredSide(this.#device, HOT_HEAD, this.#table, this.#buffers, ids);
-    return this.#ownDraft(HOT_HEAD, head, side);
+  #bindHot(hot: DraftHead, logits: GPUBuffer): OwnDraft {
+    const { head, columns } = hot;
+    const ids = { count: head.size, logits, ...(columns && { hotIds: columns.ids }) };
+    const side = new ScoredSide(this.#device, ownerOf(hot), this.#table, this.#buffers, ids);
+    return this.#ownDraft(ownerOf(hot), head, side);
   }
 
   #ownDraft(owner: string, head: Head, side: ScoredSide): OwnDraft {

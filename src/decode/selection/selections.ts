@@ -1,6 +1,6 @@
 /** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
 
-import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
+import type { Forward } from "../../forward/forward.ts";
 import type { Head } from "../../forward/head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -10,13 +10,15 @@ import { checkSampling } from "../../kernels/sampling_check.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
-import { type SampledRequest, SampledSelection } from "./sampled.ts";
+import { type DraftHead, ownerOf, type SampledRequest, SampledSelection } from "./sampled.ts";
 import type { DraftSelection, Selection, TargetSelection } from "./selection.ts";
 
 /** What a generation asks of selection. */
 export interface SelectionRequest extends SampledRequest {
   /** Drafts choose among these alone, ascending; undefined: among all. */
   hotIds?: Uint32Array<ArrayBuffer> | undefined;
+  /** A second model, whose head drafts choose with. */
+  draftModel?: Forward | undefined;
 }
 
 /** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
@@ -59,11 +61,15 @@ export class Selections {
     const needsLogits = request && (!greedy || probabilities || branches || topLogProbs !== undefined);
     await Promise.all([this.#choice.prepare(), this.#forward.prepare(rowCounts)]);
     const hotIds = request?.hotIds;
-    const hot = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
+    const { draftModel } = request ?? {};
+    if (draftModel && needsLogits) await draftModel.prepareLogits([1], "generated");
+    const hot: DraftHead | undefined = draftModel
+      ? { head: draftModel.head }
+      : hotIds && (await this.#forward.prepareHotHead(hotIds.length));
     const greedyDraft = hot && greedy ? await this.#prepareHotGreedy(hot) : this.#greedy;
     if (!needsLogits) {
       return () => {
-        if (hotIds) hot?.columns.fill(hotIds);
+        if (hotIds) hot?.columns?.fill(hotIds);
         return { draft: greedyDraft, target: this.#greedy, largestLogit: true, leavesLogits: false };
       };
     }
@@ -76,7 +82,7 @@ export class Selections {
     await sampled.prepare(request, hot);
     const top = topLogProbs;
     return () => {
-      if (hotIds) hot?.columns.fill(hotIds);
+      if (hotIds) hot?.columns?.fill(hotIds);
       sampled.begin(request, hot !== undefined);
       return {
         draft: greedy && !probabilities && !branches ? greedyDraft : sampled,
@@ -99,12 +105,12 @@ export class Selections {
     };
   }
 
-  async #prepareHotGreedy(hot: HotHead): Promise<DraftSelection> {
+  async #prepareHotGreedy(hot: DraftHead): Promise<DraftSelection> {
     if (this.#hotGreedy?.head !== hot.head) {
       const { candidates, candidatesPerRow } = hot.head;
       const [device, table, state] = [this.#device, this.#table, this.#state];
-      const { ids } = hot.columns;
-      const choice = new CandidateChoice(device, HOT_HEAD, table, candidates, candidatesPerRow, state, ids);
+      const [owner, ids] = [ownerOf(hot), hot.columns?.ids];
+      const choice = new CandidateChoice(device, owner, table, candidates, candidatesPerRow, state, ids);
       this.#hotGreedy = { head: hot.head, choice, draft: new GreedySelection(hot.head, choice) };
     }
     await this.#hotGreedy.choice.prepare();

@@ -155,7 +155,7 @@ describe("each controller", () => {
         const prices = calibrated(shape, exitsOf(text), cost);
         const candidateExits = exitsOf(text);
         const options = { layers: text.layers, exitLayer: candidateExits[1]!, draftLength: 4, maxDraftLength: 8 };
-        const controller = CONTROLLERS[name]({ ...options, candidateExits, prices, seed: 1 });
+        const controller = CONTROLLERS[name]({ ...options, trees: [], candidateExits, prices, seed: 1 });
         const observe = prices.observe.bind(prices);
         const { tokens, plans } = replay(text, controller, { cost, observe, random: new Random(1) });
         expect(tokens).toBe(textLength(text));

@@ -1,0 +1,46 @@
+/** A second, smaller model that drafts for another one. */
+
+import type { Forward } from "../forward/forward.ts";
+import type { RowTable } from "../forward/row_table.ts";
+import type { Device } from "../gpu/device.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { TextTokenizer } from "../text/tokenizer.ts";
+import type { ModelDtype } from "../types.ts";
+
+/** The model that it drafts for. @internal */
+export interface DraftTarget {
+  device: Device;
+  table: RowTable;
+  tokenizer: TextTokenizer;
+  contextLength: number;
+}
+
+interface DraftModelParts {
+  name: string;
+  spec: ModelSpec;
+  dtype: ModelDtype;
+  parameters: number;
+  forward: Forward;
+}
+
+/** To be given to `generate` as its `drafter`. It is freed with the model that it drafts for. */
+export class DraftModel {
+  /** Where it was loaded from. */
+  readonly name: string;
+  readonly spec: ModelSpec;
+  /** What its weights are held in on the GPU. */
+  readonly dtype: ModelDtype;
+  /** Number of weights. */
+  readonly parameters: number;
+  /** @internal */
+  readonly forward: Forward;
+
+  /** @internal Use `model.loadDraftModel`. */
+  constructor({ name, spec, dtype, parameters, forward }: DraftModelParts) {
+    this.name = name;
+    this.spec = spec;
+    this.dtype = dtype;
+    this.parameters = parameters;
+    this.forward = forward;
+  }
+}
