@@ -45,7 +45,10 @@ function browserLibrary(): UserConfig {
       target: "es2022",
       sourcemap: true,
       minify: false,
-      lib: { entry: join(ROOT, "src/index.ts"), formats: ["es"], fileName: "index" },
+      lib: {
+        entry: { index: join(ROOT, "src/index.ts"), research: join(ROOT, "src/research.ts") },
+        formats: ["es"],
+      },
       rolldownOptions: { external: EXTERNAL },
     },
   };
@@ -64,7 +67,11 @@ function nodeLibrary(): UserConfig {
       sourcemap: true,
       minify: false,
       rolldownOptions: {
-        input: { index: join(ROOT, "src/index.ts"), layerleap: join(ROOT, "src/cli/layerleap.ts") },
+        input: {
+          index: join(ROOT, "src/index.ts"),
+          research: join(ROOT, "src/research.ts"),
+          layerleap: join(ROOT, "src/cli/layerleap.ts"),
+        },
         external: [...EXTERNAL, /^node:/, ...builtinModules],
         // All in one folder: the code finds package.json and models/ two folders up, as it does from src/*.
         output: { entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },

@@ -3,11 +3,12 @@
 import { text } from "node:stream/consumers";
 import type { Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
 import { deviceJson } from "./device_json.ts";
-import { type GenerateFlags, generateOptions } from "./generate_options.ts";
+import { readDraftMemory, writeDraftMemory } from "./draft_memory.ts";
+import { draftModelSource, type GenerateFlags, generateOptions } from "./generate_options.ts";
 import { Interruption } from "./interruption.ts";
-import { loadJson, loadModel } from "./load.ts";
+import { loadDraftModel, loadJson, loadModel } from "./load.ts";
 import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
-import { priceJson, Trace } from "./trace.ts";
+import { planJson, priceJson, Trace } from "./trace.ts";
 
 /**
  * Generates and prints. Ctrl-C stops between two rounds and keeps what there is.
@@ -21,13 +22,18 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
   try {
     model = await loadModel(flags, interruption.signal);
     for (const warning of model.warnings) note(`layerleap: ${warning}`);
-    const options = generateOptions(flags);
+    const source = draftModelSource(flags);
+    const draftModel =
+      source === undefined ? undefined : await loadDraftModel(model, source, flags, interruption.signal);
+    if (flags.draftMemory !== undefined) readDraftMemory(model, flags.draftMemory);
+    const options = generateOptions(flags, draftModel);
     const generation = model.generate(input, { ...options, signal: interruption.signal });
     trace?.begin(model, generation, options);
     await run(generation, trace, !flags.json);
     const result = await generation.result();
     if (flags.json) await write(`${JSON.stringify(toJson(result, model, flags))}\n`);
     else note(faint(summary(result, model)));
+    if (flags.draftMemory !== undefined) await writeDraftMemory(model, flags.draftMemory);
     return interruption.exitCode ?? EXIT.success;
   } catch (error) {
     // Interrupted before there was anything to show.
@@ -95,12 +101,18 @@ function governed(rounds: readonly Round[]): string | undefined {
   if (chosen.length === 0) return undefined;
   const drafted = chosen.filter((round) => round.drafted > 0);
   const counts = new Map<string, number>();
-  for (const { exitLayer, draftLength } of drafted) {
-    const plan = `E=${exitLayer} d=${draftLength}`;
+  for (const round of drafted) {
+    const plan = planWords(round);
     counts.set(plan, (counts.get(plan) ?? 0) + 1);
   }
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
   return `governor: ${drafted.length} of ${chosen.length} rounds drafted${most ? `, mostly ${most[0]}` : ""}`;
+}
+
+/** A plan in few letters, such as `E=2 d=4` or `lookup of 7`. */
+function planWords({ drafter, exitLayer, draftLength, treeSize }: Round): string {
+  const chain = exitLayer > 0 ? `E=${exitLayer} d=${draftLength}` : `${drafter} of ${draftLength + treeSize}`;
+  return exitLayer > 0 && treeSize > 0 ? `${chain} and ${treeSize}` : chain;
 }
 
 /** The JSON object of `--json`. */
@@ -130,9 +142,8 @@ function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs 
       compile_ms: stats.compileMs,
       prefill_submits: stats.prefillSubmits,
       readback_bytes: stats.readbackBytes,
-      plans: stats.plans.map(({ exitLayer, draftLength, rounds, reasons }) => ({
-        exit_layer: exitLayer,
-        draft_length: draftLength,
+      plans: stats.plans.map(({ rounds, reasons, ...plan }) => ({
+        ...planJson(plan),
         ...{ rounds, reasons },
       })),
       ...(stats.prices && { prices: stats.prices.map(priceJson) }),

@@ -1,15 +1,15 @@
 /** The options of `layerleap generate`: their help, which exclude each other, and what they ask of the library. */
 
-import { type Command, Option } from "commander";
-import type { AcceptRule, DrafterName, GenerateOptions } from "../index.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { AcceptRule, DrafterName, DraftModel, GenerateOptions } from "../index.ts";
 import type { LoadFlags } from "./load.ts";
 import { biases, CONTROLLERS, integers, number, positiveInteger, seconds, texts, wholeNumber } from "./options.ts";
 import { UsageError } from "./report.ts";
 
 type Shared =
-  | "drafter"
   | "exitLayer"
   | "draftLength"
+  | "treeSize"
   | "controller"
   | "acceptRule"
   | "hotVocabulary"
@@ -37,9 +37,14 @@ export interface GenerateFlags extends LoadFlags, Pick<GenerateOptions, Shared> 
   logitBias?: Map<number, number>;
   json?: boolean;
   trace?: string;
+  /** A drafter's name, or `model:` and where a second model is. */
+  drafter?: string;
+  draftMemory?: string;
 }
 
-const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip"];
+const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip", "lookup", "recycle", "ouroboros"];
+/** What begins a drafter that is a model. */
+const MODEL = "model:";
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
 
 /** Adds what `generate` has beyond the options of every command that loads a model. */
@@ -70,8 +75,8 @@ export function addGenerateOptions(command: Command): Command {
     .addOption(
       new Option(
         "--drafter <name>",
-        "who guesses ahead; auto: a governor decides each round, where the checkpoint was trained for it (default: auto; layerskip with any other option of drafting)",
-      ).choices(DRAFTERS),
+        `who guesses ahead: ${DRAFTERS.join(", ")}, or model:SOURCE, a smaller model with the same tokenizer; see docs/drafters.md (default: auto, where a governor decides each round, for checkpoints trained for LayerSkip, else none; layerskip with any other option of drafting)`,
+      ).argParser(drafterName),
     )
     .option(
       "--exit-layer <n>",
@@ -83,10 +88,16 @@ export function addGenerateOptions(command: Command): Command {
       "tokens drafted a round; what heuristic begins with (default: the checkpoint's own, else 4)",
       positiveInteger,
     )
+    .option(
+      "--tree-size <n>",
+      "rows of a round's tree: of lookup, recycle and ouroboros, and second choices of layerskip (default: the drafter's own)",
+      positiveInteger,
+    )
+    .option("--draft-memory <file>", "what recycle and ouroboros have learned: read where it is, written at the end")
     .addOption(
       new Option(
         "--controller <name>",
-        "who plans each round of layerskip, see docs/controllers.md (default: fixed)",
+        "who plans each round, see docs/controllers.md; trees take fixed and governor (default: fixed)",
       ).choices(CONTROLLERS),
     )
     .option(
@@ -123,25 +134,44 @@ export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFl
     const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
     throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
   }
+  if (flags.treeSize !== undefined && (drafter === "none" || drafter === "auto")) {
+    throw new UsageError(`--tree-size is for a drafter of trees: leave it out, or --drafter ${drafter}`);
+  }
   if (flags.hotVocabulary !== undefined && drafter === "none") {
     throw new UsageError("--hot-vocabulary is for a drafter: leave it out, or --drafter none");
   }
   if (flags.controller !== undefined && (drafter === "none" || drafter === "auto")) {
-    throw new UsageError(`--controller is for --drafter layerskip: leave out one of the two`);
+    throw new UsageError(`--controller is for another --drafter than ${drafter}: leave out one of the two`);
   }
   if (!json && (logprobs || topLogprobs !== undefined)) {
     throw new UsageError(`${logprobs ? "--logprobs" : "--top-logprobs"} is shown in JSON: add --json`);
   }
 }
 
-/** What the flags ask of `model.generate`. */
-export function generateOptions(flags: GenerateFlags): GenerateOptions {
-  const { maxTokens, drafter, exitLayer, draftLength, controller, acceptRule, hotVocabulary } = flags;
+/** @throws InvalidArgumentError for what is neither a drafter's name nor a model */
+function drafterName(value: string): string {
+  const isModel = value.startsWith(MODEL) && value.length > MODEL.length;
+  if (isModel || (DRAFTERS as readonly string[]).includes(value)) return value;
+  throw new InvalidArgumentError(`Allowed choices are ${DRAFTERS.join(", ")}, ${MODEL}SOURCE.`);
+}
+
+/** Where the second model is that drafts; undefined: none does. */
+export function draftModelSource({ drafter }: GenerateFlags): string | undefined {
+  return drafter?.startsWith(MODEL) ? drafter.slice(MODEL.length) : undefined;
+}
+
+/**
+ * What the flags ask of `model.generate`.
+ * @param draftModel the model that `draftModelSource` names
+ */
+export function generateOptions(flags: GenerateFlags, draftModel?: DraftModel): GenerateOptions {
+  const { maxTokens, exitLayer, draftLength, treeSize, controller, acceptRule, hotVocabulary } = flags;
+  const drafter = draftModel ?? (flags.drafter as DrafterName | undefined);
   const { temperature, topK, topP, minP, typicalP, seed } = flags;
   const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = flags;
   const { logprobs, topLogprobs, ignoreEos, stop, timeLimit } = flags;
   return {
-    ...{ maxTokens, drafter, exitLayer, draftLength, controller, acceptRule, hotVocabulary },
+    ...{ maxTokens, drafter, exitLayer, draftLength, treeSize, controller, acceptRule, hotVocabulary },
     ...{ temperature, topK, topP, minP, typicalP, seed },
     ...{ repetitionPenalty, frequencyPenalty, presencePenalty, logitBias },
     ...(flags.trace !== undefined && { draftProbabilities: true }),

@@ -1,6 +1,6 @@
 /** Loading a model for a command: from where its options say, with a bar on a terminal. */
 
-import { type Dtype, type KernelOptions, type LoadStats, load, type Model } from "../index.ts";
+import { type DraftModel, type Dtype, type KernelOptions, type LoadStats, load, type Model } from "../index.ts";
 import { modelSource, type SourceFlags, sourceOptions } from "./options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
@@ -25,6 +25,21 @@ export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise
     onProgress: (progress) => {
       if (fetched || progress.phase !== "download") bar.show(progress);
     },
+  });
+}
+
+/** Loads a second model that drafts for `model`. */
+export async function loadDraftModel(
+  model: Model,
+  source: string,
+  flags: LoadFlags,
+  signal?: AbortSignal,
+): Promise<DraftModel> {
+  const { dtype } = flags;
+  return await model.loadDraftModel(modelSource(source) ?? source, {
+    ...sourceOptions(flags),
+    dtype,
+    ...(signal && { signal }),
   });
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { closeSync, openSync, writeSync } from "node:fs";
-import type { GenerateOptions, Generation, GenerationPart, Model, PlanPrice } from "../index.ts";
+import type { GenerateOptions, Generation, GenerationPart, Model, PlanPrice, RoundPlan } from "../index.ts";
 import { deviceJson } from "./device_json.ts";
 import { FailureError } from "./report.ts";
 
@@ -33,15 +33,16 @@ export class Trace implements Disposable {
   }
 
   /** Tells of a round; the prompt's end is none. */
-  add({ round, draftIds, tokens }: GenerationPart): void {
+  add({ round, draftIds, draftParents, tokens }: GenerationPart): void {
     if (!round) return;
-    const { exitLayer, draftLength, decision, draftProbabilities, accepted, submittedMs, startMs, endMs } = round;
+    const { decision, draftProbabilities, accepted, submittedMs, startMs, endMs } = round;
     this.#write({
       round: this.#rounds++,
-      plan: { exit_layer: exitLayer, draft_length: draftLength },
+      plan: planJson(round),
       reason: decision?.reason,
       prices: decision?.prices.map(priceJson),
       drafted_ids: draftIds,
+      ...(draftParents.some((parent, i) => parent !== i - 1) && { draft_parents: draftParents }),
       draft_probabilities: draftProbabilities,
       accepted,
       path: tokens.map(({ id, origin }) => ({ id, origin })),
@@ -72,9 +73,14 @@ export class Trace implements Disposable {
   }
 }
 
+/** A plan in snake case. */
+export function planJson({ drafter, exitLayer, draftLength, treeSize = 0 }: RoundPlan): object {
+  return { ...(drafter && { drafter }), exit_layer: exitLayer, draft_length: draftLength, tree_size: treeSize };
+}
+
 /** A price in snake case. */
-export function priceJson({ exitLayer, draftLength, milliseconds, tokens }: PlanPrice): object {
-  return { exit_layer: exitLayer, draft_length: draftLength, milliseconds, tokens };
+export function priceJson({ milliseconds, tokens, ...plan }: PlanPrice): object {
+  return { ...planJson(plan), milliseconds, tokens };
 }
 
 /** Those that were given, by their names in snake case. */
@@ -83,9 +89,14 @@ function optionsJson(options: GenerateOptions): object {
   return Object.fromEntries(
     Object.entries(options).map(([name, value]) => [
       snakeCase(name),
-      value instanceof Map ? Object.fromEntries(value) : value,
+      name === "drafter" ? drafterJson(options.drafter) : value instanceof Map ? Object.fromEntries(value) : value,
     ]),
   );
+}
+
+/** A drafter's name; of a second model where it was loaded from. */
+function drafterJson(drafter: GenerateOptions["drafter"]): string | undefined {
+  return typeof drafter === "object" ? `model:${drafter.name}` : drafter;
 }
 
 /** JSON has no infinite numbers: -Infinity bans an id. */

@@ -10,6 +10,8 @@ import type { Selection } from "./selection/selection.ts";
 export interface ReportLayout {
   /** Rows of the round, at most. */
   rows: number;
+  /** Drafts of layers among them, at most: those whose probability is known. */
+  chain: number;
   selection: Selection;
   /** Number of shadow exits. */
   shadows: number;
@@ -36,13 +38,16 @@ export function reportParts(state: RoundState, { rows, selection, shadows }: Rep
 }
 
 /** Reads what `reportParts` listed. */
-export function readReport(parts: readonly ArrayBuffer[], { rows, selection, shadows }: ReportLayout): RoundReport {
+export function readReport(
+  parts: readonly ArrayBuffer[],
+  { rows, chain, selection, shadows }: ReportLayout,
+): RoundReport {
   const [head, ...rest] = parts;
   const report = decodeReport(head!);
   /** What is told of each row, as the emitted tokens have it. */
   const ofEmitted = <T>(values: ArrayLike<T>): T[] => report.path.map((row) => values[row]!);
   const shadowBytes = rest.splice(0, shadows);
-  const chained = Math.min(report.drafted, rows);
+  const chained = Math.min(report.drafted, chain);
   const probabilities = selection.probabilities ? new Float32Array(rest.shift()!, 0, chained) : [];
   const { logProbs } = selection;
   return {

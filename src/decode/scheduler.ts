@@ -223,7 +223,8 @@ export class Scheduler {
   /** Submits a recording that has accepted, with the way back of its report. */
   #submit(recorder: Recorder, plan: RoundPlan): PendingRound {
     const shadows = plan.shadowExits?.length ?? 0;
-    const layout: ReportLayout = { rows: 1 + draftsOf(plan), selection: this.#chosen, shadows };
+    const rows = 1 + draftsOf(plan);
+    const layout: ReportLayout = { rows, chain: plan.draftLength, selection: this.#chosen, shadows };
     const readback = this.#readbacks.record(recorder, reportParts(this.state, layout));
     const submittedAt = performance.now();
     try {

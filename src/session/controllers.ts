@@ -47,8 +47,9 @@ export class Controllers {
   }
 
   /** Whether it has to be known how probable drafts are: the controller decides by it, or it is `asked` for. */
-  needProbabilities({ controller }: Drafting, asked = false): boolean {
-    return controller === "confidence" || controller === "del" || (asked && controller !== undefined);
+  needProbabilities(drafting: Drafting, asked = false): boolean {
+    const { controller } = drafting;
+    return controller === "confidence" || controller === "del" || (asked && draftsByLayers(drafting));
   }
 
   /**
@@ -153,6 +154,11 @@ export class Controllers {
     const buckets = this.#scheduler.rowBuckets;
     return { layers, headLayers: headLayers(this.#spec), buckets, ...(draftModelLayers && { draftModelLayers }) };
   }
+}
+
+/** Whether drafts are chosen by layers and a head, so that they have probabilities. */
+function draftsByLayers({ drafter, draftLength }: Drafting): boolean {
+  return draftLength > 0 && drafter !== "none";
 }
 
 /** What rounds of a selection have in common that changes their cost. */

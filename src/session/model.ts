@@ -36,6 +36,7 @@ import type {
 } from "../types.ts";
 import type { ModelWeights } from "../weights/upload.ts";
 import { Controllers } from "./controllers.ts";
+import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
 import { Generation, type GenerationRequest } from "./generation.ts";
@@ -245,6 +246,33 @@ export class Model {
       const draftModel = await this.#loadDraftModel(target, source, options);
       this.#draftModels.add(draftModel);
       return draftModel;
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * What drafting has learned so far, to be given to `loadDraftMemory` another time: 32 bytes an id of the vocabulary. It says
+   * nothing of a text but which ids the model held likely after which.
+   * @throws BusyError while a generation runs; DisposedError | DeviceLostError | GpuError
+   */
+  async saveDraftMemory(): Promise<Uint8Array<ArrayBuffer>> {
+    const release = this.#acquire();
+    try {
+      return encodeDraftMemory(await this.#scheduler.followers.read());
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Makes drafting begin with what `saveDraftMemory` gave, of a model of the same vocabulary, instead of what it has learned.
+   * @throws FileFormatError when the bytes are damaged; InputError when they are another vocabulary's; BusyError; DisposedError
+   */
+  loadDraftMemory(bytes: Uint8Array): void {
+    const release = this.#acquire();
+    try {
+      this.#scheduler.followers.write(decodeDraftMemory(bytes, this.spec.vocabSize));
     } finally {
       release();
     }

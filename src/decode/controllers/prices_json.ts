@@ -21,7 +21,8 @@ export function readPrices(json: unknown): PricesJson | undefined {
   if (!Array.isArray(plans) || plans.length > MOST_PLANS) return undefined;
   const read: PricesJson["plans"][number][] = [];
   for (const plan of plans as unknown[]) {
-    if (!isObject(plan) || !isCount(plan.exitLayer, plan.drafter === undefined ? 1 : 0) || plan.exitLayer > layers) return undefined;
+    if (!isObject(plan) || !isCount(plan.exitLayer, plan.drafter === undefined ? 1 : 0) || plan.exitLayer > layers)
+      return undefined;
     if (!isCount(plan.draftLength, 0) || !Array.isArray(plan.milliseconds)) return undefined;
     const milliseconds = plan.milliseconds as unknown[];
     if (!milliseconds.every(isPositive)) return undefined;

@@ -1,0 +1,70 @@
+/**
+ * `layerleap/research`: for those who try drafters. The interfaces of a drafter of your own, and what tells whether it is any
+ * good. docs/drafters.md is the tutorial.
+ */
+
+import type { HostDrafter } from "./decode/drafters/host_drafter.ts";
+import type { Model } from "./session/model.ts";
+import type { GenerateOptions, GenerationStats, Prompt } from "./types.ts";
+
+export type {
+  DraftContext,
+  DraftNode,
+  DraftOutcome,
+  DraftTree,
+  HostDrafter as Drafter,
+} from "./decode/drafters/host_drafter.ts";
+export type { RoundPlan } from "./decode/plan.ts";
+
+/** What a drafter did on a prompt. */
+export interface DrafterTrial {
+  /** Tokens that its rounds emitted (not that of the prompt's end), and rounds. */
+  tokens: number;
+  rounds: number;
+  tokensPerRound: number;
+  /** Rows that it had verified, and how many of them were accepted. */
+  drafted: number;
+  accepted: number;
+  /** Time of its rounds over that of plain decoding, this run: below 1 it was faster. Noisy: a device varies by 30 %. */
+  timeRatio: number;
+  /** Whether the ids were those of plain decoding. Should this ever be false, it is a bug of the library: report it. */
+  sameText: boolean;
+  stats: GenerationStats;
+}
+
+/**
+ * Generates twice, plainly and with a drafter, and compares.
+ * @param drafter yours, or what else `generate` takes
+ * @param options of both, such as `maxTokens` or `temperature` with a `seed`
+ * @throws what `model.generate` throws, and what the drafter throws
+ */
+export async function tryDrafter(
+  model: Model,
+  drafter: HostDrafter | NonNullable<GenerateOptions["drafter"]>,
+  prompt: Prompt,
+  options: Omit<GenerateOptions, "drafter"> = {},
+): Promise<DrafterTrial> {
+  // The noise of both has to be the same.
+  const seed = options.temperature ? { seed: options.seed ?? 0 } : {};
+  const shared = { maxTokens: 64, ...options, ...seed };
+  const {
+    treeSize: _,
+    draftLength: __,
+    exitLayer: ___,
+    controller: ____,
+    hotVocabulary: _____,
+    ...plainOptions
+  } = shared;
+  const plain = await model.generate(prompt, { ...plainOptions, drafter: "none" }).result();
+  const drafted = await model.generate(prompt, { ...shared, drafter }).result();
+  const rounds = drafted.rounds.length;
+  const tokens = drafted.ids.length - 1;
+  const { stats } = drafted;
+  return {
+    ...{ tokens, rounds, tokensPerRound: rounds > 0 ? tokens / rounds : 0 },
+    ...{ drafted: stats.drafted, accepted: stats.accepted },
+    timeRatio: stats.decodeMs / plain.stats.decodeMs,
+    sameText: drafted.ids.length === plain.ids.length && drafted.ids.every((id, i) => id === plain.ids[i]),
+    stats,
+  };
+}
