@@ -47,15 +47,7 @@ export async function tryDrafter(
   // The noise of both has to be the same.
   const seed = options.temperature ? { seed: options.seed ?? 0 } : {};
   const shared = { maxTokens: 64, ...options, ...seed };
-  const {
-    treeSize: _,
-    draftLength: __,
-    exitLayer: ___,
-    controller: ____,
-    hotVocabulary: _____,
-    ...plainOptions
-  } = shared;
-  const plain = await model.generate(prompt, { ...plainOptions, drafter: "none" }).result();
+  const plain = await model.generate(prompt, { ...shared, drafter: "none" }).result();
   const drafted = await model.generate(prompt, { ...shared, drafter }).result();
   const rounds = drafted.rounds.length;
   const tokens = drafted.ids.length - 1;
