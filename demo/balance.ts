@@ -1,8 +1,9 @@
 /** What a run gained and what it paid, in two plain sentences. */
 
-import type { GenerationResult } from "../src/index.ts";
+import type { GenerationResult, Round } from "../src/index.ts";
 import { element } from "./elements.ts";
 import { count, counted } from "./format.ts";
+import { chainedDrafts } from "./layer_work.ts";
 
 export interface Balance {
   gained: string;
@@ -17,17 +18,49 @@ export function balance({ rounds, stats }: GenerationResult): Balance | undefine
     return { gained: `nothing: ${counted(plainPasses, "full pass")}, one a token.`, paid: "nothing: no drafts." };
   }
   const saved = plainPasses - rounds.length;
-  const exits = rounds.filter(({ drafted }) => drafted > 0).map(({ exitLayer }) => exitLayer);
-  const layers = firstLayers(Math.min(...exits), Math.max(...exits));
+  const thrownAway = count(stats.drafted - stats.accepted);
+  const free = rounds.some((round) => chainedDrafts(round) > 0) ? "" : "; no layers drafted";
   return {
     gained: `${counted(rounds.length, "full pass")} instead of ${count(plainPasses)}, so ${count(saved)} fewer.`,
-    paid: `${counted(stats.drafted, "draft")} by ${layers}, ${count(stats.drafted - stats.accepted)} of them thrown away.`,
+    paid: `${draftsBySource(rounds)}, ${thrownAway} of them thrown away${free}.`,
   };
 }
 
+/** "120 drafts by the first 2 layers and 45 from what followed before". */
+function draftsBySource(rounds: readonly Round[]): string {
+  const drafts = new Map<string, number>();
+  const add = (source: string, more: number) => {
+    if (more > 0) drafts.set(source, (drafts.get(source) ?? 0) + more);
+  };
+  const exits = rounds.filter((round) => chainedDrafts(round) > 0).map(({ exitLayer }) => exitLayer);
+  const layers = firstLayers(Math.min(...exits), Math.max(...exits));
+  for (const round of rounds) {
+    add(layers, chainedDrafts(round));
+    add(treeSource(round) ?? layers, round.drafted - chainedDrafts(round));
+  }
+  const parts = [...drafts].map(([source, made], i) => `${i === 0 ? counted(made, "draft") : count(made)} ${source}`);
+  return parts.join(" and ");
+}
+
+/** Where the drafts come from that are no layers' chain; undefined: layers made them, too. */
+function treeSource({ drafter }: Round): string | undefined {
+  switch (drafter) {
+    case "lookup":
+      return "from the text";
+    case "recycle":
+    case "ouroboros":
+      return "from what followed before";
+    case "own":
+      return "from elsewhere";
+    default:
+      return undefined;
+  }
+}
+
 function firstLayers(least: number, most: number): string {
-  if (most === 1) return "the first layer";
-  return `the first ${least === most ? most : `${least} to ${most}`} layers`;
+  if (most === 0) return "by another model";
+  if (most === 1) return "by the first layer";
+  return `by the first ${least === most ? most : `${least} to ${most}`} layers`;
 }
 
 export function showBalance(root: HTMLElement, found: Balance | undefined): void {

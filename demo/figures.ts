@@ -1,6 +1,7 @@
 /** Four numbers of a run: what drafting gained and what it cost. The first three move while the text streams. */
 
 import type { GenerationPart, GenerationResult } from "../src/index.ts";
+import { isChain } from "./draft_tree.ts";
 import { element } from "./elements.ts";
 import { count, counted, duration, percent, significant } from "./format.ts";
 import { perFrame } from "./frames.ts";
@@ -28,6 +29,8 @@ export class Figures {
   #rounds = 0;
   #drafted = 0;
   #accepted = 0;
+  /** Drafts stood beside each other, so that not all could be accepted. */
+  #trees = false;
   #start = 0;
 
   constructor(root: HTMLElement) {
@@ -50,11 +53,12 @@ export class Figures {
     this.#rounds = 0;
     this.#drafted = 0;
     this.#accepted = 0;
+    this.#trees = false;
     this.#set("dispatches", NONE, "");
     this.#update.flush();
   }
 
-  append({ round, ids }: GenerationPart): void {
+  append({ round, ids, draftParents }: GenerationPart): void {
     if (!round) {
       this.#start = performance.now();
       return;
@@ -63,6 +67,7 @@ export class Figures {
     this.#decoded += ids.length;
     this.#drafted += round.drafted;
     this.#accepted += round.accepted;
+    this.#trees ||= !isChain(draftParents);
     this.#update.request();
   }
 
@@ -94,7 +99,9 @@ export class Figures {
     this.#set(
       "acceptance",
       this.#drafted > 0 ? percent(this.#accepted / this.#drafted) : NONE,
-      this.#drafted > 0 ? `${count(this.#accepted)} of ${count(this.#drafted)}` : "nothing drafted",
+      this.#drafted > 0
+        ? `${count(this.#accepted)} of ${count(this.#drafted)}${this.#trees ? ", in trees" : ""}`
+        : "nothing drafted",
     );
     this.#set("speed", significant(this.#decoded / seconds), duration(seconds * 1000));
   }

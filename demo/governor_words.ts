@@ -2,15 +2,11 @@
 
 import type { PlanDecision, PlanPrice, Round } from "../src/index.ts";
 import { count, counted, percent } from "./format.ts";
-import { type Plan, planWords } from "./round_text.ts";
+import { isPlain, isPlan, planWords } from "./plan_words.ts";
 
 /** Expected tokens a millisecond. */
 export function rate({ tokens, milliseconds }: PlanPrice): number {
   return tokens / milliseconds;
-}
-
-export function isPlan(a: Plan, b: Plan): boolean {
-  return a.exitLayer === b.exitLayer && a.draftLength === b.draftLength;
 }
 
 /** The fastest by what is expected. */
@@ -28,10 +24,12 @@ export function reasonWords({ reason, prices }: PlanDecision): string {
       return "Chosen as the fastest by what is expected, among the plans that may be risked.";
     case "probe":
       return "A probe: tried in order to know, though another plan is expected to be faster.";
-    case "plain":
-      return fastest(prices)?.draftLength === 0
+    case "plain": {
+      const best = fastest(prices);
+      return best && isPlain(best)
         ? "Plain decoding, since no drafts are expected to be faster."
         : "Plain decoding: drafts are priced faster, but by too little, or may not be risked yet.";
+    }
     default:
       return `Chosen for the reason “${reason}”.`;
   }
@@ -41,7 +39,7 @@ export function reasonWords({ reason, prices }: PlanDecision): string {
 export function governorSummary(rounds: readonly Round[]): string | undefined {
   const decided = rounds.filter(({ decision }) => decision);
   if (decided.length === 0) return undefined;
-  const drafting = decided.filter(({ draftLength }) => draftLength > 0);
+  const drafting = decided.filter((round) => !isPlain(round));
   const best = drafting.filter(({ decision }) => decision?.reason === "best");
   const of = counted(decided.length, "round");
   const all = decided.length === 1 ? of : `all ${of}`;
@@ -76,7 +74,7 @@ function draftsSlower(rounds: readonly Round[]): string {
   const plain = rounds.filter(({ decision }) => decision?.reason === "plain");
   const speed = median(
     plain.map(({ decision }) => {
-      const drafts = decision?.prices.filter(({ draftLength }) => draftLength > 0) ?? [];
+      const drafts = decision?.prices.filter((price) => !isPlain(price)) ?? [];
       return ratio(fastest(drafts), plainOf(decision));
     }),
   );
@@ -86,7 +84,7 @@ function draftsSlower(rounds: readonly Round[]): string {
 }
 
 function plainOf(decision: PlanDecision | undefined): PlanPrice | undefined {
-  return decision?.prices.find(({ draftLength }) => draftLength === 0);
+  return decision?.prices.find(isPlain);
 }
 
 /** How fast the one plan is as a share of the other. */

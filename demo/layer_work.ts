@@ -5,10 +5,18 @@
 
 import type { ModelSpec, Round } from "../src/index.ts";
 
-/** 0 to 1; each draft is a pass through the first layers and the head, and the check is one through all layers. */
-export function draftShare(spec: ModelSpec, { drafted, exitLayer }: Pick<Round, "drafted" | "exitLayer">): number {
+/** Drafts that were made one after the other, each in a pass of its own; those of a tree on top of them cost no pass. */
+export function chainedDrafts({ drafted, draftLength }: Pick<Round, "drafted" | "draftLength">): number {
+  return Math.min(drafted, draftLength);
+}
+
+/**
+ * 0 to 1; each draft by layers is a pass through the first layers and the head, and the check is one through all layers. 0
+ * where no layers draft.
+ */
+export function draftShare(spec: ModelSpec, round: Pick<Round, "drafted" | "draftLength" | "exitLayer">): number {
   const head = headInLayers(spec);
-  const drafting = drafted * (exitLayer + head);
+  const drafting = round.exitLayer > 0 ? chainedDrafts(round) * (round.exitLayer + head) : 0;
   return drafting / (drafting + spec.layers + head);
 }
 

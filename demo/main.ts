@@ -4,6 +4,7 @@ import { type GenerationResult, listCached, type Model } from "../src/index.ts";
 import { Activity } from "./activity.ts";
 import { readAddress } from "./address.ts";
 import { ComparisonView } from "./comparison_view.ts";
+import { DRAFTERS } from "./drafters.ts";
 import { byId } from "./elements.ts";
 import { hideFacts, showFacts } from "./facts.ts";
 import { Failures, isFatal } from "./failures.ts";
@@ -12,7 +13,7 @@ import { ModelChoice } from "./model_choice.ts";
 import { run } from "./run.ts";
 import { RunView } from "./run_view.ts";
 import { seeded } from "./sampling_fields.ts";
-import { DRAFTER_NAMES, draftingDrafter, type Settings, SettingsForm } from "./settings.ts";
+import { draftingSettings, type Settings, SettingsForm } from "./settings.ts";
 import { STORIES, SUGGESTIONS, type WantedModel } from "./wanted_model.ts";
 
 /** What a link may fetch before anybody is asked. */
@@ -96,10 +97,10 @@ function compare(): Promise<void> {
     say("Comparing: first plain decoding…");
     const plain = await run(model, { ...settings, drafter: "none" }, view, signal);
     if (plain.finishReason === "abort") return say("The comparison was stopped.");
-    const drafter = draftingDrafter(model, settings);
-    const name = DRAFTER_NAMES[drafter];
+    const drafting = draftingSettings(model, settings);
+    const { name } = DRAFTERS[drafting.drafter];
     say(`Comparing: now ${name}…`);
-    const drafted = await run(model, { ...settings, drafter }, view, signal);
+    const drafted = await run(model, drafting, view, signal);
     settingsForm.showSeed(drafted.seed);
     if (drafted.finishReason === "abort") return say("The comparison was stopped.");
     comparisonView.show({ plain, drafted, name }, model.device.software);

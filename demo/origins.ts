@@ -10,9 +10,9 @@ export interface OriginWords {
 }
 
 export const ORIGINS: readonly OriginWords[] = [
-  { origin: "accepted", name: "accepted draft", meaning: "the early layers guessed it and the full model agreed" },
-  { origin: "correction", name: "correction", meaning: "the full model's token where it disagreed with the draft" },
-  { origin: "bonus", name: "bonus", meaning: "the full model's extra token after a draft it agreed with throughout" },
+  { origin: "accepted", name: "accepted draft", meaning: "it was drafted, and the full model agreed" },
+  { origin: "correction", name: "correction", meaning: "the full model's token where it disagreed with the drafts" },
+  { origin: "bonus", name: "bonus", meaning: "the full model's extra token behind drafts it agreed with to their end" },
   { origin: "plain", name: "plain", meaning: "the full model computed it with no draft before it" },
 ];
 

@@ -3,18 +3,18 @@
 import type { PlanDecision, PlanPrice } from "../src/index.ts";
 import { element } from "./elements.ts";
 import { significant } from "./format.ts";
-import { fastest, isPlan } from "./governor_words.ts";
-import type { Plan } from "./round_text.ts";
+import { fastest } from "./governor_words.ts";
+import { isPlan, type Plan, planLabel } from "./plan_words.ts";
 
 const HEADS = ["Plan", "ms", "tokens", "tokens/s"];
 /** So many rows are shown in any case. */
 const FEW = 7;
 
-/** The plans that tell most: plain decoding, the best of each exit layer, and the one that was chosen. */
+/** The plans that tell most: plain decoding, the best of each drafter and exit layer, and the one that was chosen. */
 export function tellingPrices(prices: readonly PlanPrice[], chosen: Plan): readonly PlanPrice[] {
   if (prices.length <= FEW) return prices;
-  const exits = new Set(prices.map(({ exitLayer }) => exitLayer));
-  const best = new Set([...exits].map((exit) => fastest(prices.filter(({ exitLayer }) => exitLayer === exit))));
+  const kinds = new Set(prices.map(kindOf));
+  const best = new Set([...kinds].map((kind) => fastest(prices.filter((price) => kindOf(price) === kind))));
   return prices.filter((price) => best.has(price) || isPlan(price, chosen));
 }
 
@@ -33,13 +33,13 @@ export function priceTable({ prices }: PlanDecision, chosen: Plan, all: boolean)
   return table;
 }
 
+function kindOf({ drafter = "layerskip", exitLayer }: Plan): string {
+  return `${drafter} ${exitLayer}`;
+}
+
 function row(price: PlanPrice, chosen: boolean): HTMLTableRowElement {
   const made = element("tr", chosen ? "prices__chosen" : "");
-  const head = element(
-    "th",
-    "",
-    price.draftLength === 0 ? "plain" : `${price.draftLength} from layer ${price.exitLayer}`,
-  );
+  const head = element("th", "", planLabel(price));
   head.scope = "row";
   if (chosen) head.append(element("span", "visually-hidden", " (chosen)"));
   made.append(head);

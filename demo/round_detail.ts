@@ -1,15 +1,17 @@
 /**
- * One round spelled out: its drafts, struck where they were refused, the full model's own token, how long it took, and why the
- * governor planned it so.
+ * One round spelled out: its drafts, in a line or as the tree they are, with those that were refused and the full model's own
+ * token; how long it took, and why the governor planned it so.
  */
 
 import type { ModelSpec } from "../src/index.ts";
+import { isChain } from "./draft_tree.ts";
 import { byId, element } from "./elements.ts";
 import { count, percent } from "./format.ts";
 import { reasonWords } from "./governor_words.ts";
-import { draftShare } from "./layer_work.ts";
+import { chainedDrafts, draftShare } from "./layer_work.ts";
 import { priceTable, tellingPrices } from "./price_table.ts";
-import { outcome, planWords, type RoundRecord, visible, yieldWords } from "./round_text.ts";
+import { draftedWords, outcome, type RoundRecord, visible, yieldWords } from "./round_text.ts";
+import { type TreeTexts, treeView } from "./tree_view.ts";
 
 export interface DetailEvents {
   /** The round before or after the one that is shown is asked for. */
@@ -19,8 +21,7 @@ export interface DetailEvents {
 /** What a round is shown with. */
 export interface RoundContext {
   spec: ModelSpec;
-  /** What was drafted. */
-  drafts: readonly string[];
+  texts: TreeTexts;
   /** Rounds so far. */
   rounds: number;
 }
@@ -47,17 +48,20 @@ export class RoundDetail {
     this.#after.disabled = true;
   }
 
-  show(record: RoundRecord, { spec, drafts, rounds }: RoundContext): void {
+  show(record: RoundRecord, { spec, texts, rounds }: RoundContext): void {
     this.#hint.hidden = true;
-    this.#title.replaceChildren(`Round ${record.number}`, element("span", "", `: ${planWords(record.round)}`));
+    this.#title.replaceChildren(`Round ${record.number}`, element("span", "", `: ${draftedWords(record)}`));
     this.#before.disabled = false;
     this.#after.disabled = false;
     // At either end they keep the focus.
     this.#before.setAttribute("aria-disabled", String(record.number <= 1));
     this.#after.setAttribute("aria-disabled", String(record.number >= rounds));
     const what = element("div", "");
-    what.append(chips(record, drafts), element("p", "detail__words", sentences(record, spec)));
+    const drafts = isChain(record.draftParents) ? chips(record, texts.drafts) : treeView(record, texts);
+    what.append(drafts, element("p", "detail__words", sentences(record, spec)));
     this.#body.replaceChildren(what, ...this.#reason(record));
+    // What has to be scrolled must be reached with the keyboard.
+    if (drafts.scrollWidth > drafts.clientWidth) drafts.tabIndex = 0;
   }
 
   #reason({ round }: RoundRecord): HTMLElement[] {
@@ -84,7 +88,7 @@ export class RoundDetail {
   }
 }
 
-/** The drafts and the full model's own token. */
+/** A chain's drafts, struck where they were refused, and the full model's own token. */
 function chips({ round, own }: RoundRecord, drafts: readonly string[]): HTMLElement {
   const line = element("p", "detail__tokens");
   for (const [i, text] of drafts.entries()) {
@@ -98,7 +102,9 @@ function chips({ round, own }: RoundRecord, drafts: readonly string[]): HTMLElem
 function sentences(record: RoundRecord, spec: ModelSpec): string {
   const { round } = record;
   const drafting = draftShare(spec, round);
-  const work = drafting > 0 ? ` Of the layers computed, ${percent(drafting)} were the drafts'.` : "";
+  const free =
+    round.drafted === 0 || chainedDrafts(round) > 0 ? "" : " No layers drafted: all it computed was the check.";
+  const work = drafting > 0 ? ` Of the layers computed, ${percent(drafting)} were the drafts'.` : free;
   const came = round.drafted > 0 ? `${outcome(record)}: ` : "";
   return `${came}${yieldWords(record)}.${work}`;
 }

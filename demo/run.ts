@@ -1,6 +1,7 @@
 /** One run: from the settings to the text on the page. */
 
 import type { GenerationResult, Model } from "../src/index.ts";
+import { DRAFTERS } from "./drafters.ts";
 import type { RunView } from "./run_view.ts";
 import type { Settings } from "./settings.ts";
 
@@ -11,8 +12,9 @@ export async function run(
   view: RunView,
   signal: AbortSignal,
 ): Promise<GenerationResult> {
-  const { prompt, drafter, exitLayer, draftLength, maxTokens, sampling } = settings;
-  const plan = drafter === "layerskip" ? { exitLayer, draftLength } : {};
+  const { prompt, drafter, exitLayer, draftLength, treeSize, maxTokens, sampling } = settings;
+  const { layers, tree } = DRAFTERS[drafter];
+  const plan = { ...(layers && { exitLayer, draftLength }), ...(tree && { treeSize }) };
   const generation = model.generate(prompt, { drafter, ...plan, maxTokens, ...sampling, signal });
   view.begin(model, settings);
   let result: GenerationResult | undefined;

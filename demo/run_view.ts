@@ -9,7 +9,7 @@ import { governorSummary } from "./governor_words.ts";
 import { Legend } from "./legend.ts";
 import { promptIds } from "./prompt_field.ts";
 import { RoundDetail } from "./round_detail.ts";
-import { draftTexts, sentence } from "./round_text.ts";
+import { draftTexts, sentence, wordBefore } from "./round_text.ts";
 import type { Settings } from "./settings.ts";
 import { Timeline } from "./timeline.ts";
 import { TokenView } from "./token_view.ts";
@@ -109,7 +109,8 @@ export class RunView {
     if (!record || !this.#model) return;
     const drafts = draftTexts(this.#model, record);
     this.#detailed = round;
-    this.#detail.show(record, { spec: this.#model.spec, drafts, rounds: this.#timeline.count });
+    const texts = { drafts, before: wordBefore(this.#model, record) };
+    this.#detail.show(record, { spec: this.#model.spec, texts, rounds: this.#timeline.count });
     this.#timeline.describe(round, sentence(record, drafts));
   }
 }

@@ -63,12 +63,12 @@ export class Timeline {
     this.#update.flush();
   }
 
-  append({ round, draftIds, tokens, ids }: GenerationPart): void {
+  append({ round, draftIds, draftParents, tokens, ids }: GenerationPart): void {
     if (round) {
       const own = tokens[round.accepted];
       const record: RoundRecord = {
         number: this.#records.length + 1,
-        ...{ round, draftIds, tokens: ids.length },
+        ...{ round, draftIds, draftParents, ids },
         own: own && { text: own.text, origin: own.origin },
         idsBefore: this.#ids.slice(-CONTEXT_TOKENS),
       };
@@ -115,7 +115,8 @@ export class Timeline {
   }
 
   #button(record: RoundRecord): HTMLButtonElement {
-    const { round, number, tokens } = record;
+    const { round, number } = record;
+    const tokens = record.ids.length;
     const button = element("button", "round");
     button.type = "button";
     button.tabIndex = this.#tabStop === 0 ? 0 : -1;

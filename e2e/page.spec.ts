@@ -14,6 +14,7 @@ import {
   slide,
   status,
   tokens,
+  treeDrafts,
 } from "./page_story.ts";
 
 /** A strict content security policy, such as the page's host may send. */
@@ -99,6 +100,63 @@ test("the plain drafter drafts nothing and has no sliders", async ({ page }) => 
   expect(shown.map(({ id }) => id)).toEqual(goldenCase("once").greedy.slice(0, 24));
   expect(new Set(shown.map(({ origin }) => origin))).toEqual(new Set(["plain"]));
   expect(await rounds(page)).toEqual(Array(23).fill({ drafted: 0, accepted: 0 }));
+});
+
+test("Lookup and Recycling have a tree and no layers, and write plain decoding's text", async ({ page }) => {
+  const greedy = goldenCase("once").greedy.slice(0, 120);
+  await openIdle(page);
+  await page.getByLabel("Max tokens").fill("120");
+  for (const [drafter, size] of [
+    ["Lookup", "7"],
+    ["Recycling", "15"],
+  ] as const) {
+    await choose(page, drafter);
+    await expect(page.getByRole("slider")).toHaveCount(1);
+    await expect(page.getByRole("slider", { name: "Tree size" })).toHaveValue(size);
+    await generate(page);
+    expect(await ids(page), drafter).toEqual(greedy);
+    const played = await rounds(page);
+    expect(Math.max(...played.map(({ drafted }) => drafted)), drafter).toBeLessThanOrEqual(Number(size));
+    expect(Math.max(...played.map(({ accepted }) => accepted)), drafter).toBeGreaterThan(1);
+    await expect(page.locator("#balance")).toContainText("no layers drafted");
+    await expect(page.locator("#timeline .work--draft"), "all of a round is the check").toHaveCount(0);
+  }
+});
+
+test("a round's tree is spelled out: each draft under the one it continues, and the path that became text", async ({
+  page,
+}) => {
+  await openIdle(page);
+  await choose(page, "Ouroboros");
+  for (const name of ["Exit layer", "Draft length"]) await expect(page.getByRole("slider", { name })).toBeVisible();
+  await slide(page, "Tree size", 6);
+  await page.getByLabel("Max tokens").fill("100");
+  await generate(page);
+  expect(await ids(page)).toEqual(goldenCase("once").greedy.slice(0, 100));
+  // The round that accepted most of its tree.
+  const played = await rounds(page);
+  const most = Math.max(...played.map(({ drafted, accepted }) => (drafted === 10 ? accepted : 0)));
+  expect(most).toBeGreaterThan(4);
+  const number = 1 + played.findIndex(({ drafted, accepted }) => drafted === 10 && accepted === most);
+  const bar = page.locator(`#timeline [data-round="${number}"]`);
+  await bar.focus();
+  await expect(
+    page.getByRole("heading", { name: `Round ${number}: 4 tokens from layer 2, then a tree of 6` }),
+  ).toBeVisible();
+  await expect(bar).toHaveAccessibleName(
+    /drafted 4 tokens from layer 2, then a tree of 6: “.+”, “.+”; \d of 10 accepted/,
+  );
+
+  const drafts = await treeDrafts(page);
+  expect(drafts.map(({ draft }) => draft).sort((a, b) => a - b)).toEqual([...Array(10).keys()]);
+  for (const { draft, parent, under } of drafts) {
+    expect(under).toBe(parent);
+    expect(parent).toBeLessThan(draft);
+    if (draft < 4) expect(parent, "the layers' drafts are a chain").toBe(draft - 1);
+  }
+  const path = drafts.filter(({ accepted }) => accepted);
+  const text = (await page.locator("#story .token--pointed").allTextContents()).slice(0, most);
+  expect(path.map((each) => each.text.trim())).toEqual(text.map((each) => each.trim().replace("\n", "↵")));
 });
 
 test("a comparison finds the same ids and says what came of it, with sampling too", async ({ page }) => {
@@ -272,7 +330,7 @@ test("sampling: seeds repeat texts whatever the drafter, every option counts, ba
   };
   expect(await idsOf({ "Repetition penalty": "3" })).not.toEqual(greedy);
   const drawn = await idsOf({ "Repetition penalty": "", Temperature: "1.2", Seed: "7" });
-  for (const drafter of ["Plain", "LayerSkip", "Auto"] as const) {
+  for (const drafter of ["Plain", "LayerSkip", "Ouroboros", "Lookup", "Recycling", "Auto"] as const) {
     await choose(page, drafter);
     expect(await idsOf({}), drafter).toEqual(drawn);
   }

@@ -47,8 +47,10 @@ export async function generate(page: Page): Promise<void> {
   await finished(page);
 }
 
+export type Drafter = "Auto" | "LayerSkip" | "Ouroboros" | "Lookup" | "Recycling" | "Plain";
+
 /** Chooses who drafts. */
-export async function choose(page: Page, drafter: "Auto" | "LayerSkip" | "Plain"): Promise<void> {
+export async function choose(page: Page, drafter: Drafter): Promise<void> {
   await page.getByRole("radio", { name: drafter }).check();
 }
 
@@ -73,6 +75,19 @@ export function tokens(page: Page): Promise<ShownToken[]> {
 
 export async function ids(page: Page): Promise<number[]> {
   return (await tokens(page)).map(({ id }) => id);
+}
+
+/** The drafts of the round that is spelled out, if they are a tree: each with the one that it stands under in the list. */
+export function treeDrafts(page: Page) {
+  return page.locator("#detail [data-draft]").evaluateAll((items) =>
+    items.map((item) => ({
+      draft: Number(item.getAttribute("data-draft")),
+      parent: Number(item.getAttribute("data-parent")),
+      under: Number(item.parentElement?.closest("[data-draft]")?.getAttribute("data-draft") ?? -1),
+      accepted: item.classList.contains("branch--accepted"),
+      text: item.querySelector(".chip")?.textContent ?? "",
+    })),
+  );
 }
 
 export function rounds(page: Page): Promise<ShownRound[]> {
