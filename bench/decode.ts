@@ -6,7 +6,7 @@
  * weights) do not depend on the machine; they say what a GPU, which is bound by bytes and launches, would gain.
  */
 
-import type { Dtype, GenerateOptions, GenerationResult, Model, Round } from "../src/index.ts";
+import type { DraftModel, Dtype, GenerateOptions, GenerationResult, Model, Round } from "../src/index.ts";
 import { median } from "./kernels/statistics.ts";
 
 /** A way of decoding. */
@@ -62,9 +62,8 @@ const ELEMENT_BYTES: Record<Dtype, { layer: number; head: number }> = {
 };
 
 /** Bytes of the weights of one decoder layer, and of the head, what pads them left out. Norms are f32. */
-function weightBytes({ spec, dtype, weightBytes, parameters }: Model): { layer: number; head: number } {
-  const stored = { layer: weightBytes / parameters, head: weightBytes / parameters };
-  const bytes = dtype === "stored" ? stored : ELEMENT_BYTES[dtype];
+function weightBytes({ spec, dtype }: Pick<Model, "spec" | "dtype">, stored: number): { layer: number; head: number } {
+  const bytes = dtype === "stored" ? { layer: stored, head: stored } : ELEMENT_BYTES[dtype];
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim, vocabSize } = spec;
   const attention = hiddenSize * (heads + 2 * kvHeads) * headDim + heads * headDim * hiddenSize;
   return {
@@ -73,15 +72,36 @@ function weightBytes({ spec, dtype, weightBytes, parameters }: Model): { layer: 
   };
 }
 
-/** Bytes of weights that rounds read: each draft the early layers and its head, each verification all once. */
-function bytesRead(model: Model, hotVocabulary: number | undefined, rounds: readonly Round[]): number {
-  const { layer, head } = weightBytes(model);
+/** Rows that one pass over the weights verifies at most. */
+const ROWS_A_PASS = 16;
+
+/** Who drafts, where it is not the model's first layers with its whole head. */
+interface ReadingOptions {
+  hotVocabulary?: number | undefined;
+  draftModel?: DraftModel | undefined;
+}
+
+/**
+ * Bytes of weights that rounds read: each draft of the first layers these and its head, each of a second model all of that, and
+ * each verification all once for every 16 rows.
+ */
+export function bytesRead(
+  model: Model,
+  rounds: readonly Round[],
+  { hotVocabulary, draftModel }: ReadingOptions = {},
+): number {
+  const stored = model.weightBytes / model.parameters;
+  const { layer, head } = weightBytes(model, stored);
   const { layers, vocabSize } = model.spec;
   const draftHead = hotVocabulary ? head * Math.min(1, hotVocabulary / vocabSize) : head;
-  return rounds.reduce(
-    (sum, { drafted, exitLayer }) => sum + layers * layer + head + drafted * (exitLayer * layer + draftHead),
-    0,
-  );
+  const second = draftModel && weightBytes(draftModel, stored);
+  const modelStep = second ? draftModel.spec.layers * second.layer + second.head : 0;
+  return rounds.reduce((sum, { drafter, drafted, exitLayer, draftLength, treeSize }) => {
+    const chain = Math.min(drafted, draftLength);
+    const drafts = drafter === "model" ? (chain + 1) * modelStep : chain * (exitLayer * layer + draftHead);
+    const passes = Math.ceil((1 + draftLength + treeSize) / ROWS_A_PASS);
+    return sum + drafts + passes * (layers * layer + head);
+  }, 0);
 }
 
 function sameIds(a: GenerationResult, b: GenerationResult): boolean {
@@ -118,7 +138,7 @@ export async function benchDecode(
     const { stats, rounds } = results[way]!;
     const decoded = Math.max(1, stats.tokens - 1);
     const ratios = times[way]!.map((ms, i) => times[0]![i]! / ms);
-    const bytes = bytesRead(model, drafting.hotVocabulary, rounds);
+    const bytes = bytesRead(model, rounds, { hotVocabulary: drafting.hotVocabulary });
     return {
       name,
       isPlain: way === 0,
@@ -132,7 +152,7 @@ export async function benchDecode(
       msPerToken: median(times[way]!) / decoded,
       speedup: median(ratios),
       speedupRange: [Math.min(...ratios), Math.max(...ratios)],
-      speedupByBytes: bytesRead(model, undefined, plain.rounds) / bytes,
+      speedupByBytes: bytesRead(model, plain.rounds) / bytes,
       idsEqual: idsEqual[way]!,
     };
   });

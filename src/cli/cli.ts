@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
+import type { BenchDraftersFlags } from "./bench_drafters.ts";
 import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "./bench_kernels.ts";
 import { addGenerateOptions, checkGenerateFlags, type GenerateFlags } from "./generate_options.ts";
 import type { InspectFlags } from "./inspect.ts";
@@ -246,6 +247,25 @@ Examples:
     .addHelpText("after", "\nExample:\n  layerleap bench decode --exit-layers 2 --draft-lengths 4,8 --repetitions 7")
     .action(async (flags: BenchDecodeFlags) => {
       await compute(flags.model, async () => (await import("./bench.ts")).bench(flags));
+    });
+
+  bench
+    .command("drafters")
+    .description("Compares drafters on a continuation, a summary, an edit, code and a chat; one prefill a prompt.")
+    .option(...MODEL)
+    .addOption(endpoint())
+    .addOption(dtype())
+    .addOption(context())
+    .option("--draft-model <source>", "a second, smaller model with the same tokenizer, to be compared too")
+    .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)
+    .option("--draft-length <n>", "drafts of layers and of a second model (default: the model's own)", positiveInteger)
+    .option("--tree-sizes <list>", "rows of trees (default: 7,15)", integers)
+    .option("--max-tokens <n>", "new tokens a prompt", positiveInteger, 32)
+    .option("--repetitions <n>", "runs of each drafter, interleaved", positiveInteger, 3)
+    .option("--json", "one JSON object on stdout instead of tables")
+    .addHelpText("after", "\nExample:\n  layerleap bench drafters --tree-sizes 7 --repetitions 5")
+    .action(async (flags: BenchDraftersFlags) => {
+      await compute(flags.model, async () => (await import("./bench_drafters.ts")).benchDraftersCommand(flags));
     });
 
   bench

@@ -88,9 +88,10 @@ export class RoundState {
    * Begins a generation: nothing emitted.
    * @param length tokens whose keys and values are committed already
    * @param pending the token after them, where there are any
+   * @param emitted tokens that count as emitted already
    */
-  begin(settings: RoundSettings, length = 0, pending = NONE): void {
-    this.#device.handle.queue.writeBuffer(this.buffer, 0, initialState(length, pending));
+  begin(settings: RoundSettings, length = 0, pending = NONE, emitted = 0): void {
+    this.#device.handle.queue.writeBuffer(this.buffer, 0, initialState(length, pending, emitted));
     this.configure(settings);
   }
 

@@ -12,7 +12,7 @@ import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
-import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY } from "../kernels/constants.ts";
+import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, RUNNING } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
 import type { GpuDrafter } from "./drafters/drafter.ts";
 import type { Followers } from "./drafters/followers.ts";
@@ -110,7 +110,11 @@ export class Scheduler {
   }
 
   /** Begins a generation that `prepare` was called for. */
-  begin(limits: Limits, selection: Selection, ...committed: [length?: number, pending?: number]): void {
+  begin(
+    limits: Limits,
+    selection: Selection,
+    ...committed: [length?: number, pending?: number, emitted?: number]
+  ): void {
     this.#limits = limits;
     this.#selection = selection;
     this.state.begin({ draftLength: 0, ...limits }, ...committed);
@@ -159,6 +163,22 @@ export class Scheduler {
       }
     }
     return undefined; // a prompt has tokens
+  }
+
+  /**
+   * Begins anew behind a prompt that `prefill` has run: its keys and values are in place, whatever rounds have followed it.
+   * @param first the token after the prompt
+   * @returns the prompt's end as `prefill` would have it
+   */
+  fork(ids: readonly number[], first: number): PendingRound {
+    this.begin(this.#limits, this.#chosen, ids.length, first, 1);
+    this.state.tellPrompt([...ids, first]);
+    for (const drafter of this.#active) drafter.begin?.(ids.length);
+    const told = { drafted: 0, accepted: 0, finished: RUNNING, length: ids.length, ids: [first], path: [0] };
+    const report = { ...told, draftIds: [], draftParents: [], probabilities: [], logProbs: undefined, shadowIds: [] };
+    const now = performance.now();
+    const plan = plainPlan(this.#forward.spec.layers);
+    return { plan, submittedAt: now, readbackBytes: 0, report: Promise.resolve({ ...report, doneAt: now }) };
   }
 
   /**

@@ -65,9 +65,9 @@ export function reportBytes(rows: number): number {
   return (REPORT_HEAD_WORDS + REPORT_LINE_WORDS * rows) * 4;
 }
 
-/** Contents of `State` when a generation begins: `length` tokens committed, none emitted. */
-export function initialState(length = 0, pending = NONE): Uint32Array<ArrayBuffer> {
-  return new Uint32Array([length, pending, 0, RUNNING]);
+/** Contents of `State` when a generation begins: `length` tokens committed, mostly none emitted. */
+export function initialState(length = 0, pending = NONE, emitted = 0): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([length, pending, emitted, RUNNING]);
 }
 
 /** What a generation asks of its rounds. */

@@ -117,7 +117,7 @@ export class Controllers {
     cache: PriceCache,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const shape = this.#shape();
+    const shape = this.priceShape();
     const cached = Prices.fromJSON(await cache.read(), shape);
     if (cached) this.#prices.set(GREEDY, cached);
     // A context that is smaller than a round cannot time one.
@@ -140,15 +140,18 @@ export class Controllers {
   /** Prices of a kind of selection; the first time those of greedy rounds: how plans compare is much the same. */
   #pricesOf(selection: SelectionRequest): Prices {
     const kind = kindOf(selection);
-    const shape = this.#shape(selection.draftModel?.spec);
+    const shape = this.priceShape(selection.draftModel?.spec);
     const greedy = this.#prices.get(GREEDY);
     const prices = this.#prices.get(kind) ?? (greedy && Prices.fromJSON(greedy.toJSON(), shape)) ?? new Prices(shape);
     this.#prices.set(kind, prices);
     return prices;
   }
 
-  /** @param draftModel the second model that drafts */
-  #shape(draftModel?: ModelSpec): PriceShape {
+  /**
+   * What times of rounds are made of.
+   * @param draftModel the second model that drafts
+   */
+  priceShape(draftModel?: ModelSpec): PriceShape {
     const { layers } = this.#spec;
     const draftModelLayers = draftModel && stepWeights(draftModel) / layerWeights(this.#spec);
     const buckets = this.#scheduler.rowBuckets;

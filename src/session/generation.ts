@@ -45,6 +45,8 @@ export interface GenerationRequest {
   /** The plans that its rounds may have, and who chooses among them; made once these are compiled. */
   plans: readonly RoundPlan[];
   controller: () => Controller;
+  /** The token after the prompt, whose keys and values are in place: nothing is prefilled. */
+  first?: number | undefined;
   /** The caller's own drafter. */
   drafter?: HostDrafter | undefined;
   selection: SelectionRequest;
@@ -190,7 +192,11 @@ export class Generation implements AsyncIterable<GenerationPart> {
       tally.prefillFrom = this.#counters();
       tally.begunAt = performance.now();
       scheduler.begin(limits, begin());
-      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false);
+      const { first } = this.#request;
+      const prefill =
+        first === undefined
+          ? await scheduler.prefill(promptIds, () => signal?.aborted ?? false)
+          : scheduler.fork(promptIds, first);
       if (prefill) {
         const now = this.#counters();
         // The prompt's own readback is still to come.

@@ -3,6 +3,7 @@
  * A loaded model: what `load` returns and everything an app does with it.
  */
 
+import type { PriceShape } from "../decode/controllers/price_features.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
@@ -294,6 +295,24 @@ export class Model {
    * NonFiniteLogitsError.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    return this.#generate(prompt, options);
+  }
+
+  /**
+   * Generates behind a prompt that the last `generate` began with, whose keys and values are in place.
+   * @param first the token after it
+   * @internal For measurements, which go on from one prompt in many ways.
+   */
+  goOn(promptIds: readonly number[], first: number, options: GenerateOptions): Generation {
+    return this.#generate(promptIds, options, first);
+  }
+
+  /** What times of rounds are made of, with a second model that drafts. @internal For measurements. */
+  priceShape(draftModel?: DraftModel): PriceShape {
+    return this.#controllers.priceShape(draftModel?.spec);
+  }
+
+  #generate(prompt: Prompt, options: GenerateOptions, first?: number): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
     requireKnown(where, options, GENERATE_OPTIONS);
@@ -320,7 +339,7 @@ export class Model {
         observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
       {
-        promptIds,
+        ...{ promptIds, first },
         answers: isChat(prompt),
         ...choices,
         limits: {

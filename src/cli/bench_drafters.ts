@@ -1,0 +1,123 @@
+/** `layerleap bench drafters`: what each drafter gives on five kinds of text, in the shape docs/benchmarks.md keeps. */
+
+import { benchDrafters, type DrafterRow, type DrafterWay } from "../../bench/drafters.ts";
+import { benchPrompts } from "../../bench/prompts.ts";
+import type { DraftModel, Model } from "../index.ts";
+import { type LoadFlags, loadDraftModel, loadModel } from "./load.ts";
+import { EXIT, faint, note, write } from "./output.ts";
+import { UsageError } from "./report.ts";
+
+export interface BenchDraftersFlags extends LoadFlags {
+  draftModel?: string;
+  exitLayer?: number;
+  draftLength?: number;
+  treeSizes?: number[];
+  maxTokens: number;
+  repetitions: number;
+  json?: boolean;
+}
+
+/** Rows of trees compared when none are given: a pass over the weights of 8 rows, and of 16. */
+const TREE_SIZES = [7, 15];
+
+/** Runs the comparison and prints a table a prompt. @returns the exit code */
+export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<number> {
+  const { maxTokens, repetitions } = flags;
+  if (maxTokens < 2)
+    throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
+  const model = await loadModel(flags);
+  try {
+    const { draftModel: source } = flags;
+    const draftModel = source === undefined ? undefined : await loadDraftModel(model, source, flags);
+    const ways = waysOf(model, draftModel, flags);
+    const prompts = benchPrompts(model.chats);
+    if (!flags.json) await write(`${head(model, draftModel)}\n`);
+    const rows = await benchDrafters(model, { prompts, maxTokens, repetitions, ways, draftModel }, (done) => {
+      note(faint(`${done[0]!.prompt}: done`));
+      if (!flags.json) void write(`${table(done)}\n`);
+    });
+    if (flags.json) {
+      await write(`${JSON.stringify({ device: model.device, dtype: model.dtype, rows }, undefined, 2)}\n`);
+    } else {
+      await write(`${summary(rows)}\n`);
+    }
+    if (rows.every((row) => row.idsEqual)) return EXIT.success;
+    note("layerleap: a drafter changed the ids: this is a bug, please report it with the device above");
+    return EXIT.failure;
+  } finally {
+    await model.dispose();
+  }
+}
+
+function waysOf(model: Model, draftModel: DraftModel | undefined, flags: BenchDraftersFlags): DrafterWay[] {
+  const {
+    exitLayer = model.defaults.exitLayer,
+    draftLength = model.defaults.draftLength,
+    treeSizes = TREE_SIZES,
+  } = flags;
+  const chain = { exitLayer, draftLength };
+  const [smallest = 7] = treeSizes;
+  return [
+    ...treeSizes.map(
+      (treeSize): DrafterWay => ({ name: `lookup ${treeSize}`, drafting: { drafter: "lookup", treeSize } }),
+    ),
+    ...treeSizes.map(
+      (treeSize): DrafterWay => ({ name: `recycle ${treeSize}`, drafting: { drafter: "recycle", treeSize } }),
+    ),
+    { name: `layerskip E=${exitLayer} d=${draftLength}`, drafting: { drafter: "layerskip", ...chain } },
+    { name: "the same + 3", drafting: { drafter: "layerskip", ...chain, treeSize: 3 } },
+    { name: `ouroboros + ${smallest}`, drafting: { drafter: "ouroboros", ...chain, treeSize: smallest } },
+    ...(draftModel ? [{ name: `model d=${draftLength}`, drafting: { drafter: draftModel, draftLength } }] : []),
+    { name: "auto", drafting: { drafter: "auto" } },
+  ];
+}
+
+function head({ name, device, spec, dtype }: Model, draftModel: DraftModel | undefined): string {
+  const { vendor, architecture, description, backend, software } = device;
+  const last = (path: string) => path.split("/").filter(Boolean).at(-1);
+  return [
+    `Model: ${last(name)}, ${spec.layers} layers, ${dtype}${draftModel ? `; second model: ${last(draftModel.name)}` : ""}`,
+    `Device: ${vendor} ${architecture} (${description}), ${backend}${software ? ", a software adapter" : ""}`,
+  ].join("\n");
+}
+
+const COLUMNS = ["drafter", "tokens/round", "accepted", "of drafted", "ms/token", "speed-up", "predicted", "by bytes"];
+
+function table(rows: readonly DrafterRow[]): string {
+  const [first] = rows;
+  return [
+    "",
+    `**${first!.prompt}**, ${first!.promptTokens} tokens, ${first!.tokens} new ones`,
+    "",
+    markdown([COLUMNS, ["---", ...COLUMNS.slice(1).map(() => "---:")], ...rows.map(cells)]),
+  ].join("\n");
+}
+
+function cells(row: DrafterRow): string[] {
+  return [
+    row.way,
+    row.tokensPerRound.toFixed(2),
+    String(row.accepted),
+    String(row.drafted),
+    row.msPerToken.toFixed(row.msPerToken < 100 ? 1 : 0),
+    row.speedup.toFixed(2),
+    row.predicted?.toFixed(2) ?? "",
+    row.speedupByBytes.toFixed(2),
+  ];
+}
+
+/** Tokens a round and the speed-up by bytes of each drafter, on all prompts. */
+function summary(rows: readonly DrafterRow[]): string {
+  const prompts = [...new Set(rows.map(({ prompt }) => prompt))];
+  const ways = [...new Set(rows.map(({ way }) => way))];
+  const lines = ways.map((way) => {
+    const own = rows.filter((row) => row.way === way);
+    return [way, ...own.map((row) => `${row.tokensPerRound.toFixed(2)} (${row.speedupByBytes.toFixed(2)})`)];
+  });
+  const header = ["tokens/round (by bytes)", ...prompts];
+  return ["", markdown([header, ["---", ...prompts.map(() => "---:")], ...lines]), ""].join("\n");
+}
+
+function markdown(lines: readonly (readonly string[])[]): string {
+  return lines.map((line) => `| ${line.join(" | ")} |`).join("\n");
+}
