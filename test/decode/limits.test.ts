@@ -27,7 +27,7 @@ describe("a context that runs to the model's limit of 512", () => {
   });
 
   test.each([
-    ...[1, 2, 3, 4, 5, 6, 7, 8, 15, 31].map((draftLength) => [4, draftLength] as const),
+    ...(SLOW ? [1, 2, 3, 4, 5, 6, 7, 8, 15, 31] : [1, 4, 7, 31]).map((draftLength) => [4, draftLength] as const),
     ...[1, 2, 3].map((exitLayer) => [exitLayer, 5] as const),
   ])("exit layer %i, draft length %i gives the same ids", async (exitLayer, draftLength) => {
     const options = { drafter: "layerskip", exitLayer, draftLength, ignoreEos: true } as const;

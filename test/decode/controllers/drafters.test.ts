@@ -1,0 +1,142 @@
+/** The governor among drafters: what it foresees of lookup, what it learns of trees, and which it plans. */
+
+import { describe, expect, test } from "vitest";
+import { Governor } from "../../../src/decode/controllers/governor.ts";
+import { LookupForecast } from "../../../src/decode/controllers/lookup_forecast.ts";
+import { TreeAcceptance } from "../../../src/decode/controllers/tree_acceptance.ts";
+import { drafterOf, plainPlan, type RoundOutcome, type RoundPlan } from "../../../src/decode/plan.ts";
+import { seeded } from "../../reference/random.ts";
+import { calibrated, costOn, GPU, SMALL, SOFTWARE, type TestDevice, timed } from "./devices.ts";
+
+const LOOKUP: RoundPlan = { drafter: "lookup", exitLayer: 0, draftLength: 0, treeSize: 7 };
+const RECYCLE: RoundPlan = { drafter: "recycle", exitLayer: 0, draftLength: 0, treeSize: 7 };
+const LARGER: RoundPlan = { ...RECYCLE, treeSize: 15 };
+
+describe("what is foreseen of lookup", () => {
+  test("nothing in a text that has not repeated anything", () => {
+    const forecast = new LookupForecast();
+    forecast.tell([1, 2, 3, 4, 5]);
+    expect(forecast.matched).toBe(0);
+    expect(forecast.tokens(7)).toBe(1);
+  });
+
+  test("more, the longer the text repeats itself", () => {
+    const forecast = new LookupForecast();
+    const phrase = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    forecast.tell(phrase);
+    const expected = phrase.map((id, i) => {
+      forecast.tell([id]);
+      expect(forecast.matched).toBe(i + 1);
+      return forecast.tokens(7);
+    });
+    expect(expected[0]).toBeLessThan(2.5);
+    expect(expected[4]).toBeGreaterThan(expected[0]!);
+    expect(expected[11]).toBeGreaterThan(4);
+    forecast.tell([99]);
+    expect(forecast.tokens(7)).toBe(1);
+  });
+
+  test("less, where matches have led nowhere", () => {
+    const [honest, deceived] = [new LookupForecast(), new LookupForecast()];
+    for (let i = 0; i < 40; i++) {
+      honest.tell([1, 2, 100 + i]);
+      deceived.tell([1, 100 + i]);
+    }
+    for (const forecast of [honest, deceived]) forecast.tell([1]);
+    expect(honest.matched).toBe(deceived.matched);
+    expect(honest.tokens(7)).toBeGreaterThan(3);
+    expect(deceived.tokens(7)).toBeLessThan(1.1);
+  });
+
+  test(
+    "the match of random texts is the longest there is, of equal ones the latest",
+    seeded(async (random) => {
+      for (let i = 0; i < 50; i++) {
+        const ids = random.ints(random.int(2, 60), 0, random.pick([1, 3]));
+        const forecast = new LookupForecast();
+        forecast.tell(ids);
+        let longest = 0;
+        for (let place = 0; place < ids.length - 1; place++) {
+          let length = 0;
+          while (length < 16 && length <= place && ids[place - length] === ids[ids.length - 1 - length]) length++;
+          longest = Math.max(longest, length);
+        }
+        expect(forecast.matched, ids.join(" ")).toBe(longest);
+      }
+    }),
+  );
+});
+
+describe("what is expected of trees", () => {
+  test("follows what was accepted lately, whatever the size", () => {
+    const trees = new TreeAcceptance();
+    const [before, larger] = [trees.tokens(RECYCLE), trees.tokens(LARGER)];
+    expect(larger).toBeGreaterThan(before);
+    for (let i = 0; i < 20; i++) trees.observe(outcome(RECYCLE, 3));
+    expect(trees.tokens(RECYCLE)).toBeGreaterThan(2.5);
+    expect(trees.tokens(LARGER)).toBeGreaterThan(trees.tokens(RECYCLE));
+    for (let i = 0; i < 60; i++) trees.observe(outcome(LARGER, 0));
+    expect(trees.tokens(RECYCLE)).toBeLessThan(1.2);
+    expect(trees.hopedTokens(RECYCLE)).toBeGreaterThan(trees.tokens(RECYCLE));
+  });
+});
+
+describe.each([GPU, SOFTWARE])("the governor among drafters, on a device like a $name", (device) => {
+  test("looks up where the text repeats itself, from the first round on", () => {
+    const governor = make(device, [], [LOOKUP, RECYCLE]);
+    const phrase = Array.from({ length: 30 }, (_, i) => i);
+    governor.tell([...phrase, 99, ...phrase.slice(0, 12)]);
+    expect(drafterOf(governor.plan())).toBe("lookup");
+    governor.tell([500]);
+    expect(drafterOf(governor.plan())).not.toBe("lookup");
+  });
+
+  test("recycles where that pays, and stops where it does not", () => {
+    for (const [accepted, least, most] of [
+      [4, 0.6, 1],
+      [0, 0, 0.12],
+    ] as const) {
+      const governor = make(device, [], [RECYCLE, LARGER]);
+      let recycled = 0;
+      for (let round = 0; round < 200; round++) {
+        const plan = governor.plan();
+        if (drafterOf(plan) === "recycle") recycled++;
+        governor.observe(played(plan, device, drafterOf(plan) === "recycle" ? accepted : 0));
+      }
+      expect(recycled / 200).toBeGreaterThanOrEqual(least);
+      expect(recycled / 200).toBeLessThanOrEqual(most);
+    }
+  });
+
+  test("loses at most 2 % and two rounds where no drafter is ever right", () => {
+    const governor = make(device, [1, 2, 3, 4], [LOOKUP, RECYCLE, LARGER]);
+    const cost = costOn(device, SMALL);
+    let steps = 0;
+    let n = 0;
+    for (; n < 400; n++) {
+      const plan = governor.plan();
+      steps += cost(plan) / cost(plainPlan(5));
+      governor.observe(played(plan, device, 0));
+      governor.tell([n % 3]); // a text that seems to repeat itself
+    }
+    expect(steps).toBeLessThan(1.02 * n + 2);
+  });
+});
+
+/** In a text whose plain rounds have been timed. */
+function make(device: TestDevice, exitLayers: number[], trees: RoundPlan[]): Governor {
+  const cost = costOn(device, SMALL);
+  const prices = calibrated(SMALL, [1, 2, 3, 4], cost);
+  const draftLengths = [1, 2, 3, 4, 6];
+  const governor = new Governor({ layers: 5, exitLayers, draftLengths, trees, prices, acceptance: 0.6 });
+  for (let i = 0; i < 3; i++) governor.observe(timed(plainPlan(5), cost(plainPlan(5))));
+  return governor;
+}
+
+function outcome(plan: RoundPlan, accepted: number): RoundOutcome {
+  return { plan, drafted: plan.treeSize ?? 0, accepted, probabilities: [], shadows: [], milliseconds: 1 };
+}
+
+function played(plan: RoundPlan, device: TestDevice, accepted: number): RoundOutcome {
+  return { ...outcome(plan, accepted), milliseconds: costOn(device, SMALL)(plan) };
+}
