@@ -49,6 +49,7 @@ export interface DrafterRow {
   idsEqual: boolean;
 }
 
+const WARMING_TOKENS = 4;
 const PLAIN: DrafterWay = { name: "plain", drafting: { drafter: "none" } };
 
 /** Runs the comparison; `onDone` hears of each prompt that is done. */
@@ -65,13 +66,12 @@ export async function benchDrafters(
     // The second model, where there is one, goes through the prompt with the first.
     const opening = { maxTokens: 1, ignoreEos: true, ...(draftModel && { drafter: draftModel }) };
     const { promptIds, ids } = await model.generate(prompt, opening).result();
-    const run = async ({ name: way, drafting }: DrafterWay): Promise<GenerationResult> => {
+    const run = async ({ name: way, drafting }: DrafterWay, most = maxTokens): Promise<GenerationResult> => {
       model.loadDraftMemory(memories.get(way) ?? nothing);
-      const result = await model.goOn(promptIds, ids[0]!, { maxTokens, ignoreEos: true, ...drafting }).result();
-      return result;
+      return await model.goOn(promptIds, ids[0]!, { maxTokens: most, ignoreEos: true, ...drafting }).result();
     };
-    // The first run of each way compiles and warms; it is not counted, and what it learns is forgotten.
-    if (rows.length === 0) for (const way of ways) await run(way);
+    // A first short run of each way compiles and warms; it is not counted, and what it learns is forgotten.
+    if (rows.length === 0) for (const way of ways) await run(way, Math.min(maxTokens, WARMING_TOKENS));
 
     const results = new Map<string, GenerationResult>();
     const times = new Map<string, number[]>(ways.map((way) => [way.name, []]));

@@ -215,7 +215,8 @@ export interface SamplingOptions {
  * Which drafts are accepted when sampling. `invariant`: those that are the token plain decoding would have drawn, so that no
  * drafter changes the text (Daliri, Musco, Suresh 2024). `ratio`: by the ratio of probabilities (Leviathan et al. 2023; the
  * LayerSkip paper); the distribution is the same, the text depends on the drafter: the same seed gives it again with the same
- * `exitLayer` and `draftLength` and the controller `fixed`, not where a controller goes by times measured.
+ * `exitLayer` and `draftLength` and the controller `fixed`, not where a controller goes by times measured. Only with the drafters
+ * `layerskip` without a tree and `auto`, whose drafts have a distribution.
  */
 export type AcceptRule = "invariant" | "ratio";
 
@@ -223,7 +224,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** At most this many new tokens; by default as many as the context holds. */
   maxTokens?: number;
   /**
-   * Default: `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
+   * Who guesses ahead: a name, a second model (`model.loadDraftModel`), or a drafter of your own (docs/drafters.md). Default:
+   * `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
    * where the checkpoint was trained for it.
    */
   drafter?: DrafterName | DraftModel | HostDrafter;
@@ -241,7 +243,10 @@ export interface GenerateOptions extends SamplingOptions {
   draftLength?: number;
   /** Rows of a round's tree at most, 1 to 63, of drafters that make one. Default: the drafter's. */
   treeSize?: number;
-  /** Who chooses the plan of each round of drafter `layerskip`; without effect on drafter `none`. Default: `fixed`. */
+  /**
+   * Who chooses the plan of each round; without effect on drafter `none`. Drafters of trees, a second model and your own take
+   * `fixed` and `governor`. Default: `fixed`.
+   */
   controller?: ControllerName;
   /**
    * Drafts choose among so many ids alone: the most frequent ones and the prompt's own (FR-Spec, Zhao et al. 2025). The text

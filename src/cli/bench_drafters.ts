@@ -12,6 +12,7 @@ export interface BenchDraftersFlags extends LoadFlags {
   exitLayer?: number;
   draftLength?: number;
   treeSizes?: number[];
+  drafters?: string[];
   maxTokens: number;
   repetitions: number;
   json?: boolean;
@@ -20,11 +21,17 @@ export interface BenchDraftersFlags extends LoadFlags {
 /** Rows of trees compared when none are given: a pass over the weights of 8 rows, and of 16. */
 const TREE_SIZES = [7, 15];
 
+const DRAFTERS = ["lookup", "recycle", "layerskip", "ouroboros", "auto"];
+
 /** Runs the comparison and prints a table a prompt. @returns the exit code */
 export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<number> {
   const { maxTokens, repetitions } = flags;
   if (maxTokens < 2)
     throw new UsageError("--max-tokens: found 1, expected at least 2: the first token is the prefill's");
+  for (const drafter of flags.drafters ?? []) {
+    if (DRAFTERS.includes(drafter)) continue;
+    throw new UsageError(`--drafters: found "${drafter}", expected some of ${DRAFTERS.join(",")}`);
+  }
   const model = await loadModel(flags);
   try {
     const { draftModel: source } = flags;
@@ -57,7 +64,8 @@ function waysOf(model: Model, draftModel: DraftModel | undefined, flags: BenchDr
   } = flags;
   const chain = { exitLayer, draftLength };
   const [smallest = 7] = treeSizes;
-  return [
+  const { drafters = DRAFTERS } = flags;
+  const ways: DrafterWay[] = [
     ...treeSizes.map(
       (treeSize): DrafterWay => ({ name: `lookup ${treeSize}`, drafting: { drafter: "lookup", treeSize } }),
     ),
@@ -70,6 +78,7 @@ function waysOf(model: Model, draftModel: DraftModel | undefined, flags: BenchDr
     ...(draftModel ? [{ name: `model d=${draftLength}`, drafting: { drafter: draftModel, draftLength } }] : []),
     { name: "auto", drafting: { drafter: "auto" } },
   ];
+  return ways.filter(({ drafting: { drafter } }) => typeof drafter !== "string" || drafters.includes(drafter));
 }
 
 function head({ name, device, spec, dtype }: Model, draftModel: DraftModel | undefined): string {

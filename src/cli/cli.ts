@@ -257,6 +257,7 @@ Examples:
     .addOption(dtype())
     .addOption(context())
     .option("--draft-model <source>", "a second, smaller model with the same tokenizer, to be compared too")
+    .option("--drafters <list>", "which are compared, beside plain decoding (default: all)", (list) => list.split(","))
     .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)
     .option("--draft-length <n>", "drafts of layers and of a second model (default: the model's own)", positiveInteger)
     .option("--tree-sizes <list>", "rows of trees (default: 7,15)", integers)

@@ -74,8 +74,9 @@ export class Trace implements Disposable {
 }
 
 /** A plan in snake case. */
-export function planJson({ drafter, exitLayer, draftLength, treeSize = 0 }: RoundPlan): object {
-  return { ...(drafter && { drafter }), exit_layer: exitLayer, draft_length: draftLength, tree_size: treeSize };
+export function planJson({ exitLayer, draftLength, treeSize = 0, ...plan }: RoundPlan): object {
+  const { drafter = draftLength + treeSize === 0 ? "none" : "layerskip" } = plan;
+  return { drafter, exit_layer: exitLayer, draft_length: draftLength, tree_size: treeSize };
 }
 
 /** A price in snake case. */

@@ -6,6 +6,7 @@
  * (EOS, length), and where the host's (a stop string, an abort) its tokens are dropped with the state it left.
  */
 
+import { abortable } from "../abortable.ts";
 import { NONE, RUNNING } from "../kernels/constants.ts";
 import type { DraftContext, DraftOutcome, HostDrafter } from "./drafters/host_drafter.ts";
 import type { PendingRound } from "./pending_round.ts";
@@ -50,6 +51,8 @@ export interface DecodingOptions {
   controller: Controller;
   /** Drafts the rounds that the controller plans for `own`. */
   drafter?: HostDrafter | undefined;
+  /** Ends the wait for a drafter on the host; rounds are ended by whoever reads. */
+  signal?: AbortSignal | undefined;
   /** Told of each round a round later than the controller, with its time only where that can be right. */
   observe: (outcome: RoundOutcome) => void;
 }
@@ -62,7 +65,7 @@ export interface DecodingOptions {
 export async function* decode(
   scheduler: Scheduler,
   prefill: PendingRound,
-  { promptIds, limits, controller, drafter, observe }: DecodingOptions,
+  { promptIds, limits, controller, drafter, signal, observe }: DecodingOptions,
 ): AsyncGenerator<DecodedRound, void, void> {
   const { maxTokens } = limits;
   const underWay: (PendingRound & { decision?: PlanDecision | undefined })[] = [prefill];
@@ -84,8 +87,9 @@ export async function* decode(
         waiting = isOwn && underWay.length > 0 ? plan : undefined;
         if (waiting) break;
         const proposal = isOwn
-          ? await drafter?.propose(draftContext(ids, promptIds.length, plan, scheduler))
+          ? await proposed(drafter!, draftContext(ids, promptIds.length, plan, scheduler), signal)
           : undefined;
+        if (proposal === ABORTED) return;
         // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
         const ahead = underWay.filter((pending) => pending !== prefill);
         const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
@@ -118,6 +122,18 @@ export async function* decode(
     }
   } finally {
     await Promise.allSettled(underWay.map(({ report }) => report));
+  }
+}
+
+const ABORTED = Symbol("aborted");
+
+/** What a drafter proposes; one that never answers does not hold a generation that is aborted. */
+async function proposed(drafter: HostDrafter, context: DraftContext, signal: AbortSignal | undefined) {
+  try {
+    return await abortable(Promise.resolve(drafter.propose(context)), signal);
+  } catch (error) {
+    if (signal?.aborted) return ABORTED;
+    throw error;
   }
 }
 

@@ -194,7 +194,7 @@ export class Scheduler {
       ...(treeSize && { treeSize }),
       ...(leastProbability && { leastProbability }),
     });
-    if (proposal) this.#drafters.own.write(proposal);
+    if (plan.drafter === "own") this.#drafters.own.write(proposal as DraftTree);
     const recorder = new Recorder(this.#device.handle, "round");
     this.record(recorder, plan, length);
     return this.#submit(recorder, plan);

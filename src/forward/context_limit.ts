@@ -20,8 +20,8 @@ interface Growing {
 function growing({ heads, kvHeads, headDim }: ModelSpec, kv: KvType): Growing[] {
   return [
     { what: "a layer's keys", bytes: kvHeads * headDim * KV_BYTES[kv], positions: 1 },
-    { what: "attention's partial sums", bytes: ROW_CAPACITY * heads * headDim * 4, positions: KEYS_PER_CHUNK },
     { what: "the rotations of positions", bytes: headDim * 4, positions: 1 },
+    { what: "attention's partial sums", bytes: ROW_CAPACITY * heads * headDim * 4, positions: KEYS_PER_CHUNK },
   ];
 }
 

@@ -46,8 +46,8 @@ export const CHECK_SIZE: ProbeSize = {
 };
 
 /** The same numbers in [0, 1) everywhere. */
-export function checkNumbers(): () => number {
-  let state = 0x9e3779b9;
+export function checkNumbers(seed = 0x9e3779b9): () => number {
+  let state = seed;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;

@@ -202,7 +202,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
         // The prompt's own readback is still to come.
         const readbackBytes = now.readbackBytes + prefill.readbackBytes;
         tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
-        const decoding = { promptIds, limits, controller, drafter, observe };
+        const decoding = { promptIds, limits, controller, drafter, signal, observe };
         for await (const decoded of decode(scheduler, prefill, decoding)) {
           const { finished } = decoded.report;
           const { stopped, ...part } = text.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));

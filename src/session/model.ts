@@ -87,7 +87,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
 ];
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
 /** Prices kept by another version of the library, whose rounds cost something else, are not read. */
-const PRICES_VERSION = 1;
+const PRICES_VERSION = 2;
 
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 

@@ -1,6 +1,6 @@
 /** What `layerleap generate` makes of its options: the library gets them, and what it tells of them is shown. */
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -103,7 +103,8 @@ describe("all options at once", () => {
     let before = 0;
     for (const [i, round] of rounds.entries()) {
       const { exitLayer, draftLength } = result.rounds[i]!;
-      expect(round.plan).toEqual({ exit_layer: exitLayer, draft_length: draftLength });
+      const drafter = "layerskip";
+      expect(round.plan).toEqual({ drafter, exit_layer: exitLayer, draft_length: draftLength, tree_size: 0 });
       expect(round.draft_probabilities ?? []).toHaveLength(round.drafted_ids.length);
       expect(round.start_ms).toBeGreaterThanOrEqual(before);
       expect(round.end_ms).toBeGreaterThan(round.start_ms);
@@ -123,10 +124,8 @@ test("what is drawn without a seed can be drawn again, and the governor is the d
   expect(rounds).toHaveLength(Number(of));
   for (const { reason, plan, prices } of rounds) {
     expect(["best", "plain", "probe"]).toContain(reason);
-    expect(prices.map(({ exit_layer, draft_length }: typeof plan) => ({ exit_layer, draft_length }))).toContainEqual(
-      plan,
-    );
-    expect(Object.keys(prices[0])).toEqual(["exit_layer", "draft_length", "milliseconds", "tokens"]);
+    expect(prices).toContainEqual({ ...plan, milliseconds: expect.any(Number), tokens: expect.any(Number) });
+    expect(Object.keys(prices[0])).toEqual([...Object.keys(plan), "milliseconds", "tokens"]);
   }
   const drafting = rounds.filter(({ drafted_ids }) => drafted_ids.length > 0);
   expect(drafting).toHaveLength(Number(drafted));
@@ -182,4 +181,42 @@ test.each<[GenerateOptions, RegExp]>([
   } finally {
     stderr.mockRestore();
   }
+});
+
+describe("drafters of trees", () => {
+  test("what recycling has learned is read and written; the trace has the trees", async () => {
+    const [memory, trace] = [join(folder, "memory.bin"), join(folder, "trees.jsonl")];
+    const args = ["generate", PROMPT, "--max-tokens", "60", "--drafter", "recycle", "--tree-size", "7", "--json"];
+    const plain = await model.generate(PROMPT, { drafter: "none", maxTokens: 60 }).result();
+    const run = async () => {
+      const { stdout, code } = await layerleap([...args, "--draft-memory", memory, "--trace", trace]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout);
+    };
+    const [first, second] = [await run(), await run()];
+    expect(first.ids).toEqual(plain.ids);
+    expect(second.ids).toEqual(plain.ids);
+    expect(second.rounds.length).toBeLessThan(first.rounds.length);
+
+    const { head, rounds } = await linesOf(trace);
+    expect(head.options).toMatchObject({ drafter: "recycle", tree_size: 7 });
+    const tree = rounds.find(({ draft_parents }) => draft_parents);
+    expect(tree.plan).toEqual({ drafter: "recycle", exit_layer: 0, draft_length: 0, tree_size: 7 });
+    expect(tree.draft_parents).toHaveLength(tree.drafted_ids.length);
+    expect(tree).not.toHaveProperty("draft_probabilities");
+
+    await writeFile(memory, "no memory");
+    const refused = await layerleap([...args, "--draft-memory", memory]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/^layerleap: --draft-memory .*first 4 bytes: found .*\n$/);
+  });
+
+  test("a second model drafts", async () => {
+    const args = ["generate", PROMPT, "--max-tokens", "21", "--draft-length", "4", "--json"];
+    const { stdout, code } = await layerleap([...args, "--drafter", `model:${MODEL}`]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).rounds).toEqual(Array(4).fill({ drafted: 4, accepted: 4 }));
+    const { stderr } = await layerleap([...args, "--drafter", "model:nowhere"]);
+    expect(stderr).toMatch(/there is no folder .*nowhere/);
+  });
 });

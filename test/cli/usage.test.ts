@@ -64,6 +64,10 @@ describe("a wrong call ends with exit code 2 and one line", () => {
     ["exit layer 0", ["generate", "x", "--exit-layer", "0"], /--exit-layer.*above 0/],
     ["a draft length that is no number", ["generate", "x", "--draft-length", "many"], /--draft-length.*many/],
     ["an unknown drafter", ["generate", "x", "--drafter", "medusa"], /--drafter.*medusa.*auto, none, layerskip/],
+    ["a drafter that is a model without a name", ["generate", "x", "--drafter", "model:"], /--drafter.*model:SOURCE/],
+    ["a tree beside auto", ["generate", "x", "--drafter", "auto", "--tree-size", "7"], /--tree-size is for/],
+    ["a tree of no rows", ["generate", "x", "--tree-size", "0"], /--tree-size.*above 0/],
+    ["an unknown drafter to be compared", ["bench", "drafters", "--drafters", "medusa"], /--drafters.*medusa.*lookup/],
     ["an unknown controller", ["generate", "x", "--controller", "pid"], RegExp(`--controller.*pid.*${CONTROLLERS}`)],
     [
       "a controller without drafts",

@@ -117,6 +117,27 @@ describe("the default model", () => {
     await model.generate("Once", { maxTokens: 3 }).result();
   });
 
+  test("an abort does not wait for a drafter that never answers", async () => {
+    const controller = new AbortController();
+    let asked = 0;
+    const propose = () => {
+      if (++asked < 3) return [1];
+      setTimeout(() => controller.abort(), 20);
+      return new Promise<never>(() => {});
+    };
+    const options = { drafter: { name: "silent", propose }, maxTokens: 30, signal: controller.signal };
+    const { finishReason, ids } = await model.generate("Once", options).result();
+    expect(finishReason).toBe("abort");
+    expect(ids.length).toBeGreaterThan(0);
+    await model.generate("Once", { maxTokens: 3 }).result();
+  });
+
+  test("what is no list is told", async () => {
+    const propose = (() => undefined) as unknown as HostDrafter["propose"];
+    const generation = model.generate("Once", { drafter: { name: "mute", propose }, maxTokens: 9 });
+    await expect(generation.result()).rejects.toThrow("drafter.propose: found undefined");
+  });
+
   test.each([
     ["an object without propose", { drafter: { name: "x" } as unknown as HostDrafter }, "drafter"],
     ["a tree that is too large", { drafter: { name: "x", treeSize: 64, propose: () => [] } }, "drafter.treeSize"],

@@ -6,17 +6,21 @@
  * nodes or longer paths than fit) is left out.
  */
 
+import { InputError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import { encodeProposal, type ProposedNode } from "../../kernels/drafting.ts";
 import type { DraftingKit, GpuDrafter } from "./drafter.ts";
 
 /** What a drafter is told when it is asked. */
 export interface DraftContext {
-  /** The text so far, prompt included. The last id is the one that the drafts continue. Not to be changed, nor kept. */
+  /**
+   * The text so far, prompt included, and at least one id behind that. The last one is the one that the drafts continue. The
+   * array is the library's own and goes on growing: copy what is to be kept.
+   */
   readonly ids: readonly number[];
   /** How many of them are the prompt's. */
   readonly promptLength: number;
-  /** Nodes that this round takes at most. */
+  /** Nodes that this round takes at most; fewer near the text's end, where the surplus is left out. */
   readonly treeSize: number;
   readonly vocabSize: number;
 }
@@ -33,7 +37,7 @@ export type DraftTree = readonly number[] | readonly DraftNode[];
 
 /** What became of a round's drafts. */
 export interface DraftOutcome {
-  /** The rows that were verified: of the tree, less what was left out. */
+  /** The rows that were verified: the tree, numbered anew where something was left out or merged. */
   readonly drafts: readonly DraftNode[];
   /** The numbers in `drafts` of those that were accepted, in order. */
   readonly accepted: readonly number[];
@@ -42,13 +46,13 @@ export interface DraftOutcome {
 }
 
 export interface HostDrafter {
-  /** What it is called in statistics and traces. */
+  /** What it is called in errors; statistics call it `own`. */
   readonly name: string;
   /** Nodes a round at most, 1 to 63. Default: 7: with the text's last token, what one pass over the weights verifies. */
   readonly treeSize?: number;
   /** What may come next. An empty tree is a plain step. What it throws ends the generation with it. */
   propose(context: DraftContext): DraftTree | Promise<DraftTree>;
-  /** Told of each round of its own. */
+  /** Told of each round of its own, also of one that it proposed nothing for. What it throws ends the generation with it. */
   observe?(outcome: DraftOutcome): void;
 }
 
@@ -65,8 +69,15 @@ export class ProposalDrafter implements GpuDrafter {
 
   async prepare(): Promise<void> {} // trees are prepared by the plan
 
-  /** For the next submission. */
+  /**
+   * For the next submission.
+   * @throws InputError for what is no list
+   */
   write(tree: DraftTree): void {
+    if (!Array.isArray(tree)) {
+      const expected = "a list of ids or of nodes; an empty one for no idea";
+      throw new InputError({ file: "generate", field: "drafter.propose", found: String(tree), expected });
+    }
     const words = encodeProposal(nodesOf(tree));
     this.#kit.device.handle.queue.writeBuffer(this.#kit.state.proposal, 0, words);
   }

@@ -86,8 +86,8 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   readonly #groups: { remember: GPUBindGroup; logProbs: GPUBindGroup };
   /** For the ratio rule, which needs the scores of both at once. */
   #ratio: (OwnDraft & { group: GPUBindGroup }) | undefined;
-  /** For drafts over hot ids. */
-  #hot: OwnDraft | undefined;
+  /** For drafts by other heads. Those of hot ids are not asked for again once another size has taken their place. */
+  readonly #byHead = new Map<Head, OwnDraft>();
   #request: SampledRequest | undefined;
   /** The drafts of this generation, where they are scored apart. */
   #own: OwnDraft | undefined;
@@ -140,12 +140,13 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       const bytes = ROW_CAPACITY * this.#forward.spec.vocabSize * 4;
       this.#ratio = await this.#device.allocating("scores of drafts", bytes, () => this.#bindRatio());
     }
-    if (hot && this.#hot?.head !== hot.head) {
+    if (hot && !this.#byHead.has(hot.head)) {
       const bytes = ROW_CAPACITY * hot.head.size * 4;
       const logits = await hot.head.allocateLogits();
-      this.#hot = await this.#device.allocating("scores of hot ids", bytes, () => this.#bindHot(hot, logits));
+      const draft = await this.#device.allocating("scores of drafts", bytes, () => this.#bindHot(hot, logits));
+      this.#byHead.set(hot.head, draft);
     }
-    const own = ruled ? this.#ratio : hot && this.#hot;
+    const own = ruled ? this.#ratio : hot && this.#byHead.get(hot.head);
     await Promise.all([
       this.#target.prepare(probabilities, branches),
       this.#choice.prepare(),
@@ -158,11 +159,11 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   }
 
   /** Begins a generation; `prepare` has been called for it. */
-  begin(request: SampledRequest, hot: boolean): void {
+  begin(request: SampledRequest, hot: DraftHead | undefined): void {
     const { settings, promptIds, acceptRule, probabilities, topLogProbs } = request;
     const ruled = acceptRule === "ratio";
     this.#request = request;
-    this.#own = ruled ? this.#ratio : hot ? this.#hot : undefined;
+    this.#own = ruled ? this.#ratio : hot && this.#byHead.get(hot.head);
     const { queue } = this.#device.handle;
     const { vocabSize } = this.#forward.spec;
     const { sampling, bias, counts } = this.#buffers;

@@ -37,7 +37,8 @@ export class Selections {
   readonly #choice: CandidateChoice;
   readonly #greedy: GreedySelection;
   #sampled: SampledSelection | undefined;
-  #hotGreedy: { head: Head; draft: DraftSelection; choice: CandidateChoice } | undefined;
+  /** Greedy drafts by other heads; those of hot ids as in `SampledSelection`. */
+  readonly #greedyByHead = new Map<Head, { draft: DraftSelection; choice: CandidateChoice }>();
 
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
     this.#device = device;
@@ -83,7 +84,7 @@ export class Selections {
     const top = topLogProbs;
     return () => {
       if (hotIds) hot?.columns?.fill(hotIds);
-      sampled.begin(request, hot !== undefined);
+      sampled.begin(request, hot);
       return {
         draft: greedy && !probabilities && !branches ? greedyDraft : sampled,
         target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
@@ -106,15 +107,17 @@ export class Selections {
   }
 
   async #prepareHotGreedy(hot: DraftHead): Promise<DraftSelection> {
-    if (this.#hotGreedy?.head !== hot.head) {
+    let greedy = this.#greedyByHead.get(hot.head);
+    if (!greedy) {
       const { candidates, candidatesPerRow } = hot.head;
       const [device, table, state] = [this.#device, this.#table, this.#state];
       const [owner, ids] = [ownerOf(hot), hot.columns?.ids];
       const choice = new CandidateChoice(device, owner, table, candidates, candidatesPerRow, state, ids);
-      this.#hotGreedy = { head: hot.head, choice, draft: new GreedySelection(hot.head, choice) };
+      greedy = { choice, draft: new GreedySelection(hot.head, choice) };
+      this.#greedyByHead.set(hot.head, greedy);
     }
-    await this.#hotGreedy.choice.prepare();
-    return this.#hotGreedy.draft;
+    await greedy.choice.prepare();
+    return greedy.draft;
   }
 
   #create(logits: GPUBuffer): SampledSelection {
