@@ -56,7 +56,7 @@ const PLAIN: DrafterWay = { name: "plain", drafting: { drafter: "none" } };
 export async function benchDrafters(
   model: Model,
   { prompts, maxTokens, repetitions, ways: others, draftModel }: DraftersBenchOptions,
-  onDone: (rows: readonly DrafterRow[]) => void = () => {},
+  onDone: (rows: readonly DrafterRow[]) => void | Promise<void> = () => {},
 ): Promise<DrafterRow[]> {
   const ways = [PLAIN, ...others];
   const memories = new Map<string, Uint8Array>();
@@ -67,7 +67,7 @@ export async function benchDrafters(
     const opening = { maxTokens: 1, ignoreEos: true, ...(draftModel && { drafter: draftModel }) };
     const { promptIds, ids } = await model.generate(prompt, opening).result();
     const run = async ({ name: way, drafting }: DrafterWay, most = maxTokens): Promise<GenerationResult> => {
-      model.loadDraftMemory(memories.get(way) ?? nothing);
+      await model.loadDraftMemory(memories.get(way) ?? nothing);
       return await model.goOn(promptIds, ids[0]!, { maxTokens: most, ignoreEos: true, ...drafting }).result();
     };
     // A first short run of each way compiles and warms; it is not counted, and what it learns is forgotten.
@@ -101,7 +101,7 @@ export async function benchDrafters(
       };
     });
     rows.push(...ofPrompt);
-    onDone(ofPrompt);
+    await onDone(ofPrompt);
   }
   return rows;
 }

@@ -225,8 +225,8 @@ export interface GenerateOptions extends SamplingOptions {
   maxTokens?: number;
   /**
    * Who guesses ahead: a name, a second model (`model.loadDraftModel`), or a drafter of your own (docs/drafters.md). Default:
-   * `layerskip` where `exitLayer`, `draftLength`, `controller` or `hotVocabulary` is given; else `auto`, which drafts
-   * where the checkpoint was trained for it.
+   * `layerskip` where `exitLayer`, `draftLength`, `treeSize`, `controller` or `hotVocabulary` is given; else `auto` for checkpoints
+   * that were trained for early exit, `none` for others.
    */
   drafter?: DrafterName | DraftModel | HostDrafter;
   /**
@@ -257,7 +257,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** Default: `invariant`. */
   acceptRule?: AcceptRule;
   /**
-   * Tell how probable each draft was, in `round.draftProbabilities`. It takes four dispatches more a draft. Default: where the
+   * Tell how probable each draft was, in `round.draftProbabilities`, where layers drafted it. It takes four dispatches more a draft. Default: where the
    * controller goes by them.
    */
   draftProbabilities?: boolean;

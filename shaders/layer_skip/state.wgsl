@@ -56,7 +56,7 @@ struct ReportLine {
   draftParent: u32,
 }
 
-// Where the keys and values of what was accepted stand, and where they belong: token k of the path goes from slot from[k] to
+// Where the keys and values of what was accepted stand, and where they belong: token k of the path goes from slots[k] to
 // slot first + k.
 struct Path {
   // 0 where all is in place.

@@ -39,9 +39,9 @@ export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<n
     const ways = waysOf(model, draftModel, flags);
     const prompts = benchPrompts(model.chats);
     if (!flags.json) await write(`${head(model, draftModel)}\n`);
-    const rows = await benchDrafters(model, { prompts, maxTokens, repetitions, ways, draftModel }, (done) => {
+    const rows = await benchDrafters(model, { prompts, maxTokens, repetitions, ways, draftModel }, async (done) => {
       note(faint(`${done[0]!.prompt}: done`));
-      if (!flags.json) void write(`${table(done)}\n`);
+      if (!flags.json) await write(`${table(done)}\n`);
     });
     if (flags.json) {
       await write(`${JSON.stringify({ device: model.device, dtype: model.dtype, rows }, undefined, 2)}\n`);

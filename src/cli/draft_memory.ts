@@ -5,23 +5,23 @@ import type { Model } from "../index.ts";
 import { FailureError } from "./report.ts";
 
 /** Reads it, where there is one. */
-export function readDraftMemory(model: Model, path: string): void {
+export async function readDraftMemory(model: Model, path: string): Promise<void> {
   if (!existsSync(path)) return;
-  reported(path, () => model.loadDraftMemory(readFileSync(path)));
+  await reported(path, async () => await model.loadDraftMemory(readFileSync(path)));
 }
 
 /** Writes it whole, or leaves the one that there is. */
 export async function writeDraftMemory(model: Model, path: string): Promise<void> {
   const bytes = await model.saveDraftMemory();
-  reported(path, () => {
+  await reported(path, () => {
     writeFileSync(`${path}.part`, bytes);
     renameSync(`${path}.part`, path);
   });
 }
 
-function reported(path: string, action: () => void): void {
+async function reported(path: string, action: () => void | Promise<void>): Promise<void> {
   try {
-    action();
+    await action();
   } catch (cause) {
     throw new FailureError(`--draft-memory ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }

@@ -25,7 +25,7 @@ export async function generate(prompt: string | undefined, flags: GenerateFlags)
     const source = draftModelSource(flags);
     const draftModel =
       source === undefined ? undefined : await loadDraftModel(model, source, flags, interruption.signal);
-    if (flags.draftMemory !== undefined) readDraftMemory(model, flags.draftMemory);
+    if (flags.draftMemory !== undefined) await readDraftMemory(model, flags.draftMemory);
     const options = generateOptions(flags, draftModel);
     const generation = model.generate(input, { ...options, signal: interruption.signal });
     trace?.begin(model, generation, options);

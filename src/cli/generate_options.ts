@@ -43,6 +43,8 @@ export interface GenerateFlags extends LoadFlags, Pick<GenerateOptions, Shared> 
 }
 
 const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip", "lookup", "recycle", "ouroboros"];
+/** Those that draw on what was learned; auto does on stock models. */
+const RECYCLING = ["recycle", "ouroboros", "auto"];
 /** What begins a drafter that is a model. */
 const MODEL = "model:";
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
@@ -133,6 +135,9 @@ export function checkGenerateFlags(prompt: string | undefined, flags: GenerateFl
   if (drafter === "none" && (flags.exitLayer ?? flags.draftLength) !== undefined) {
     const drafting = flags.exitLayer === undefined ? "--draft-length" : "--exit-layer";
     throw new UsageError(`${drafting} is for a drafter: leave it out, or --drafter none`);
+  }
+  if (flags.draftMemory !== undefined && !RECYCLING.includes(drafter ?? "")) {
+    throw new UsageError(`--draft-memory is of recycling: add --drafter ${RECYCLING.join(" or ")}`);
   }
   if (flags.treeSize !== undefined && (drafter === "none" || drafter === "auto")) {
     throw new UsageError(`--tree-size is for a drafter of trees: leave it out, or --drafter ${drafter}`);

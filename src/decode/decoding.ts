@@ -68,7 +68,7 @@ export async function* decode(
   { promptIds, limits, controller, drafter, signal, observe }: DecodingOptions,
 ): AsyncGenerator<DecodedRound, void, void> {
   const { maxTokens } = limits;
-  const underWay: (PendingRound & { decision?: PlanDecision | undefined })[] = [prefill];
+  const underWay: UnderWay[] = [prefill];
   const ids = [...promptIds];
   controller.tell?.(promptIds);
   let length = promptIds.length;
@@ -86,6 +86,7 @@ export async function* decode(
         const isOwn = drafterOf(plan) === "own";
         waiting = isOwn && underWay.length > 0 ? plan : undefined;
         if (waiting) break;
+        const askedAt = performance.now();
         const proposal = isOwn
           ? await proposed(drafter!, draftContext(ids, promptIds.length, plan, scheduler), signal)
           : undefined;
@@ -93,13 +94,14 @@ export async function* decode(
         // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
         const ahead = underWay.filter((pending) => pending !== prefill);
         const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
-        underWay.push({ ...scheduler.round(plan, atMost, proposal), decision: controller.decision });
+        const round = scheduler.round(plan, atMost, proposal);
+        underWay.push({ ...round, decision: controller.decision, ...(isOwn && { askedAt }) });
       }
-      const { plan, decision, submittedAt, report: pending } = underWay[0]!;
+      const { plan, decision, submittedAt, askedAt = submittedAt, report: pending } = underWay[0]!;
       const { doneAt, ...report } = await pending;
       underWay.shift();
       const isRound = plan !== prefill.plan;
-      const startedAt = Math.max(submittedAt, lastDone);
+      const startedAt = Math.max(askedAt, lastDone);
       lastDone = doneAt;
       ids.push(...report.ids);
       length = report.length;
@@ -111,7 +113,7 @@ export async function* decode(
         if (unobserved) observe(isTogether ? { ...unobserved, milliseconds: undefined } : unobserved);
         const outcome = outcomeOf(plan, report, isTogether || isLate ? undefined : took);
         controller.observe(outcome);
-        if (drafterOf(plan) === "own") drafter?.observe?.(draftOutcome(report));
+        if (drafterOf(plan) === "own") await drafter?.observe?.(draftOutcome(report));
         unobserved = outcome;
       }
       const yieldedAt = performance.now();
@@ -123,6 +125,13 @@ export async function* decode(
   } finally {
     await Promise.allSettled(underWay.map(({ report }) => report));
   }
+}
+
+/** A round that has been submitted, and who asked for it. */
+interface UnderWay extends PendingRound {
+  readonly decision?: PlanDecision | undefined;
+  /** When a drafter on the host was asked: its time is the round's. */
+  readonly askedAt?: number;
 }
 
 const ABORTED = Symbol("aborted");
@@ -146,9 +155,12 @@ function draftContext(
   return { ids, promptLength, treeSize, vocabSize };
 }
 
-function draftOutcome({ ids, path, draftIds, draftParents }: RoundReport): DraftOutcome {
+function draftOutcome({ ids, path, accepted, draftIds, draftParents }: RoundReport): DraftOutcome {
   const drafts = draftIds.map((id, i) => ({ id, parent: draftParents[i]! - 1 }));
-  return { drafts, accepted: path.filter((row) => row > 0).map((row) => row - 1), ids };
+  const kept = path.filter((row) => row > 0).map((row) => row - 1);
+  // A draft that ended the text was accepted, and nothing was chosen after it.
+  const last = drafts.findIndex(({ id, parent }) => id === ids.at(-1) && parent === path.at(-1)! - 1);
+  return { drafts, accepted: kept.length < accepted && last >= 0 ? [...kept, last] : kept, ids };
 }
 
 function outcomeOf(plan: RoundPlan, report: RoundReport, milliseconds: number | undefined): RoundOutcome {

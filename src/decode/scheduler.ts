@@ -10,6 +10,7 @@ import type { Forward } from "../forward/forward.ts";
 import type { PassRows, RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import type { Pace } from "../gpu/pace.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
 import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, RUNNING } from "../kernels/constants.ts";
@@ -22,7 +23,7 @@ import type { PendingRound } from "./pending_round.ts";
 import { draftsOf, plainPlan, type RoundPlan } from "./plan.ts";
 import { type ReportLayout, readReport, reportParts } from "./round_report.ts";
 import { RoundState } from "./round_state.ts";
-import type { Selection } from "./selection/selection.ts";
+import type { Selection, TargetSelection } from "./selection/selection.ts";
 import { type SelectionRequest, Selections } from "./selection/selections.ts";
 
 /** What bounds a generation. */
@@ -43,6 +44,8 @@ export class Scheduler {
   readonly #readbacks: ReadbackRing;
   /** The prompt's way to the GPU; its unit is one row through one layer. */
   readonly #prefillQueue: PacedQueue;
+  /** A layer of a second model costs something else. */
+  readonly #draftPace: Pace;
   #limits: Limits = { maxTokens: 0, contextLength: 0, eosTokenIds: [] };
   #selection: Selection | undefined;
   /** The drafters of the generation that runs. */
@@ -64,6 +67,7 @@ export class Scheduler {
       most: PROMPT_CAPACITY * forward.spec.layers,
       inFlight: 2, // the GPU never idles, and a stop takes effect within two submissions
     });
+    this.#draftPace = this.#prefillQueue.newPace();
   }
 
   /** Ids there are. */
@@ -139,12 +143,8 @@ export class Scheduler {
       const chunkIds = ids.slice(start, start + rows);
       const { chunk, last } = this.#table.writeChunk(chunkIds, start);
       start += chunk.count;
-      for (const drafter of this.#active) {
-        if (!drafter.prefill) continue;
-        const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
-        drafter.prefill(recorder, chunk);
-        await queue.submit(recorder, chunk.count * layers);
-        this.dispatches += recorder.dispatches;
+      for (const { forward } of this.#active) {
+        if (forward && !(await this.#prefillThrough(forward, chunk, stop))) return undefined;
       }
       for (let layer = 0; layer < layers; ) {
         if (stop()) return undefined;
@@ -154,7 +154,7 @@ export class Scheduler {
         if (start === ids.length && toLayer === layers) {
           this.#forward.liftLast(recorder, chunk.count - 1);
           this.#chosen.target.target(recorder, last);
-          this.#accept(recorder, last, false);
+          this.#accept(recorder, last, false, this.#chosen.target);
           return this.#submit(recorder, plan);
         }
         await queue.submit(recorder, chunk.count * (toLayer - layer));
@@ -163,6 +163,21 @@ export class Scheduler {
       }
     }
     return undefined; // a prompt has tokens
+  }
+
+  /** Runs a chunk of the prompt through a drafter's own model. @returns false when it was stopped */
+  async #prefillThrough(model: Forward, chunk: PassRows, stop: () => boolean): Promise<boolean> {
+    const { layers } = model.spec;
+    for (let layer = 0; layer < layers; ) {
+      if (stop()) return false;
+      const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(this.#draftPace.units / chunk.count)));
+      const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
+      model.forward(recorder, chunk, layer, toLayer);
+      await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), this.#draftPace);
+      this.dispatches += recorder.dispatches;
+      layer = toLayer;
+    }
+    return true;
   }
 
   /**
@@ -204,14 +219,15 @@ export class Scheduler {
   record(recorder: Recorder, plan: RoundPlan, length: number): void {
     const { exitLayer, treeSize = 0, shadowExits = [] } = plan;
     const model = this.#forward;
-    const { draft, target } = this.#chosen;
+    const { draft } = this.#chosen;
+    const target = this.#targetOf(plan);
     const end = length + 1 + draftsOf(plan);
     const newRows: PassRows = { range: RANGE_VERIFY_EARLY, count: 1 + treeSize, end, regime: "generated" };
     const allRows: PassRows = { range: RANGE_VERIFY, count: 1 + draftsOf(plan), end, regime: "generated" };
 
     // Draft: a tree of rows behind the pending token.
     const drafter = this.#drafters.of(plan);
-    drafter?.catchUp?.(recorder, length);
+    for (const each of this.#active) each.catchUp?.(recorder, length, each === drafter);
     this.state.plan(recorder);
     drafter?.draft(recorder, { plan, length, selection: draft });
     for (const other of this.#active) if (other !== drafter) other.missed?.(1 + draftsOf(plan));
@@ -231,13 +247,18 @@ export class Scheduler {
 
     // Accept the longest path that the full model agrees with and one token of its own more. What was refused is rolled back
     // by the new length.
-    this.#accept(recorder, allRows, treeSize > 0);
+    this.#accept(recorder, allRows, treeSize > 0, target);
     drafter?.accepted?.(recorder);
   }
 
-  #accept(recorder: Recorder, rows: PassRows, tree: boolean): void {
+  #targetOf(plan: RoundPlan): TargetSelection {
+    const { target, unwatched } = this.#chosen;
+    return this.#drafters.learnerOf([plan]) ? target : (unwatched ?? target);
+  }
+
+  #accept(recorder: Recorder, rows: PassRows, tree: boolean, target: TargetSelection): void {
     this.state.accept(recorder, rows, tree);
-    this.#chosen.target.accepted?.(recorder, rows);
+    target.accepted?.(recorder, rows);
   }
 
   /** Submits a recording that has accepted, with the way back of its report. */

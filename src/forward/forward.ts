@@ -166,7 +166,12 @@ export class Forward {
     // Rounded once more, two products may become equal.
     if ((logitScale ?? 1) !== 1 || logitSoftCap) return false;
     this.#headFormsAgree ??= this.#compareHeadForms();
-    return this.#headFormsAgree;
+    try {
+      return await this.#headFormsAgree;
+    } catch (error) {
+      this.#headFormsAgree = undefined; // undecided: asked again next time
+      throw error;
+    }
   }
 
   async #compareHeadForms(): Promise<boolean> {

@@ -47,6 +47,7 @@ export class Head {
   readonly #owner: string;
   readonly #argmax: Product[];
   #logits: { buffer: GPUBuffer; products: Product[] } | undefined;
+  #allocation: Promise<{ buffer: GPUBuffer; products: Product[] }> | undefined;
 
   /** @param owner whom its logits are booked under */
   constructor(kit: HeadKit, parts: readonly MatrixPart[], owner: string) {
@@ -82,7 +83,14 @@ export class Head {
    */
   async allocateLogits(): Promise<GPUBuffer> {
     const bytes = ROW_CAPACITY * this.size * 4;
-    this.#logits ??= await this.#kit.device.allocating("logits", bytes, () => this.#bindLogits(bytes));
+    // Two who ask at once get the same.
+    this.#allocation ??= this.#kit.device.allocating("logits", bytes, () => this.#bindLogits(bytes));
+    try {
+      this.#logits = await this.#allocation;
+    } catch (error) {
+      this.#allocation = undefined;
+      throw error;
+    }
     return this.#logits.buffer;
   }
 

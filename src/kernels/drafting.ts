@@ -53,7 +53,8 @@ export function encodeProposal(nodes: readonly ProposedNode[]): Uint32Array<Arra
   const words = new Uint32Array(2 + 2 * kept.length);
   words[0] = kept.length;
   for (const [i, { token, parent }] of kept.entries()) {
-    const continued = parent === -1 ? 0 : PROPOSED + (isWord(parent) ? parent : PROPOSAL_CAPACITY);
+    const continued =
+      parent === -1 ? 0 : PROPOSED + (isWord(parent) ? Math.min(parent, PROPOSAL_CAPACITY) : PROPOSAL_CAPACITY);
     words.set([isWord(token) ? token : NONE, continued], 2 + 2 * i);
   }
   return words;

@@ -52,6 +52,11 @@ export class Controllers {
     return controller === "confidence" || controller === "del" || (asked && draftsByLayers(drafting));
   }
 
+  /** Whether rounds of a generation teach what follows each token. */
+  learns(drafting: Drafting): boolean {
+    return this.plans(drafting).some(({ drafter }) => drafter === "recycle" || drafter === "ouroboros");
+  }
+
   /**
    * A controller for one generation, whose rounds have been prepared. Plain decoding where this device cannot verify several
    * rows in one pass.
@@ -165,11 +170,13 @@ function draftsByLayers({ drafter, draftLength }: Drafting): boolean {
 }
 
 /** What rounds of a selection have in common that changes their cost. */
-function kindOf({ settings, probabilities, branches, topLogProbs, hotIds, draftModel }: SelectionRequest): string {
+function kindOf({ settings, probabilities, branches, topLogProbs, ...request }: SelectionRequest): string {
+  const { hotIds, draftModel, learns } = request;
   const parts = [
     isPlainGreedy(settings) ? GREEDY : "sampled",
     ...(probabilities ? ["probabilities"] : []),
     ...(branches ? ["branches"] : []),
+    ...(learns ? ["learning"] : []),
     ...(draftModel ? [`a draft model of ${stepWeights(draftModel.spec)} weights`] : []),
     ...(topLogProbs === undefined ? [] : ["log probabilities"]),
     ...(hotIds ? [`${hotIds.length} hot ids`] : []),

@@ -13,6 +13,7 @@ export interface DraftTarget {
   table: RowTable;
   tokenizer: TextTokenizer;
   contextLength: number;
+  vocabSize: number;
 }
 
 interface DraftModelParts {
@@ -21,6 +22,8 @@ interface DraftModelParts {
   dtype: ModelDtype;
   parameters: number;
   forward: Forward;
+  /** Of the choice of its kernels. */
+  warnings: readonly string[];
 }
 
 /** To be given to `generate` as its `drafter`. It is freed with the model that it drafts for. */
@@ -34,13 +37,20 @@ export class DraftModel {
   readonly parameters: number;
   /** @internal */
   readonly forward: Forward;
+  readonly #warnings: readonly string[];
 
   /** @internal Use `model.loadDraftModel`. */
-  constructor({ name, spec, dtype, parameters, forward }: DraftModelParts) {
+  constructor({ name, spec, dtype, parameters, forward, warnings }: DraftModelParts) {
     this.name = name;
     this.spec = spec;
     this.dtype = dtype;
     this.parameters = parameters;
     this.forward = forward;
+    this.#warnings = warnings;
+  }
+
+  /** What is not used because this device computes it wrong, or not to the bit; `model.warnings` has them too. */
+  get warnings(): string[] {
+    return [...this.#warnings, ...this.forward.warnings];
   }
 }

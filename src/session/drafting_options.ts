@@ -145,7 +145,7 @@ const LAYER_OPTIONS = ["exitLayer", "draftLength", "hotVocabulary"] as const;
 /** What holds for every drafter that has no layers: its tree, and who plans it. */
 function treeDrafting(where: string, name: string, options: DraftingOptions, defaultSize: number) {
   for (const field of LAYER_OPTIONS) {
-    if (!options[field]) continue;
+    if (options[field] === undefined || (field === "hotVocabulary" && options[field] === 0)) continue;
     const expected = "a drafter of layers, or no such option";
     throw new InputError({ file: where, field, found: `${options[field]} with drafter '${name}'`, expected });
   }

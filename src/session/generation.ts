@@ -92,6 +92,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
   readonly #untaken: GenerationPart[] = [];
   /** The part under way. A loop and `result()` wait for the same one, so that parts keep their order. */
   #pulling: Promise<void> | undefined;
+  readonly #ended = new AbortController();
   /** How it ended: `result()` tells, however it was consumed. */
   #outcome: { result: GenerationResult } | { error: unknown } | undefined;
 
@@ -171,6 +172,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   /** Waits for the round that runs, and lets nothing follow it. */
   async #end(): Promise<void> {
+    this.#ended.abort(); // a drafter on the host that never answers is not waited for
     await this.#parts.return();
     this.#outcome ??= { result: this.#result(this.#newTally()) };
   }
@@ -202,7 +204,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
         // The prompt's own readback is still to come.
         const readbackBytes = now.readbackBytes + prefill.readbackBytes;
         tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
-        const decoding = { promptIds, limits, controller, drafter, signal, observe };
+        const ended = signal ? AbortSignal.any([signal, this.#ended.signal]) : this.#ended.signal;
+        const decoding = { promptIds, limits, controller, drafter, signal: ended, observe };
         for await (const decoded of decode(scheduler, prefill, decoding)) {
           const { finished } = decoded.report;
           const { stopped, ...part } = text.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));

@@ -151,8 +151,15 @@ export async function loadDraftModel(
       throw new InputError({ file: checkpoint.name, field: "tokenizer", found, expected });
     }
     const spec = completedSpec(checkpoint, eosTokenIds);
+    if (spec.vocabSize > target.vocabSize) {
+      const [found, expected] = [
+        String(spec.vocabSize),
+        `at most ${target.vocabSize}, as the model that it drafts for`,
+      ];
+      throw new InputError({ file: checkpoint.name, field: "vocab_size", found, expected });
+    }
     const placing = { device, checkpoint, spec, contextLength, asked, forced: {}, signal };
-    const { kernels, weights, dtype } = await place(placing, () => {});
+    const { kernels, weights, dtype, warnings } = await place(placing, () => {});
     const { name, parameters } = checkpoint;
     const bytes = KvCache.bytes(spec, contextLength, kernels.kv);
     const forward = await device.allocating(`${name} (context of ${contextLength} tokens)`, bytes, () => {
@@ -160,7 +167,7 @@ export async function loadDraftModel(
       return new Forward(device, spec, weights, kv, table, contextLength, kernels);
     });
     await folder.verified?.(signal);
-    return new DraftModel({ name, spec, dtype, parameters, forward });
+    return new DraftModel({ name, spec, dtype, parameters, forward, warnings });
   } catch (error) {
     releaseAll();
     throw error;

@@ -163,7 +163,10 @@ export class Model {
 
   /** What is not used because this device computes it wrong, or not to the bit. */
   get warnings(): string[] {
-    return [...this.#warnings, ...this.#forward.warnings];
+    return [
+      ...[...this.#warnings, ...this.#forward.warnings],
+      ...[...this.#draftModels].flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`)),
+    ];
   }
 
   /** Ids of a text, with the special tokens the tokenizer puts around it (a BOS where it has one). */
@@ -243,7 +246,9 @@ export class Model {
     const release = this.#acquire();
     try {
       const { contextLength } = this;
-      const target = { device: this.#device, table: this.#table, tokenizer: this.#tokenizer, contextLength };
+      const { vocabSize } = this.spec;
+      const shared = { device: this.#device, table: this.#table, tokenizer: this.#tokenizer };
+      const target = { ...shared, contextLength, vocabSize };
       const draftModel = await this.#loadDraftModel(target, source, options);
       this.#draftModels.add(draftModel);
       return draftModel;
@@ -268,12 +273,13 @@ export class Model {
 
   /**
    * Makes drafting begin with what `saveDraftMemory` gave, of a model of the same vocabulary, instead of what it has learned.
-   * @throws FileFormatError when the bytes are damaged; InputError when they are another vocabulary's; BusyError; DisposedError
+   * @throws FileFormatError when the bytes are damaged; InputError when they are another vocabulary's; BusyError; DisposedError;
+   * GpuMemoryError
    */
-  loadDraftMemory(bytes: Uint8Array): void {
+  async loadDraftMemory(bytes: Uint8Array): Promise<void> {
     const release = this.#acquire();
     try {
-      this.#scheduler.followers.write(decodeDraftMemory(bytes, this.spec.vocabSize));
+      await this.#scheduler.followers.write(decodeDraftMemory(bytes, this.spec.vocabSize));
     } finally {
       release();
     }
@@ -421,6 +427,7 @@ export class Model {
       branches: drafting.drafter === "layerskip" && drafting.treeSize > 0,
       hotIds: this.#hotIds(options, drafting, promptIds),
       draftModel: drafting.model?.forward,
+      learns: this.#controllers.learns(drafting),
       topLogProbs:
         topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
     };

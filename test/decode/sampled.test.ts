@@ -52,7 +52,7 @@ describe("the default model", () => {
   });
   afterAll(() => model.dispose());
 
-  const texts = SLOW ? 400 : 30;
+  const texts = SLOW ? 400 : 24;
   test.each(Array.from({ length: texts }, (_, i) => i))("text %i, plain and with 5 drafters", (_) =>
     seeded((random) => compare(model, random, 5, 24))(),
   );

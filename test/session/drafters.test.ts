@@ -40,12 +40,12 @@ describe("what drafting has learned", () => {
     const second = await rounds({ drafter: "recycle" });
     expect(second).toBeLessThan(first);
 
-    model.loadDraftMemory(nothing);
+    await model.loadDraftMemory(nothing);
     expect(await model.saveDraftMemory()).toEqual(nothing);
     expect(await rounds({ drafter: "recycle" })).toBe(first);
 
     await using other = await load(STORIES);
-    other.loadDraftMemory(learned);
+    await other.loadDraftMemory(learned);
     expect(await other.saveDraftMemory()).toEqual(learned);
     const drafted = await other.generate(PROMPT, { maxTokens: 60, drafter: "recycle" }).result();
     expect(drafted.rounds.length).toBe(second);
@@ -66,16 +66,16 @@ describe("what drafting has learned", () => {
       changed(4, 9),
       changed(12, 7),
     ]) {
-      expect(() => model.loadDraftMemory(bytes)).toThrow(FileFormatError);
+      await expect(model.loadDraftMemory(bytes)).rejects.toThrow(FileFormatError);
     }
-    expect(() => model.loadDraftMemory(changed(8, 1))).toThrow(InputError);
+    await expect(model.loadDraftMemory(changed(8, 1))).rejects.toThrow(InputError);
     expect(await model.saveDraftMemory()).toEqual(whole);
   });
 
   test("any ids in it change only the speed", async () => {
     const bytes = await model.saveDraftMemory();
     for (let i = 16; i < bytes.length; i++) bytes[i] = (i * 193) % 251;
-    model.loadDraftMemory(bytes);
+    await model.loadDraftMemory(bytes);
     expect(await rounds({ drafter: "recycle", treeSize: 31 })).toBeGreaterThan(0);
   });
 });
@@ -153,6 +153,39 @@ test.each<[string, GenerateOptions, string]>([
   const refused = () => model.generate("Once", options);
   expect(refused).toThrow(InputError);
   expect(refused).toThrow(`generate: ${field}: found `);
+});
+
+test("a sampled text first, then a greedy one: both learn from the logits that there are", async () => {
+  await using fresh = await load(STORIES);
+  for (const temperature of [1, 0]) {
+    const sampling = { temperature, ...(temperature > 0 && { seed: 3 }), maxTokens: 40 };
+    const drafted = await fresh.generate(PROMPT, { ...sampling, drafter: "ouroboros" }).result();
+    const plain = await fresh.generate(PROMPT, { ...sampling, drafter: "none" }).result();
+    expect(drafted.ids).toEqual(plain.ids);
+  }
+});
+
+test("leaving a loop does not wait for a drafter that never answers", async () => {
+  let asked = 0;
+  const propose = () => (++asked < 3 ? [1] : new Promise<never>(() => {}));
+  {
+    await using generation = model.generate(PROMPT, { drafter: { name: "silent", propose } });
+    const parts = generation[Symbol.asyncIterator]();
+    while (asked < 3) {
+      const next = parts.next();
+      await Promise.race([next, new Promise((resolve) => setTimeout(resolve, 200))]);
+    }
+  }
+  await model.generate(PROMPT, { maxTokens: 3 }).result();
+});
+
+test("a drafter's own time is its rounds'", async () => {
+  const propose = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    return [];
+  };
+  const { rounds } = await model.generate(PROMPT, { drafter: { name: "slow", propose }, maxTokens: 6 }).result();
+  for (const { startMs, endMs } of rounds) expect(endMs - startMs).toBeGreaterThan(28);
 });
 
 test("auto on a stock model: the governor, and plain decoding's ids", async () => {

@@ -1,7 +1,7 @@
 /** What a round of each plan may be expected to emit in this text, whoever drafts it. */
 
 import { type DrafterKind, drafterOf, draftsOf, type RoundOutcome, type RoundPlan } from "../plan.ts";
-import { Acceptance, type AcceptancePrior } from "./acceptance.ts";
+import { Acceptance, type AcceptancePrior, DEFAULT_ACCEPTANCE } from "./acceptance.ts";
 import { expectedTokens } from "./expected_tokens.ts";
 import { LookupForecast } from "./lookup_forecast.ts";
 import { TreeAcceptance } from "./tree_acceptance.ts";
@@ -9,11 +9,23 @@ import { TreeAcceptance } from "./tree_acceptance.ts";
 /** Standard deviations above its mean where acceptance may well be. */
 const OPTIMISM = 0.25;
 
+/** The place of a second model among exit layers of its own. */
+const MODEL = 1;
+/** Drafts that a forecast is trusted for, and what a round counts against the next. */
+const FORESEEN_PRIOR = 4;
+const FORESEEN_DISCOUNT = 0.98;
+
 type Expected = Pick<RoundPlan, "drafter" | "exitLayer" | "draftLength" | "treeSize">;
 
 export class Expectations {
   readonly #exits: Acceptance;
   readonly #lookup = new LookupForecast();
+  /** Drafts of a second model, which is one exit layer to choose from. */
+  readonly #model = new Acceptance(2, [MODEL], DEFAULT_ACCEPTANCE);
+  /** Drafts of lookup that were foreseen, and those that were accepted. */
+  readonly #foreseen = { drafts: FORESEEN_PRIOR, accepted: FORESEEN_PRIOR };
+  /** What was foreseen of each lookup that has not been reported. */
+  readonly #unreported: number[] = [];
   readonly #trees = new Map<DrafterKind, TreeAcceptance>();
 
   /** @param exitLayers candidates, ascending */
@@ -26,11 +38,29 @@ export class Expectations {
     this.#lookup.tell(ids);
   }
 
+  /** A round of a plan was planned. */
+  planned(plan: Expected & { readonly tokens: number }): void {
+    if (drafterOf(plan) === "lookup") this.#unreported.push(plan.tokens - 1);
+  }
+
   observe(outcome: RoundOutcome): void {
     const { plan } = outcome;
     const drafter = drafterOf(plan);
+    this.#forget();
     if (drafter === "none" || isChain(plan)) this.#exits.observe(plan.exitLayer, outcome);
+    else if (drafter === "model") this.#model.observe(MODEL, outcome);
     else if (drafter !== "lookup") this.#treesOf(drafter).observe(outcome);
+    else {
+      this.#foreseen.drafts += this.#unreported.shift() ?? 0;
+      this.#foreseen.accepted += outcome.accepted;
+    }
+  }
+
+  /** What was seen of forecasts goes back to nothing: a text that has ended to repeat itself may begin again. */
+  #forget(): void {
+    for (const name of ["drafts", "accepted"] as const) {
+      this.#foreseen[name] = FORESEEN_PRIOR + (this.#foreseen[name] - FORESEEN_PRIOR) * FORESEEN_DISCOUNT;
+    }
   }
 
   /** Expected tokens of a round, the full model's own among them. */
@@ -52,7 +82,11 @@ export class Expectations {
     const drafter = drafterOf(plan);
     if (drafter === "none") return 1;
     if (isChain(plan)) return expectedTokens(this.#exits.of(plan.exitLayer, deviations), plan.draftLength);
-    if (drafter === "lookup") return this.#lookup.tokens(draftsOf(plan));
+    if (drafter === "model") return expectedTokens(this.#model.of(MODEL, deviations), plan.draftLength);
+    if (drafter === "lookup") {
+      const { drafts, accepted } = this.#foreseen;
+      return 1 + (this.#lookup.tokens(draftsOf(plan)) - 1) * Math.min(1, accepted / drafts);
+    }
     const trees = this.#treesOf(drafter);
     return deviations > 0 ? trees.hopedTokens(plan) : trees.tokens(plan);
   }

@@ -69,6 +69,7 @@ export class Governor implements Controller {
     const { milliseconds: _, tokens: __, ...plan } = choice;
     this.#probing.planned(plan, probe !== undefined);
     this.#allowance.planned(loss(choice));
+    this.#expected.planned(choice);
     const reason = probe ? "probe" : choice === plain ? "plain" : "best";
     this.#decision = { plan, reason, prices: [plain, ...drafts] };
     return plan;
@@ -86,7 +87,7 @@ export class Governor implements Controller {
     this.#expected.observe(outcome);
     this.#allowance.observe(tokens, steps);
     this.#setback.observe(tokens - steps);
-    if (this.#probing.succeeded(outcome)) this.#setback.resume();
+    if (this.#probing.succeeded(outcome, tokens - steps)) this.#setback.resume();
   }
 
   #best(plain: PlanPrice, affordable: readonly PlanPrice[]): PlanPrice {

@@ -62,7 +62,7 @@ export class LookupForecast {
     seen.wrong = seen.wrong * DISCOUNT + (isRight ? 0 : 1);
   }
 
-  /** The longest match of the text's end, of equal ones the latest, as shaders/drafting/lookup.wgsl finds it. */
+  /** The longest match of the text's end, of equal ones the latest, as shaders/drafting/lookup.wgsl finds it, but for places long ago. */
   #search(before: number, last: number): { length: number; place: number } {
     const end = this.#ids.length - 1;
     let best = { length: 0, place: -1 };

@@ -63,7 +63,10 @@ export class Prices implements PlanPrices {
     return { layers: this.shape.layers, headLayers: this.shape.headLayers, plans };
   }
 
-  /** Takes a round's time. One that drafted less than planned, or did more than draft and verify, tells no plan's price. */
+  /**
+   * Takes a round's time. A chain that was shorter than planned, or a round that did more than draft and verify, tells no plan's
+   * price. A tree with fewer rows does: kernels compute the rows that were planned, and what it finds is the plan's lot.
+   */
   observe({ plan, drafted, milliseconds }: RoundOutcome): void {
     if (milliseconds === undefined || !(milliseconds > 0) || !Number.isFinite(milliseconds)) return;
     this.#rounds++;

@@ -26,12 +26,15 @@ export class Probing {
     if (isProbe) this.#probe = plan;
   }
 
-  /** Whether the round was a probe that worked: no draft of it was refused. One without drafts changes nothing. */
-  succeeded({ plan, drafted, accepted }: RoundOutcome): boolean {
+  /**
+   * Whether the round was a probe that worked: no draft of a chain was refused, a tree saved time. One without drafts changes
+   * nothing.
+   */
+  succeeded({ plan, drafted, accepted }: RoundOutcome, saved: number): boolean {
     if (!this.#probe || planKey(plan) !== planKey(this.#probe)) return false;
     this.#probe = undefined;
     if (drafted === 0) return false;
-    const isWorking = accepted === drafted;
+    const isWorking = plan.treeSize ? saved > 0 : accepted === drafted;
     if (!isWorking) this.#wait = Math.min(LONGEST_WAIT, this.#wait * 2);
     return isWorking;
   }

@@ -22,12 +22,12 @@ export class TreeAcceptance {
 
   /** Tokens that a round emits, the full model's own among them. */
   tokens(plan: RoundPlan): number {
-    return 1 + usual(plan) * (this.#accepted / this.#expected);
+    return 1 + Math.min(draftsOf(plan), usual(plan) * (this.#accepted / this.#expected));
   }
 
   /** The same as it may well be: more, where little was seen. */
   hopedTokens(plan: RoundPlan): number {
-    return 1 + (this.tokens(plan) - 1) * (1 + 1 / Math.sqrt(1 + this.#rounds));
+    return 1 + Math.min(draftsOf(plan), (this.tokens(plan) - 1) * (1 + 1 / Math.sqrt(1 + this.#rounds)));
   }
 
   observe({ plan, accepted }: RoundOutcome): void {

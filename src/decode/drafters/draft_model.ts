@@ -15,7 +15,7 @@ import { CatchUp, Follow } from "../../kernels/drafting.ts";
 import type { DraftingKit, DraftRound, GpuDrafter } from "./drafter.ts";
 
 export class ModelDrafter implements GpuDrafter {
-  readonly #forward: Forward;
+  readonly forward: Forward;
   readonly #kernels: { catchUp: CatchUp; follow: Follow };
   readonly #groups: { catchUp: GPUBindGroup; follow: GPUBindGroup };
   readonly #followed: GPUBuffer;
@@ -29,7 +29,7 @@ export class ModelDrafter implements GpuDrafter {
     const followed = device.ledger.allocate("round", "followed", 4, STORAGE | COPY_DST);
     const { rows, ranges } = table;
     this.#device = device;
-    this.#forward = forward;
+    this.forward = forward;
     this.#followed = followed;
     this.#kernels = { catchUp: new CatchUp(device), follow: new Follow(device) };
     this.#groups = {
@@ -40,7 +40,7 @@ export class ModelDrafter implements GpuDrafter {
 
   async prepare(): Promise<void> {
     const { catchUp, follow } = this.#kernels;
-    await Promise.all([this.#forward.prepare([1, ROW_CAPACITY]), catchUp.prepare(), follow.prepare()]);
+    await Promise.all([this.forward.prepare([1, ROW_CAPACITY]), catchUp.prepare(), follow.prepare()]);
   }
 
   begin(promptLength: number): void {
@@ -48,32 +48,29 @@ export class ModelDrafter implements GpuDrafter {
     this.#behind = 0;
   }
 
-  prefill(recorder: Recorder, chunk: PassRows): void {
-    this.#forward.forward(recorder, chunk, 0, this.#forward.spec.layers);
-  }
-
   missed(tokens: number): void {
     this.#behind += tokens;
   }
 
-  catchUp(recorder: Recorder, length: number): void {
+  catchUp(recorder: Recorder, length: number, own: boolean): void {
+    if (!own && this.#behind < ROW_CAPACITY) return; // a pass of few rows is not worth it, one of many takes too long
     for (; this.#behind > 0; this.#behind -= ROW_CAPACITY) {
       this.#kernels.catchUp.dispatch(recorder, this.#groups.catchUp);
       const rows: PassRows = { range: RANGE_CATCH_UP, count: ROW_CAPACITY, end: length, regime: "generated" };
-      this.#forward.forward(recorder, rows, 0, this.#forward.spec.layers);
+      this.forward.forward(recorder, rows, 0, this.forward.spec.layers);
     }
     this.#behind = 0;
   }
 
   draft(recorder: Recorder, { plan: { draftLength }, length, selection }: DraftRound): void {
-    const { layers } = this.#forward.spec;
+    const { layers } = this.forward.spec;
     for (let i = 0; i < draftLength; i++) {
       const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
-      this.#forward.forward(recorder, row, 0, layers);
+      this.forward.forward(recorder, row, 0, layers);
       selection.draft(recorder, row);
     }
     const last: PassRows = { range: RANGE_VERIFY_EARLY, count: 1, end: length + draftLength + 1, regime: "generated" };
-    this.#forward.forward(recorder, last, 0, layers);
+    this.forward.forward(recorder, last, 0, layers);
   }
 
   accepted(recorder: Recorder): void {

@@ -7,7 +7,7 @@
  */
 
 import type { Forward } from "../../forward/forward.ts";
-import type { PassRows, RowTable } from "../../forward/row_table.ts";
+import type { RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { RoundPlan } from "../plan.ts";
@@ -36,14 +36,17 @@ export interface GpuDrafter {
   prepare(plan: RoundPlan): Promise<void>;
   /** A text begins whose prompt has so many tokens; its chunks follow. */
   begin?(promptLength: number): void;
-  /** Records a chunk of the prompt through a model of the drafter's own. */
-  prefill?(recorder: Recorder, chunk: PassRows): void;
+  /** A model of the drafter's own, which the prompt goes through too. */
+  readonly forward?: Forward;
   /** Records what follows the acceptance of a round of its own. */
   accepted?(recorder: Recorder): void;
   /** A round of another drafter has been recorded, which commits so many tokens at most. */
   missed?(tokens: number): void;
-  /** Records, before a round of its own is opened, what it has missed: `length` tokens are committed, at most. */
-  catchUp?(recorder: Recorder, length: number): void;
+  /**
+   * Records, before a round is opened, what it has missed: all before a round of its `own`, else where it is far behind.
+   * `length` tokens are committed, at most.
+   */
+  catchUp?(recorder: Recorder, length: number, own: boolean): void;
   /** Records the drafting. The pending token's row is there; what it adds are rows that continue it. */
   draft(recorder: Recorder, round: DraftRound): void;
 }

@@ -15,7 +15,13 @@ const OWNER = "followers";
 
 export class Followers {
   /** `[vocabSize][FOLLOWERS]` ids, the likeliest first; NONE: nothing is known. */
-  readonly buffer: GPUBuffer;
+  get buffer(): GPUBuffer {
+    if (!this.#buffer) throw new Error("followers were used before they were prepared");
+    return this.#buffer;
+  }
+
+  #buffer: GPUBuffer | undefined;
+  #allocation: Promise<GPUBuffer> | undefined;
   readonly #kit: DraftingKit;
   readonly #kernel: TopIds;
   /** With targets that are read, and with targets that are not. */
@@ -23,20 +29,34 @@ export class Followers {
   /** Whether the logits tell the same choice as the head's other form, to the bit. */
   #logitsChoose = false;
 
-  /** @throws GpuMemoryError */
   constructor(kit: DraftingKit) {
-    const { device, forward } = kit;
-    const { STORAGE, COPY_DST, COPY_SRC } = BufferUsage;
     this.#kit = kit;
-    this.#kernel = new TopIds(device);
-    const bytes = forward.spec.vocabSize * FOLLOWERS * 4;
-    this.buffer = device.ledger.allocate(OWNER, "followers", bytes, STORAGE | COPY_DST | COPY_SRC);
-    this.write(new Uint32Array(forward.spec.vocabSize * FOLLOWERS).fill(NONE));
+    this.#kernel = new TopIds(kit.device);
   }
 
-  /** Compiles what learning from passes of so many rows needs. */
+  /** @throws GpuMemoryError */
+  async allocate(): Promise<GPUBuffer> {
+    const { device, forward } = this.#kit;
+    const { STORAGE, COPY_DST, COPY_SRC } = BufferUsage;
+    const nothing = new Uint32Array(forward.spec.vocabSize * FOLLOWERS).fill(NONE);
+    this.#allocation ??= device.allocating(OWNER, nothing.byteLength, () => {
+      const buffer = device.ledger.allocate(OWNER, "followers", nothing.byteLength, STORAGE | COPY_DST | COPY_SRC);
+      device.handle.queue.writeBuffer(buffer, 0, nothing);
+      return buffer;
+    });
+    try {
+      this.#buffer = await this.#allocation;
+    } catch (error) {
+      this.#allocation = undefined;
+      throw error;
+    }
+    return this.#buffer;
+  }
+
+  /** Compiles and allocates what learning from passes of so many rows needs. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
     const { device, forward, table, state } = this.#kit;
+    await this.allocate();
     const [logits, agree] = await Promise.all([
       forward.prepareLogits(rowCounts, "generated"),
       forward.headFormsAgree(),
@@ -56,7 +76,10 @@ export class Followers {
     this.#groups = { choosing: bind(state.targets), watching: bind(unread) };
   }
 
-  /** A selection that chooses the same and lets the followers learn from what it has seen. */
+  /**
+   * A selection that chooses the same and lets the followers learn from what it has seen. Where that takes a head more, only rounds
+   * that draw on the followers do.
+   */
   watch(selection: Selection): Selection {
     const { target } = selection;
     const { head } = this.#kit.forward;
@@ -74,18 +97,20 @@ export class Followers {
       shadow: (recorder, rows, index) => target.shadow(recorder, rows, index),
       accepted: (recorder, rows) => target.accepted?.(recorder, rows),
     };
-    return { ...selection, target: watching };
+    const costs = !selection.leavesLogits && !(selection.largestLogit && this.#logitsChoose);
+    return { ...selection, target: watching, ...(costs && { unwatched: target }) };
   }
 
   /** Reads the matrix. */
   async read(): Promise<Uint32Array<ArrayBuffer>> {
     const { device } = this.#kit;
     const { COPY_DST, MAP_READ } = BufferUsage;
-    const bytes = this.buffer.size;
+    const buffer = await this.allocate();
+    const bytes = buffer.size;
     const read = device.ledger.allocate(OWNER, "read", bytes, COPY_DST | MAP_READ);
     try {
       const [words] = await device.run("read followers", (recorder) => {
-        recorder.copy(this.buffer, 0, read, 0, bytes);
+        recorder.copy(buffer, 0, read, 0, bytes);
         return [read];
       });
       return new Uint32Array(words!);
@@ -95,8 +120,8 @@ export class Followers {
   }
 
   /** Replaces the matrix. What is no id counts as nothing known. */
-  write(words: Uint32Array<ArrayBuffer>): void {
-    this.#kit.device.handle.queue.writeBuffer(this.buffer, 0, words);
+  async write(words: Uint32Array<ArrayBuffer>): Promise<void> {
+    this.#kit.device.handle.queue.writeBuffer(await this.allocate(), 0, words);
   }
 
   #learn(recorder: Recorder, rows: PassRows, how: "choosing" | "watching"): void {

@@ -53,7 +53,7 @@ export interface HostDrafter {
   /** What may come next. An empty tree is a plain step. What it throws ends the generation with it. */
   propose(context: DraftContext): DraftTree | Promise<DraftTree>;
   /** Told of each round of its own, also of one that it proposed nothing for. What it throws ends the generation with it. */
-  observe?(outcome: DraftOutcome): void;
+  observe?(outcome: DraftOutcome): void | Promise<void>;
 }
 
 /** Nodes a round of a drafter that does not say. */

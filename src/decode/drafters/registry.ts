@@ -31,7 +31,9 @@ export class Drafters {
   readonly #kit: DraftingKit;
   readonly #made = new Map<GpuDrafterKind, GpuDrafter>();
   #followers: Followers | undefined;
-  #model: { forward: Forward; drafter: ModelDrafter } | undefined;
+  readonly #models = new Map<Forward, ModelDrafter>();
+  /** The second model that drafts now. */
+  #model: ModelDrafter | undefined;
 
   constructor(kit: DraftingKit) {
     this.#kit = kit;
@@ -48,13 +50,14 @@ export class Drafters {
   of(plan: RoundPlan): GpuDrafter | undefined {
     const kind = drafterOf(plan);
     if (kind === "none") return undefined;
-    if (kind === "model") return this.#model?.drafter;
+    if (kind === "model") return this.#model;
     return kind === "own" ? this.own : this.get(kind);
   }
 
   /** The second model that drafts from now on, over the same row table. */
   use(forward: Forward): void {
-    if (this.#model?.forward !== forward) this.#model = { forward, drafter: new ModelDrafter(this.#kit, forward) };
+    this.#model = this.#models.get(forward) ?? new ModelDrafter(this.#kit, forward);
+    this.#models.set(forward, this.#model);
   }
 
   get(kind: GpuDrafterKind): GpuDrafter {

@@ -26,6 +26,8 @@ export interface TargetSelection {
 export interface Selection {
   readonly draft: DraftSelection;
   readonly target: TargetSelection;
+  /** The same target, of rounds that nothing is learned from; absent where learning costs no head. */
+  readonly unwatched?: TargetSelection;
   /** The target is the largest logit, as it is. */
   readonly largestLogit: boolean;
   /** Where the target has been chosen, the logits of its rows are in the head's buffer. */

@@ -19,6 +19,8 @@ export interface SelectionRequest extends SampledRequest {
   hotIds?: Uint32Array<ArrayBuffer> | undefined;
   /** A second model, whose head drafts choose with. */
   draftModel?: Forward | undefined;
+  /** Rounds teach what follows each token, which their price has in it. */
+  learns?: boolean;
 }
 
 /** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
