@@ -1,7 +1,6 @@
 /** Row r of a pass of M rows equals the row alone, bit for bit: what keeps the text the same whatever is drafted. */
 
 import { beforeAll, describe, expect, test } from "vitest";
-import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import { BUCKETS, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import type { FewRowVariant } from "../../src/kernels/few_row_variant.ts";
 import { kindName, type MatmulKind } from "../../src/kernels/matmul_form.ts";
@@ -9,7 +8,7 @@ import { runProbe } from "../../src/kernels/matmul_probe.ts";
 import { pairwiseOf } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { expectSameBits, openBench, rowSet } from "./harness.ts";
+import { expectSameBits, openBench, rowSet, TABLE_ROWS } from "./harness.ts";
 import {
   FORM_NAMES,
   FORMATS,
@@ -28,7 +27,7 @@ import {
 const bench = openBench();
 
 /** Every number of rows of a bucket, and some that run as slabs. */
-const ROW_COUNTS = [...Array.from({ length: 16 }, (_, i) => i + 1), 17, 23, 31, ROW_CAPACITY];
+const ROW_COUNTS = [...Array.from({ length: 16 }, (_, i) => i + 1), 17, 23, 31, TABLE_ROWS];
 
 /** The one-row passes of all rows, and passes of every number of rows, from any row on, of which the host knows more or less. */
 async function expectRowsAlone(random: Random, kind: MatmulKind, variant: FewRowVariant): Promise<void> {
@@ -36,11 +35,11 @@ async function expectRowsAlone(random: Random, kind: MatmulKind, variant: FewRow
   await Promise.all(BUCKETS.map((bucket) => matmul.prepare(bucket)));
   expect(matmul.buckets, "every bucket is in use here").toEqual([...BUCKETS]);
   const data = randomProduct(random, kind);
-  const alone = Array.from({ length: ROW_CAPACITY }, (_, first) => ({ first, count: 1 }));
+  const alone = Array.from({ length: TABLE_ROWS }, (_, first) => ({ first, count: 1 }));
   const together: Required<Omit<Pass, "linear">>[] = ROW_COUNTS.map((count) => ({
-    first: random.int(0, ROW_CAPACITY - count),
+    first: random.int(0, TABLE_ROWS - count),
     count,
-    bound: random.pick([count, random.int(count, ROW_CAPACITY)]),
+    bound: random.pick([count, random.int(count, TABLE_ROWS)]),
   }));
   const pass = (ranges: readonly Pass[]): Parameters<typeof runProbe>[3][number] => ({
     ranges: ranges.map(({ first, count }) => ({ first, count, linear: 0 })),

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { attentionShape, chunkCount, type HeadShape, type ScoreRule } from "../../src/kernels/attention_shape.ts";
-import { KEYS_PER_CHUNK, ROW_CAPACITY } from "../../src/kernels/constants.ts";
+import { KEYS_PER_CHUNK } from "../../src/kernels/constants.ts";
 import { FewQueryAttention, type FewQueryOptions } from "../../src/kernels/few_query_attention.ts";
 import type { KvType } from "../../src/kernels/kv_format.ts";
 import { type Random, seeded } from "../reference/random.ts";
@@ -24,7 +24,7 @@ import {
   visibleSlots,
   withoutGaps,
 } from "./attention_inputs.ts";
-import { expectSameBits, floats, openBench, POISON, rowSet, type Words } from "./harness.ts";
+import { expectSameBits, floats, openBench, POISON, rowSet, TABLE_ROWS, type Words } from "./harness.ts";
 
 const bench = openBench();
 
@@ -36,10 +36,9 @@ type Pass = (typeof PASSES)[number];
 /** The rows of a pass, and what the host may know of them. */
 function passOf(random: Random, pass: Pass, context: number) {
   const count = pass === "one row" ? 1 : random.pick([2, 3, 5, 6, 9]);
-  const first = random.int(0, ROW_CAPACITY - count);
+  const first = random.int(0, TABLE_ROWS - count);
   const start = context - 1;
-  const rows =
-    pass === "tree" ? tree(random, ROW_CAPACITY, first, count, start) : chain(ROW_CAPACITY, first, count, start);
+  const rows = pass === "tree" ? tree(random, TABLE_ROWS, first, count, start) : chain(TABLE_ROWS, first, count, start);
   const linear = pass === "committed chain" ? start + count : start;
   const bound = { count: count + random.int(0, 2), end: start + count + random.pick([0, 1, 200]) };
   return { rows, range: { first, count, linear }, bound };
@@ -146,15 +145,15 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
   const options = (kvType: KvType = "f32"): FewQueryOptions => ({ ...SHAPE, kvType, variant });
 
   function chainInputs(random: Random, length: number, count: number, rule: ScoreRule = {}): AttentionInputs {
-    const first = random.int(0, ROW_CAPACITY - count);
-    const rows = chain(ROW_CAPACITY, first, count, length - 1);
+    const first = random.int(0, TABLE_ROWS - count);
+    const rows = chain(TABLE_ROWS, first, count, length - 1);
     return randomInputs(random, { shape: SHAPE, rule, kvType: "f32" }, rows, { first, count, linear: length - 1 });
   }
 
   test(
     "a part of a tree's rows finds ancestors outside its range",
     seeded(async (random) => {
-      const rows = tree(random, ROW_CAPACITY, 3, 16, 50);
+      const rows = tree(random, TABLE_ROWS, 3, 16, 50);
       const range = { first: 12, count: 7, linear: 50 };
       const inputs = randomInputs(random, { shape: SHAPE, rule: {}, kvType: "f32" }, rows, range);
       const [attended] = await attend(await kernels(options()), inputs, { count: 7, end: 66 });
@@ -191,7 +190,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
       // In flight, in a chunk of its own kind; and committed, where a chunk's rows see different keys of it.
       for (const linear of [100, 110]) {
         const inputs = { ...chainInputs(random, 101, 6), range: { first: 0, count: 6, linear } };
-        const rows = chain(ROW_CAPACITY, 0, 6, 100);
+        const rows = chain(TABLE_ROWS, 0, 6, 100);
         const clean = randomInputs(random, { ...inputs }, rows, inputs.range);
         const spoilt = { ...clean, keys: clean.keys.slice(), values: clean.values.slice() };
         spoilt.keys.fill(NaN, 103 * CACHE_WIDTH, 104 * CACHE_WIDTH);
@@ -248,10 +247,10 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
       shape: SHAPE,
       rule: {},
       kvType: "f32" as const,
-      queries: new Float32Array(ROW_CAPACITY * WIDTH),
+      queries: new Float32Array(TABLE_ROWS * WIDTH),
       keys: new Float32Array(length * CACHE_WIDTH).fill(1),
       values: Float32Array.from({ length: length * CACHE_WIDTH }, (_, i) => Math.floor(i / CACHE_WIDTH)),
-      rows: chain(ROW_CAPACITY, 0, 1, length - 1),
+      rows: chain(TABLE_ROWS, 0, 1, length - 1),
       range,
     };
     const [attended] = await attend(await kernels(options()), inputs, { count: 1, end: length });
@@ -289,7 +288,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
     for (const kernel of [attention, wide]) {
       kernel.dispatch(new Spy(bench.device.handle, "grids"), kernel.bind({ range, shape, ...buffers }), {
         range: 0,
-        count: ROW_CAPACITY,
+        count: TABLE_ROWS,
         end: 131_072,
       });
     }
@@ -302,7 +301,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
     async function alone(random: Random, inputs: AttentionInputs, row: number): Promise<Words> {
       const { rows, range, rule } = inputs;
       const { position } = rows[row]!;
-      const number = random.int(0, ROW_CAPACITY - 1);
+      const number = random.int(0, TABLE_ROWS - 1);
       const queries = inputs.queries.slice().fill(NaN);
       queries.set(inputs.queries.subarray(row * WIDTH, (row + 1) * WIDTH), number * WIDTH);
       // Laid out as plain decoding leaves it: each position in the slot of its number.
@@ -320,7 +319,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         queries,
         keys: keys!,
         values: values!,
-        rows: chain(ROW_CAPACITY, number, 1, position),
+        rows: chain(TABLE_ROWS, number, 1, position),
         range: { first: number, count: 1, linear: position + random.int(0, 1) },
       };
       const bound = { count: random.int(1, 8), end: position + 1 + random.int(0, 500) };
@@ -344,7 +343,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
       }
     }
 
-    const COUNTS = [...Array.from({ length: 16 }, (_, i) => i + 1), 17, 23, ROW_CAPACITY];
+    const COUNTS = [...Array.from({ length: 16 }, (_, i) => i + 1), 17, 23, TABLE_ROWS];
 
     test.each([
       ["without a rule", {}],
@@ -356,11 +355,9 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         for (const [i, count] of COUNTS.entries()) {
           const pass = PASSES[1 + (i % 3)]!;
           const start = random.pick([0, 1, 49, 62, 63, 64, 65, 127, random.int(1, 300), random.int(300, 1500)]);
-          const first = random.int(0, ROW_CAPACITY - count);
+          const first = random.int(0, TABLE_ROWS - count);
           const rows =
-            pass === "tree"
-              ? tree(random, ROW_CAPACITY, first, count, start)
-              : chain(ROW_CAPACITY, first, count, start);
+            pass === "tree" ? tree(random, TABLE_ROWS, first, count, start) : chain(TABLE_ROWS, first, count, start);
           const linear = pass === "committed chain" ? start + count : start;
           const kvType = random.pick(KV_TYPES);
           const inputs = randomInputs(random, { shape: SHAPE, rule, kvType }, rows, { first, count, linear });
@@ -375,7 +372,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         // What no round does today: it must still not matter which rows share a block.
         const count = 9;
         const positions = random.ints(count, 0, 400);
-        const rows: Rows = chain(ROW_CAPACITY, 0, count, 0).map((row, i) =>
+        const rows: Rows = chain(TABLE_ROWS, 0, count, 0).map((row, i) =>
           i < count ? { ...row, position: positions[i]!, slot: positions[i]! } : row,
         );
         const range = { first: 0, count, linear: 401 };

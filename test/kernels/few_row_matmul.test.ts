@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { GpuError } from "../../src/errors.ts";
 import { Recorder } from "../../src/gpu/commands.ts";
-import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import {
   type BoundMatmul,
   BUCKETS,
@@ -18,7 +17,7 @@ import { formatName, isBlockFormat, paddedSize, scaleBytes, weightBytes } from "
 import { pairwiseOf } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { expectSameBits, expectWithin, floats, openBench, rowSet } from "./harness.ts";
+import { expectSameBits, expectWithin, floats, openBench, rowSet, TABLE_ROWS } from "./harness.ts";
 import {
   CODES,
   expectProducts,
@@ -54,12 +53,12 @@ function bound(matmul: FewRowMatmul<"store">): BoundMatmul {
   const size = { inputSize: 72, outputs: 70 };
   const { weight, scales } = packMatrix(matmul.kind.format, 72, 70, { elements: [] });
   const buffers = {
-    range: bench.ranges({ first: 0, count: ROW_CAPACITY }),
+    range: bench.ranges({ first: 0, count: TABLE_ROWS }),
     shape: bench.uniform("shape", matmul.shape(size)),
     weight: bench.upload("weight", weight),
     scales: bench.upload("scales", scales),
-    input: bench.output("input", ROW_CAPACITY * paddedSize(72)),
-    output: bench.output("output", ROW_CAPACITY * 70),
+    input: bench.output("input", TABLE_ROWS * paddedSize(72)),
+    output: bench.output("output", TABLE_ROWS * 70),
   };
   return matmul.bind(buffers, size.outputs);
 }
@@ -80,7 +79,7 @@ async function expectFormula(random: Random, kind: MatmulKind, variant: FewRowVa
     const next = <T>(choices: readonly T[]): T => choices[(turn + i) % choices.length]!;
     const headShape = headShapeOf(next(HEADS), next(HEAD_DIMS));
     const data = randomProduct(random, kind, { inputSize: next(INPUT_SIZES), outputs, headShape });
-    const pass = randomPass(random, 1, Math.min(ROW_CAPACITY, 2 * bucket + 1));
+    const pass = randomPass(random, 1, Math.min(TABLE_ROWS, 2 * bucket + 1));
     const [result] = await multiply(bench.device, matmul, data, [pass]);
     const what = JSON.stringify({ heads: kind.form === "qkv" ? headShape : undefined, bound: pass.bound });
     expectProducts(data, pass, result!, groupsOf(matmul, data.size.outputs), what);
@@ -130,7 +129,7 @@ describe.each(FORM_NAMES)("few-row matmul, %s", (form) => {
     ofVariant(bench, variant, async (random) => {
       const matmul = await ofBucket(bench, kind, VARIANTS[variant], 2);
       const data = randomProduct(random, kind, { inputSize: 72, outputs: 70, headShape: CHECK_SIZE.headShape });
-      const passes = [1, 2, 5, 32].map((bound) => ({ first: random.int(0, ROW_CAPACITY - 1), count: 0, bound }));
+      const passes = [1, 2, 5, 32].map((bound) => ({ first: random.int(0, TABLE_ROWS - 1), count: 0, bound }));
       for (const outputs of await multiply(bench.device, matmul, data, passes)) {
         for (const [name, words] of Object.entries(outputs)) expectSameBits(words, data.before[name]!, name);
       }

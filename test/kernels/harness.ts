@@ -6,9 +6,10 @@
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
-import { NONE, RANGE_BYTES, ROW_BYTES } from "../../src/kernels/constants.ts";
+import { NONE, RANGE_BYTES, ROW_BYTES, ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import type { RowSet } from "../../src/kernels/kernel.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
+import { SLOW } from "../slow.ts";
 
 export type Words = Uint32Array<ArrayBuffer>;
 export type Data = Words | Float32Array<ArrayBuffer>;
@@ -18,6 +19,9 @@ export const POISON = 0x7fc00000;
 
 /** Unit roundoff of f32: a rounded operation is off by at most this fraction of its result. */
 export const U = 2 ** -24;
+
+/** Rows of the tables of these tests: what kernels do to a row does not depend on them, and what is computed on the host does. */
+export const TABLE_ROWS = SLOW ? ROW_CAPACITY : 32;
 
 /** A row of the table. `slot` is the position and `parent` none where they are not given. */
 export interface TableRow {

@@ -82,7 +82,7 @@ const SIZES = casesOfRun(
 
 /** The sizes of case `number`: a few, others for the next case; all of them in a slow run. */
 function sizesOf(number: number): readonly (typeof SIZES)[number][] {
-  return SLOW ? SIZES : SIZES.filter((_, i) => (i + number) % 4 === 0);
+  return SLOW ? SIZES : SIZES.filter((_, i) => (i + number) % 8 === 0);
 }
 
 /** Sizes of heads: few of them are large, so that the test takes seconds. */

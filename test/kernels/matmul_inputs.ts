@@ -2,7 +2,6 @@
 
 import { expect, type TestContext } from "vitest";
 import type { Device } from "../../src/gpu/device.ts";
-import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import { type Bucket, FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import { FEW_ROW_VARIANTS, type FewRowVariant, fewRowGroupOf } from "../../src/kernels/few_row_variant.ts";
 import type { ManyRowForm } from "../../src/kernels/many_row_matmul.ts";
@@ -26,7 +25,7 @@ import {
 } from "../../src/kernels/weight_format.ts";
 import type { ColumnRun } from "../../src/weights/column_runs.ts";
 import { type Random, seeded } from "../reference/random.ts";
-import { type Bench, bits, type Range, rowSet, type Words } from "./harness.ts";
+import { type Bench, bits, type Range, rowSet, TABLE_ROWS, type Words } from "./harness.ts";
 
 /** The forms, `qkv` once for each cache. */
 export const FORMS = {
@@ -102,7 +101,7 @@ export function randomProduct(random: Random, kind: MatmulKind, given: Partial<P
     inputSize: random.pick(INPUT_SIZES),
     outputs: random.pick(OUTPUT_SIZES),
     headShape: headShapeOf(random.pick(HEADS), random.pick(HEAD_DIMS)),
-    rows: ROW_CAPACITY,
+    rows: TABLE_ROWS,
     ...given,
   };
   const data = probeData(kind, size, () => random.uniform());
@@ -201,7 +200,7 @@ export interface Pass extends Range {
 export function randomPass(random: Random, low: number, high: number): Required<Omit<Pass, "linear">> {
   const bound = random.int(low, high);
   const count = random.int(1, bound);
-  return { first: random.int(0, ROW_CAPACITY - count), count, bound };
+  return { first: random.int(0, TABLE_ROWS - count), count, bound };
 }
 
 /**

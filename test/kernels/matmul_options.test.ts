@@ -5,7 +5,6 @@
 
 import { beforeAll, describe, test } from "vitest";
 import type { Recorder } from "../../src/gpu/commands.ts";
-import { ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import type { BoundMatmul } from "../../src/kernels/few_row_matmul.ts";
 import { exactInInt8 } from "../../src/kernels/int8_rows.ts";
 import type { RowSet } from "../../src/kernels/kernel.ts";
@@ -16,7 +15,16 @@ import type { WeightFormat } from "../../src/kernels/weight_format.ts";
 import { pairwise } from "../pairwise.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { fullMatrix, SLOW } from "../slow.ts";
-import { expectSameBits, expectWithin, floats, openBench, poisoned, rowSet, type Words } from "./harness.ts";
+import {
+  expectSameBits,
+  expectWithin,
+  floats,
+  openBench,
+  poisoned,
+  rowSet,
+  TABLE_ROWS,
+  type Words,
+} from "./harness.ts";
 import {
   columnsOf,
   expectProducts,
@@ -168,7 +176,7 @@ describe("few rows equal the formula, and nothing else is written", () => {
       const matmul = await ofBucket(bench, kind, VARIANTS[variant], bucket);
       for (const size of sizesOf(number)) {
         const data = withNumbers(random, randomProduct(random, kind, size));
-        const pass = randomPass(random, 1, Math.min(ROW_CAPACITY, 2 * bucket + 1));
+        const pass = randomPass(random, 1, Math.min(TABLE_ROWS, 2 * bucket + 1));
         const [outputs] = await multiply(matmul, data, [pass]);
         expectProducts(data, pass, outputs!, () => 0, JSON.stringify(data.size));
       }
