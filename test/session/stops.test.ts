@@ -192,7 +192,8 @@ test("the statistics tell which plans rounds followed, why, and what the governo
   expect(stats.prices![0]).toMatchObject({ exitLayer: 5, draftLength: 0, tokens: 1 });
   expect(stats.prices!.length).toBeGreaterThan(5);
   const fixed = await model.generate(PROMPT, { exitLayer: 2, draftLength: 3, maxTokens: 20 }).result();
-  expect(fixed.stats.plans).toEqual([{ exitLayer: 2, draftLength: 3, rounds: fixed.rounds.length, reasons: {} }]);
+  const plan = { drafter: "layerskip", exitLayer: 2, draftLength: 3, treeSize: 0 };
+  expect(fixed.stats.plans).toEqual([{ ...plan, rounds: fixed.rounds.length, reasons: {} }]);
   expect(fixed.stats).not.toHaveProperty("prices");
 });
 
