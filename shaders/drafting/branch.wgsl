@@ -2,7 +2,7 @@
 //
 // The probability that the full model takes choice r after row i is taken to be softmax of the choices' ranks (a score and its
 // noise), times that of all drafts before i being right. The treeSize likeliest are proposed, likeliest first. (Which branches
-// pay most is EAGLE-2's question, Li et al. 2024, section 4.1; its answer is the same product.)
+// pay most is EAGLE-2's question, Li et al. 2024; its answer is the same product.)
 //
 // tops: of row i, as exit_tops.wgsl left them; the row's draft is row i + 1
 //

@@ -5,11 +5,10 @@
 //
 // scores: [rows][count], filters: [rows], of the draft's side as adjust.wgsl and filter.wgsl left them
 //
-// One workgroup a row. Each thread keeps the best of its ids in order; then the best of what the threads have on top is taken,
-// FOLLOWERS times.
+// One workgroup a row (top_few.wgsl), whose threads take places as in a run of runs.wgsl.
 //
-// Constants: WORKGROUP, IDS_PER_THREAD, FOLLOWERS, NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl, best.wgsl, runs.wgsl and an
-// ids_*.wgsl.
+// Constants: WORKGROUP and THREADS (the same), IDS_PER_THREAD, FOLLOWERS, NONE. Needs rows.wgsl, scores.wgsl, noise.wgsl,
+// best.wgsl, runs.wgsl, top_few.wgsl and an ids_*.wgsl.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
@@ -21,8 +20,6 @@
 
 const REACH = 12.0;
 
-var<workgroup> taken: Candidate;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   if (group.x >= range.count) {
@@ -31,10 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let row = range.first + group.x;
   let rowFilter = filters[row];
   let position = rows[row].position + 1u;
-  var own = array<Candidate, FOLLOWERS>();
-  for (var k = 0u; k < FOLLOWERS; k++) {
-    own[k] = WORST;
-  }
+  var few = fewOfNone();
   let places = shape.groups * IDS_PER_THREAD;
   for (var k = 0u; k < places; k++) {
     let i = placeOf(0u, k, thread);
@@ -43,38 +37,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let below = score - rowFilter.peak;
       if (below >= -REACH && isAllowed(score, rowFilter)) {
         let id = idOf(i);
-        var next = Candidate(below, id);
+        var rank = below;
         if (sampling.temperature > 0.0) {
-          next.logit += noiseOf(id, position, shape.stream, sampling.seed);
+          rank += noiseOf(id, position, shape.stream, sampling.seed);
         }
-        for (var n = 0u; n < FOLLOWERS; n++) {
-          let other = own[n];
-          if (next.logit > other.logit || (next.logit == other.logit && next.id < other.id)) {
-            own[n] = next;
-            next = other;
-          }
-        }
+        keep(&few, Candidate(rank, id));
       }
     }
   }
   var used = 0u;
   for (var k = 0u; k < FOLLOWERS; k++) {
-    var top = WORST;
-    if (used < FOLLOWERS) {
-      top = own[used];
-    }
-    bests[thread] = top;
-    workgroupBarrier();
+    let best = nextOfAll(&few, &used, thread);
     if (thread == 0u) {
-      for (var t = 1u; t < WORKGROUP; t++) {
-        top = better(top, bests[t]);
-      }
-      taken = top;
-      tops[row][k] = top;
-    }
-    workgroupBarrier();
-    if (bests[thread].id == taken.id) {
-      used++;
+      tops[row][k] = best;
     }
   }
 }

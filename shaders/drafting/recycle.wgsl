@@ -1,10 +1,10 @@
-// Token Recycling (Luo et al. 2024, section 3): a tree of what followed each token lately.
+// Token Recycling (Luo et al. 2024): a tree of what followed each token lately.
 //
 // followers: [vocabulary][FOLLOWERS] ids, the likeliest first; NONE where nothing is known (top_ids.wgsl fills it)
 // template:  the nodes of the tree, parents before children: which follower of which node each is
 //
 // The tree grows on the round's last row: the pending token, or the last of the drafts by layers (Ouroboros, Zhao et al. 2024,
-// section 3.2, whose phrases these are). Nodes without a follower propose NONE, which graft.wgsl drops with what continues it.
+// whose phrases these are). Nodes without a follower propose NONE, which graft.wgsl drops with what continues it.
 //
 // One workgroup, a thread a node, a level of the tree after the other.
 //

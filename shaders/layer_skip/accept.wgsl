@@ -1,7 +1,7 @@
 // Closes a round: accepts the longest path of drafts that the full model agrees with, emits one token more, commits.
 //
 // A draft is accepted iff it is what the full model chose after the row that it continues (LayerSkip, Elhoushi et al. 2024,
-// section 4.3, for greedy decoding; SpecInfer, Miao et al. 2023, section 4.2, for trees). The token after the last accepted
+// section 4.3, for greedy decoding; SpecInfer, Miao et al. 2023, for trees). The token after the last accepted
 // draft is the target's own: a correction where drafts were refused, a bonus where none was left. The earliest EOS ends the
 // generation there; what was accepted behind it is dropped.
 //

@@ -22,8 +22,12 @@ fn candidate(logit: f32, id: u32) -> Candidate {
 }
 
 // NONE + 1 is 0: what is not finite also wins against the largest finite number.
+fn beats(next: Candidate, best: Candidate) -> bool {
+  return next.logit > best.logit || (next.logit == best.logit && next.id + 1 < best.id + 1);
+}
+
 fn better(best: Candidate, next: Candidate) -> Candidate {
-  if (next.logit > best.logit || (next.logit == best.logit && next.id + 1 < best.id + 1)) {
+  if (beats(next, best)) {
     return next;
   }
   return best;

@@ -9,6 +9,7 @@ import graft from "../../shaders/drafting/graft.wgsl?raw";
 import lookup from "../../shaders/drafting/lookup.wgsl?raw";
 import proposal from "../../shaders/drafting/proposal.wgsl?raw";
 import recycle from "../../shaders/drafting/recycle.wgsl?raw";
+import topFew from "../../shaders/drafting/top_few.wgsl?raw";
 import topIds from "../../shaders/drafting/top_ids.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
@@ -172,7 +173,11 @@ const TOP_IDS_BINDINGS = {
 export class TopIds extends Kernel<keyof typeof TOP_IDS_BINDINGS> {
   constructor(device: Device) {
     const constants = { ...COMMON_CONSTANTS, FOLLOWERS, THREADS: device.info.software ? WORKGROUP : FILTER_THREADS };
-    super(device, { name: "drafting/top_ids", code: [rows, best, topIds], bindings: TOP_IDS_BINDINGS }, constants);
+    super(
+      device,
+      { name: "drafting/top_ids", code: [rows, best, topFew, topIds], bindings: TOP_IDS_BINDINGS },
+      constants,
+    );
   }
 
   /** One workgroup a row. */
@@ -199,9 +204,9 @@ export class ExitTops extends Kernel {
   /** @param hot scores are those of a table of ids */
   constructor(device: Device, hot = false) {
     const ids = withIds(EXIT_TOPS_BINDINGS, hot);
-    const code = [rows, scores, ids.code, noise, best, runs, exitTops];
+    const code = [rows, scores, ids.code, noise, best, runs, topFew, exitTops];
     const name = `drafting/exit_tops${hot ? "_hot" : ""}`;
-    const constants = { ...COMMON_CONSTANTS, IDS_PER_THREAD, FOLLOWERS, ...ids.constants };
+    const constants = { ...COMMON_CONSTANTS, IDS_PER_THREAD, FOLLOWERS, THREADS: WORKGROUP, ...ids.constants };
     super(device, { name, code, bindings: ids.bindings }, constants);
   }
 

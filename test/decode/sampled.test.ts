@@ -4,22 +4,14 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ControllerName, load, type Model } from "../../src/index.ts";
+import { CONTROLLER_NAMES } from "../../src/decode/controllers/registry.ts";
+import { load, type Model } from "../../src/index.ts";
 import { FAMILIES, familyFolder } from "../families.ts";
 import { STORIES } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { SLOW } from "../slow.ts";
 import { randomDrafting, randomSampling } from "./random_options.ts";
 import { RandomTrees } from "./random_trees.ts";
-
-const CONTROLLERS = [
-  "fixed",
-  "heuristic",
-  "confidence",
-  "del",
-  "thompson",
-  "governor",
-] as const satisfies ControllerName[];
 
 /** One text, plain and with several drafters. */
 async function compare(model: Model, random: Random, drafters: number, maxTokens: number): Promise<void> {
@@ -29,7 +21,7 @@ async function compare(model: Model, random: Random, drafters: number, maxTokens
   const plain = await model.generate(prompt, { ...sampling, drafter: "none" }).result();
   for (let i = 0; i < drafters; i++) {
     const byLayers = {
-      controller: random.pick(CONTROLLERS),
+      controller: random.pick(CONTROLLER_NAMES),
       exitLayer: random.int(1, layers - 1),
       draftLength: random.int(1, 7),
       ...(random.uniform() < 0.3 && { hotVocabulary: random.int(8, vocabSize) }),

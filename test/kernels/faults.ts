@@ -8,6 +8,7 @@ import { checkPlaceHeads } from "../../src/kernels/place_heads_check.ts";
 import { checkRepack } from "../../src/kernels/repack_check.ts";
 import { checkSelection } from "../../src/kernels/selection_check.ts";
 import { type GgufBlockType, SOURCE_LAYOUTS } from "../../src/kernels/source_type.ts";
+import { checkTopIds } from "../../src/kernels/top_ids_check.ts";
 import { formatOf, headShapeOf } from "./matmul_inputs.ts";
 import type { Change } from "./miscompile.ts";
 
@@ -336,5 +337,23 @@ export const FAULTS: Record<
     kernel: "layer_skip/select_target",
     change: ["next.id + 1 < best.id + 1", "next.id < best.id"],
     said: /id after row 6: 3, expected 4294967295$/,
+  },
+  "of equal logits the highest id": {
+    check: checkTopIds,
+    kernel: "drafting/top_ids",
+    change: ["next.id + 1 < best.id + 1", "next.id + 1 > best.id + 1"],
+    said: /id after row 1: \d+, expected/,
+  },
+  "what a thread has on top is taken again and again": {
+    check: checkTopIds,
+    kernel: "drafting/top_ids",
+    change: ["select(0u, 1u, own.id == best.id)", "0u"],
+    said: /follower 1 of token 1: \d+, expected/,
+  },
+  "logits that are no numbers teach": {
+    check: checkTopIds,
+    kernel: "drafting/top_ids",
+    change: ["isFinite = best.id != NONE;", "isFinite = true;"],
+    said: /follower 0 of token 610: \d+, expected 7777/,
   },
 };

@@ -203,3 +203,10 @@ function show(word: number): string {
   const [value] = floats(Uint32Array.of(word));
   return `0x${word.toString(16).padStart(8, "0")} (${value})`;
 }
+
+/** Arrays of words one after the other, each at a multiple of `stride` words. */
+export function packed(arrays: readonly ArrayLike<number>[], stride: number): Words {
+  const words = poisoned(arrays.length * stride);
+  for (const [i, array] of arrays.entries()) words.set(array, i * stride);
+  return words;
+}

@@ -11,6 +11,11 @@ export interface State {
   finished: number;
 }
 
+/** `State` as the kernels hold it. */
+export function stateWords({ length, pending, emitted, finished }: State): number[] {
+  return [length, pending, emitted, finished];
+}
+
 /** Tokens that a round may draft; none when the generation is over. */
 export function draftLengthOf(settings: RoundSettings, state: State): number {
   if (state.finished !== RUNNING) return 0;

@@ -1,9 +1,9 @@
 /**
- * The model's first layers draft (LayerSkip, Elhoushi et al. 2024, section 4.1): each draft goes through layers [0, exitLayer),
+ * The model's first layers draft (LayerSkip, Elhoushi et al. 2024, section 4.3): each draft goes through layers [0, exitLayer),
  * the final norm and the head, and what they choose is the next row's token.
  *
  * With a tree, rows are added where the exit was unsure: its second choices as leaves beside the drafts (EAGLE-2, Li et al.
- * 2024, section 4, chooses them so for drafts of another kind).
+ * 2024, chooses them so for drafts of another kind).
  *
  * The early layers' keys, values and hidden states of the drafts are final: the verification goes on from them.
  */

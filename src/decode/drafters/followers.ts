@@ -1,5 +1,5 @@
 /**
- * What followed each token lately: Token Recycling's matrix (Luo et al. 2024, section 3.1), 32 bytes an id of the vocabulary. It
+ * What followed each token lately: Token Recycling's matrix (Luo et al. 2024), 32 bytes an id of the vocabulary. It
  * learns from every verified row and is kept from text to text.
  */
 
@@ -8,6 +8,7 @@ import type { Recorder } from "../../gpu/commands.ts";
 import { BufferUsage } from "../../gpu/usage.ts";
 import { FOLLOWERS, NONE, ROW_CAPACITY } from "../../kernels/constants.ts";
 import { TopIds } from "../../kernels/drafting.ts";
+import { checkTopIds } from "../../kernels/top_ids_check.ts";
 import type { Selection, TargetSelection } from "../selection/selection.ts";
 import type { DraftingKit } from "./drafter.ts";
 
@@ -64,6 +65,7 @@ export class Followers {
     ]);
     this.#logitsChoose = agree;
     if (this.#groups) return;
+    await checkTopIds(device);
     const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
     const shape = device.ledger.allocate(OWNER, "shape", 16, UNIFORM | COPY_DST);
     device.handle.queue.writeBuffer(shape, 0, new Uint32Array([forward.spec.vocabSize]));

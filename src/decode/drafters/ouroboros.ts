@@ -1,5 +1,5 @@
 /**
- * Ouroboros (Zhao et al. 2024, section 3.2): behind the last draft of the early layers, phrases that may follow it are verified
+ * Ouroboros (Zhao et al. 2024): behind the last draft of the early layers, phrases that may follow it are verified
  * in the same pass. Ours: the model's own early layers draft, and the phrases are a tree of Token Recycling's followers, which
  * hold what was refused and what was emitted lately; the paper keeps a pool of phrases by their first token.
  */

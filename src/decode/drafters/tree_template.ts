@@ -2,8 +2,8 @@
  * The shape of a tree of followers: the nodes that are likeliest to be right, as many as there are to be.
  *
  * How likely a token's follower of each rank is right is taken to be the same everywhere, so a node's probability is the product
- * along its path, and the best tree of n nodes is the n likeliest (a parent is never less likely than its children; the choice
- * of Sequoia, Chen et al. 2024, section 4.1). Token Recycling's released template of 80 nodes was found the same way, by hand.
+ * along its path, and the best tree of n nodes is the n likeliest (a parent is never less likely than its children). The
+ * paper's tree is one fixed template of 80 nodes; ours is made for any number.
  */
 
 import { FOLLOWERS } from "../../kernels/constants.ts";

@@ -1,0 +1,155 @@
+/** The kernel that opens a round: how many tokens it drafts, which rows each of its passes works on. */
+
+import { describe, expect, test } from "vitest";
+import type { Recorder } from "../../src/gpu/commands.ts";
+import {
+  EOS_CAPACITY,
+  FAILED,
+  LENGTH_REACHED,
+  MAX_DRAFT_LENGTH,
+  NONE,
+  RANGE_BYTES,
+  RANGE_CHUNK,
+  RANGE_COUNT,
+  RANGE_VERIFY,
+  RANGE_VERIFY_EARLY,
+  ROW_BYTES,
+  ROW_CAPACITY,
+  RUNNING,
+  STOPPED,
+} from "../../src/kernels/constants.ts";
+import { encodeSettings, Plan, type RoundSettings, SETTINGS_BYTES, STATE_BYTES } from "../../src/kernels/layer_skip.ts";
+import { seeded } from "../reference/random.ts";
+import { openBench, POISON, packed, type Words } from "./harness.ts";
+import { draftLengthOf, type State, stateWords } from "./round_twin.ts";
+
+const bench = openBench();
+
+describe("layer_skip/plan", () => {
+  interface Planned {
+    rows: Words;
+    ranges: Words;
+  }
+
+  /** Runs the plan of each case in one submission. */
+  async function plan(cases: readonly { settings: RoundSettings; state: State }[]): Promise<Planned[]> {
+    const kernel = new Plan(bench.device);
+    await kernel.prepare();
+    const rowsBytes = ROW_CAPACITY * ROW_BYTES;
+    const rangesBytes = RANGE_COUNT * RANGE_BYTES;
+    const allSettings = bench.upload(
+      "all settings",
+      packed(
+        cases.map(({ settings }) => encodeSettings(settings)),
+        SETTINGS_BYTES / 4,
+      ),
+    );
+    const states = packed(
+      cases.map(({ state }) => stateWords(state)),
+      STATE_BYTES / 4,
+    );
+    const allStates = bench.upload("all states", states);
+    const poison = bench.output("poison", rangesBytes / 4);
+    const allRows = bench.output("all rows", (cases.length * rowsBytes) / 4);
+    const allRanges = bench.output("all ranges", (cases.length * rangesBytes) / 4);
+    const settings = bench.uniform("settings", new Uint32Array(SETTINGS_BYTES / 4));
+    const state = bench.output("state", STATE_BYTES / 4);
+    const rows = bench.output("rows", rowsBytes / 4);
+    const ranges = bench.output("ranges", rangesBytes / 4);
+    const group = kernel.bind({ settings, state, rows, ranges });
+    const record = (recorder: Recorder) => {
+      for (const i of cases.keys()) {
+        recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
+        recorder.copy(allStates, i * STATE_BYTES, state, 0, STATE_BYTES);
+        recorder.copy(poison, 0, rows, 0, rowsBytes);
+        recorder.copy(poison, 0, ranges, 0, rangesBytes);
+        kernel.dispatch(recorder, group);
+        recorder.copy(rows, 0, allRows, i * rowsBytes, rowsBytes);
+        recorder.copy(ranges, 0, allRanges, i * rangesBytes, rangesBytes);
+      }
+    };
+    const [rowResults, rangeResults] = await bench.run(record, allRows, allRanges);
+    return cases.map((_, i) => ({
+      rows: rowResults.slice((i * rowsBytes) / 4, ((i + 1) * rowsBytes) / 4),
+      ranges: rangeResults.slice((i * rangesBytes) / 4, ((i + 1) * rangesBytes) / 4),
+    }));
+  }
+
+  const rangeOf = ({ ranges }: Planned, range: number) => [
+    ...ranges.subarray((range * RANGE_BYTES) / 4).subarray(0, 3),
+  ];
+
+  function expectPlan(planned: Planned, settings: RoundSettings, state: State, what: string): void {
+    const d = draftLengthOf(settings, state);
+    const open = state.finished === RUNNING ? 1 : 0;
+    const end = state.length + d + 1;
+    for (let i = 0; i <= d; i++) {
+      const position = state.length + i;
+      const row = [i === 0 ? state.pending : NONE, position, position, i === 0 ? NONE : i - 1];
+      expect([...planned.rows.subarray(i * 4, i * 4 + 4)], `${what}: row ${i}`).toEqual(row);
+    }
+    for (let i = 0; i <= MAX_DRAFT_LENGTH; i++) {
+      expect(rangeOf(planned, i), `${what}: draft step ${i}`).toEqual([i, i < d ? 1 : 0, end]);
+    }
+    expect(rangeOf(planned, RANGE_VERIFY_EARLY), `${what}: the last draft`).toEqual([d, open, end]);
+    expect(rangeOf(planned, RANGE_VERIFY), `${what}: verification`).toEqual([0, open * (d + 1), end]);
+    const others = planned.ranges.subarray((RANGE_CHUNK * RANGE_BYTES) / 4);
+    expect(
+      others.every((word) => word === POISON),
+      `${what}: the ranges of the prompt are the host's`,
+    ).toBe(true);
+  }
+
+  const running: State = { length: 100, pending: 7, emitted: 10, finished: RUNNING };
+  const settings: RoundSettings = { draftLength: 5, maxTokens: 1000, contextLength: 2000, eosTokenIds: [2] };
+
+  test.each([
+    ["the draft length asked for", settings, running, 5],
+    ["none asked for", { ...settings, draftLength: 0 }, running, 0],
+    ["more than rows allow", { ...settings, draftLength: 1000 }, running, MAX_DRAFT_LENGTH],
+    ["three tokens wanted: two drafts and the round's own", { ...settings, maxTokens: 13 }, running, 2],
+    ["one token wanted: no draft", { ...settings, maxTokens: 11 }, running, 0],
+    ["six tokens wanted: all drafts", { ...settings, maxTokens: 16 }, running, 5],
+    ["room for three: two drafts", { ...settings, contextLength: 104 }, running, 2],
+    ["room for one: no draft", { ...settings, contextLength: 102 }, running, 0],
+    ["the narrower of wanted and room", { ...settings, contextLength: 104, maxTokens: 12 }, running, 1],
+    ["stopped", settings, { ...running, finished: STOPPED }, 0],
+    [
+      "full, with nothing wanted and no room",
+      { ...settings, maxTokens: 10, contextLength: 101 },
+      { ...running, finished: LENGTH_REACHED },
+      0,
+    ],
+    ["failed", settings, { ...running, finished: FAILED }, 0],
+    ["the first position", settings, { length: 0, pending: 1, emitted: 0, finished: RUNNING }, 5],
+  ])("%s", async (name, settings, state, d) => {
+    expect(draftLengthOf(settings, state)).toBe(d);
+    const [planned] = await plan([{ settings, state }]);
+    expectPlan(planned!, settings, state, name);
+  });
+
+  test(
+    "any state: what is drafted never outgrows what is wanted, what fits and the rows",
+    seeded(async (random) => {
+      const cases = Array.from({ length: 200 }, () => {
+        const length = random.int(0, 600);
+        const emitted = random.int(1, 50);
+        const finished = random.pick([RUNNING, RUNNING, RUNNING, STOPPED, LENGTH_REACHED, FAILED]);
+        const [few, many] = [random.int(1, 8), random.int(1, 500)];
+        return {
+          state: { length, emitted, finished, pending: random.int(0, 49151) },
+          settings: {
+            draftLength: random.int(0, 40),
+            maxTokens: emitted + random.pick([few, many]),
+            contextLength: length + 1 + random.pick([few, many]),
+            eosTokenIds: random.ints(random.int(0, EOS_CAPACITY), 0, 1000),
+          },
+        };
+      });
+      for (const [i, planned] of (await plan(cases)).entries()) {
+        const { settings, state } = cases[i]!;
+        expectPlan(planned, settings, state, JSON.stringify(cases[i]));
+      }
+    }),
+  );
+});
