@@ -50,7 +50,10 @@ export async function checkTopIds(device: Device): Promise<void> {
     if (row !== NOT_FINITE_ROW && isFirst) expected.set(best, TOKENS[row]! * FOLLOWERS);
   }
   const nameOfFollower = (i: number) => `follower ${i % FOLLOWERS} of token ${Math.floor(i / FOLLOWERS)}`;
-  requireRight(kernel.name, firstDifference(targets!, expectedTargets, (row) => `id after row ${row}`));
+  requireRight(
+    kernel.name,
+    firstDifference(targets!, expectedTargets, (row) => `id after row ${row}`),
+  );
   requireRight(kernel.name, firstDifference(followers!, expected, nameOfFollower));
 }
 
