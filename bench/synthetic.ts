@@ -12,7 +12,7 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import type { Dtype } from "../src/types.ts";
 import { columnRuns } from "../src/weights/column_runs.ts";
 import { formatsOf } from "../src/weights/dtype.ts";
-import type { Matrix, MatrixPart, ModelWeights } from "../src/weights/upload.ts";
+import type { Matrix, MatrixPart, ModelWeights } from "../src/weights/held_weights.ts";
 import { Filler } from "./kernels/filler.ts";
 
 /** An engine that no checkpoint stands behind. */

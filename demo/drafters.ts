@@ -22,6 +22,11 @@ export const DRAFTERS: Readonly<Record<DrafterName, DrafterWords>> = {
     hint: "The first layers draft tokens one after the other, and the rest check them in one pass.",
     layers: true,
   },
+  adapter: {
+    name: "Exit adapter",
+    hint: "The first layers draft, and a small part that was fitted to this model makes their guess better.",
+    layers: true,
+  },
   ouroboros: {
     name: "Ouroboros",
     hint: "The first layers draft, and behind their last draft a tree of what lately followed is tried, too.",

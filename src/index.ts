@@ -18,4 +18,5 @@ export type { Model } from "./session/model.ts";
 export { pull } from "./session/pull.ts";
 export type { DirectoryHandle } from "./sources/directory_handle.ts";
 export type * from "./types.ts";
+export type { ExitAdapterInfo, ExitAdapterKind } from "./weights/exit_adapter.ts";
 export type { Folder, Source } from "./weights/source.ts";

@@ -175,11 +175,13 @@ export interface ChatOptions {
  * - `auto`: a governor chooses for each round, plain decoding among its choices.
  * - `none`: plain decoding.
  * - `layerskip`: the model's first layers (Elhoushi et al. 2024, section 4.3).
+ * - `adapter`: the model's first layers and an exit adapter, which makes a model's early exit guess better that was not trained for it
+ *   (`model.loadExitAdapter`; docs/exit-adapters.md).
  * - `lookup`: what followed the text's last tokens where they stood before (Saxena 2023).
  * - `recycle`: what the model held likely after each token lately (Token Recycling, Luo et al. 2024).
  * - `ouroboros`: the first layers, and behind their last draft what `recycle` would propose (Zhao et al. 2024).
  */
-export type DrafterName = "auto" | "none" | "layerskip" | "lookup" | "recycle" | "ouroboros";
+export type DrafterName = "auto" | "none" | "layerskip" | "adapter" | "lookup" | "recycle" | "ouroboros";
 
 /**
  * How a token is chosen. Options act in this order: `logitBias`, penalties, `temperature`, `topK`, `topP`, `minP`,
@@ -225,20 +227,20 @@ export interface GenerateOptions extends SamplingOptions {
   maxTokens?: number;
   /**
    * Who guesses ahead: a name, a second model (`model.loadDraftModel`), or a drafter of your own (docs/drafters.md). Default:
-   * `layerskip` where `exitLayer`, `draftLength`, `treeSize`, `controller` or `hotVocabulary` is given; else `auto` for checkpoints
-   * that were trained for early exit, `none` for others.
+   * `adapter` (with one loaded), else `layerskip`, where `exitLayer`, `draftLength`, `treeSize`, `controller` or `hotVocabulary` is
+   * given; else `auto` for checkpoints that were trained for early exit or have an adapter, `none` for others.
    */
   drafter?: DrafterName | DraftModel | HostDrafter;
   /**
    * Exit layer E of the LayerSkip drafter, 1 to layers - 1; without effect on drafter `none`. The controllers `del` and `governor`
    * compare others with it. Default: the checkpoint's
-   * recommendation, else a quarter of the layers.
+   * recommendation, else a quarter of the layers. An adapter stands behind a layer of its own.
    */
   exitLayer?: number;
   /**
    * Tokens the LayerSkip drafter drafts a round, 1 to 31; without effect on drafter `none`. With other controllers than `fixed`
    * rounds may draft up to 7, or up to this where it is more; `heuristic` begins with it. Default: the checkpoint's
-   * recommendation, else 4.
+   * recommendation, else 4; 2 for `adapter`.
    */
   draftLength?: number;
   /** Rows of a round's tree at most, 1 to 63, of drafters that make one. Default: the drafter's. */
@@ -465,6 +467,11 @@ export interface LoadOptions extends SourceOptions {
    * the largest type that this device seems to have memory for; `model.dtype` tells which.
    */
   dtype?: Dtype | "auto";
+  /**
+   * An exit adapter to draft with; `false`: none. Default: the file `exit-adapter.safetensors` in the model's folder, where there is
+   * one and the place can tell (a plain web server cannot).
+   */
+  exitAdapter?: ExitAdapterSource | false;
   /** The WebGPU entry point, a `GPU`; default: `navigator.gpu`, in Node the `webgpu` package's. */
   gpu?: GpuProvider;
   /** Forces variants of kernels; default: the best that this device computes right with. */
@@ -486,10 +493,82 @@ export interface DraftModelOptions extends SourceOptions {
  */
 export type ModelSource = string | URL | Blob | ArrayLike<Blob> | DirectoryHandle | Folder;
 
+/** Where an exit adapter is: as a model, or its file, or the bytes of it. */
+export type ExitAdapterSource = ModelSource | Uint8Array;
+
+/** How an exit adapter is reached. */
+export interface ExitAdapterOptions extends SourceOptions {
+  signal?: AbortSignal;
+}
+
 /** Buffers a model holds on the GPU. */
 export interface MemoryUse {
   buffers: number;
   bytes: number;
   /** Bytes by owner: `weights`, `kv`, `activations`, ... */
   byOwner: Record<string, number>;
+}
+
+/** How an exit adapter is fitted to a model. */
+export interface CalibrateOptions {
+  /**
+   * What to fit it on: text like that which will be generated. Default: text that the model writes itself.
+   */
+  text?: string | readonly string[];
+  /** Layer to exit after, 1 to layers - 1. Default: the one of some that promises most for its price. */
+  exitLayer?: number;
+  /** Tokens of the text that are used at most, a fifth of them to try the maps on. Default: 4,096. */
+  maxTokens?: number;
+  /** Seed of the text that the model writes. Default: 0. */
+  seed?: number;
+  onProgress?: (progress: CalibrationProgress) => void;
+  signal?: AbortSignal;
+}
+
+/**
+ * What a calibration is at. `write`: the model writes the text; `collect`: the text goes through the model; `solve`: maps are fitted;
+ * `test`: they are tried on the rest of the text.
+ */
+export interface CalibrationProgress {
+  phase: "write" | "collect" | "solve" | "test";
+  /** Share of the phase that is done, 0 to 1. */
+  done: number;
+}
+
+/** An exit layer that was compared. */
+export interface CalibratedExit {
+  exitLayer: number;
+  /** Share of the test's positions where the exit chooses what the whole model does: by itself, and with the fitted map. */
+  plainAgreement: number;
+  agreement: number;
+  /** Tokens of plain decoding in the time of one, at best, by what rounds cost here or, where nothing was timed, by weights. */
+  speedup: number;
+}
+
+/** A fitted exit adapter. */
+export interface Calibration {
+  /** The adapter's file, for `loadExitAdapter` or the option `exitAdapter` of `load`. It is loaded already. */
+  bytes: Uint8Array<ArrayBuffer>;
+  exitLayer: number;
+  exits: CalibratedExit[];
+  /** Tokens that maps were fitted on, and tried on. */
+  tokens: number;
+  testTokens: number;
+}
+
+export interface ExitAgreementOptions {
+  /** Exit layers, ascending. Default: all. */
+  exitLayers?: readonly number[];
+  /** Position from which on exits are compared. Default: 0. */
+  from?: number;
+  onProgress?: (done: number) => void;
+  signal?: AbortSignal;
+}
+
+/** How often exits choose what the whole model does, at the positions of a text. */
+export interface ExitAgreementResult {
+  positions: number;
+  exits: { exitLayer: number; agreement: number }[];
+  /** Of the exit adapter, where one is loaded. */
+  adapter?: { exitLayer: number; agreement: number };
 }

@@ -12,9 +12,10 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { defaultGpu, openFolder } from "../src/platform/node.ts";
 import type { Dtype } from "../src/types.ts";
 import { openCheckpoint } from "../src/weights/checkpoint.ts";
+import type { ModelWeights } from "../src/weights/held_weights.ts";
 import { planWeights } from "../src/weights/plan.ts";
 import type { Folder } from "../src/weights/source.ts";
-import { type ModelWeights, uploadWeights } from "../src/weights/upload.ts";
+import { uploadWeights } from "../src/weights/upload.ts";
 
 export interface Engine {
   device: Device;

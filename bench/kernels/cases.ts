@@ -18,7 +18,7 @@ import { kindName, type MatmulForm, type MatmulKind, streamStride } from "../../
 import { rmsNormShape } from "../../src/kernels/rms_norm.ts";
 import { paddedSize, type WeightFormat } from "../../src/kernels/weight_format.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
-import type { MatrixPart } from "../../src/weights/upload.ts";
+import type { MatrixPart } from "../../src/weights/held_weights.ts";
 import type { BenchRows } from "./bench_rows.ts";
 import { type KernelName, PRODUCTS, type ProductName } from "./names.ts";
 import { matrixBytes, matrixSizes, POSITIONS, type Position, PROMPT_ROWS, type ShapeData } from "./shape_data.ts";

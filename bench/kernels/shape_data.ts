@@ -16,7 +16,7 @@ import type { ModelSpec } from "../../src/model/spec.ts";
 import type { Dtype } from "../../src/types.ts";
 import { type ColumnRun, columnRuns } from "../../src/weights/column_runs.ts";
 import { formatsOf } from "../../src/weights/dtype.ts";
-import type { Matrix, MatrixPart } from "../../src/weights/upload.ts";
+import type { Matrix, MatrixPart } from "../../src/weights/held_weights.ts";
 import { BenchRows } from "./bench_rows.ts";
 import { Filler } from "./filler.ts";
 import type { ProductName } from "./names.ts";

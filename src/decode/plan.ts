@@ -1,7 +1,16 @@
 /** What a round is asked to do, and what became of it: all that controllers and the governor know. */
 
-/** Who may draft a round. `none`: nobody; `own`: the caller's drafter. */
-export const DRAFTER_KINDS = ["none", "layerskip", "lookup", "recycle", "ouroboros", "model", "own"] as const;
+/** Who may draft a round. `none`: nobody; `adapter`: the first layers with an exit adapter; `own`: the caller's drafter. */
+export const DRAFTER_KINDS = [
+  "none",
+  "layerskip",
+  "adapter",
+  "lookup",
+  "recycle",
+  "ouroboros",
+  "model",
+  "own",
+] as const;
 export type DrafterKind = (typeof DRAFTER_KINDS)[number];
 
 /** How a round drafts: at most `draftLength` tokens with layers [0, exitLayer), and at most `treeSize` on top of them. */

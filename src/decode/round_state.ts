@@ -47,7 +47,7 @@ export class RoundState {
   readonly #vocabSize: number;
 
   constructor(device: Device, forward: Forward, { rows, ranges }: RowTable) {
-    const { kv, contextLength } = forward;
+    const { contextLength } = forward;
     this.#device = device;
     this.#vocabSize = forward.spec.vocabSize;
     const { STORAGE, UNIFORM, COPY_DST, COPY_SRC } = BufferUsage;
@@ -69,7 +69,7 @@ export class RoundState {
     this.settings = settings;
     this.report = report;
     this.targets = targets;
-    this.#path = new PathCommit(device, kv, path);
+    this.#path = new PathCommit(device, forward, path);
     this.#kernels = { plan: new Plan(device), graft: new Graft(device), accept: new Accept(device) };
     this.#groups = {
       plan: this.#kernels.plan.bind({ settings, state, rows, ranges }),

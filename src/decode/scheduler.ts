@@ -20,7 +20,7 @@ import type { Followers } from "./drafters/followers.ts";
 import type { DraftTree } from "./drafters/host_drafter.ts";
 import { Drafters } from "./drafters/registry.ts";
 import type { PendingRound } from "./pending_round.ts";
-import { draftsOf, plainPlan, type RoundPlan } from "./plan.ts";
+import { drafterOf, draftsOf, plainPlan, type RoundPlan } from "./plan.ts";
 import { type ReportLayout, readReport, reportParts } from "./round_report.ts";
 import { RoundState } from "./round_state.ts";
 import type { Selection, TargetSelection } from "./selection/selection.ts";
@@ -94,10 +94,11 @@ export class Scheduler {
     const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
     const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
     if (request?.draftModel) this.#drafters.use(request.draftModel);
+    const kinds = new Set(plans.map(drafterOf));
     const drafters = [...new Set(plans.flatMap((plan) => this.#drafters.of(plan) ?? []))];
     const learner = this.#drafters.learnerOf(plans);
     const [begin] = await Promise.all([
-      this.#selections.prepare(rowCounts, request),
+      this.#selections.prepare(rowCounts, request, kinds.has("adapter")),
       this.state.prepare(trees),
       learner?.prepare(rowCounts),
       ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
@@ -219,7 +220,7 @@ export class Scheduler {
   record(recorder: Recorder, plan: RoundPlan, length: number): void {
     const { exitLayer, treeSize = 0, shadowExits = [] } = plan;
     const model = this.#forward;
-    const { draft } = this.#chosen;
+    const { draft, exitDraft } = this.#chosen;
     const target = this.#targetOf(plan);
     const end = length + 1 + draftsOf(plan);
     const newRows: PassRows = { range: RANGE_VERIFY_EARLY, count: 1 + treeSize, end, regime: "generated" };
@@ -229,7 +230,7 @@ export class Scheduler {
     const drafter = this.#drafters.of(plan);
     for (const each of this.#active) each.catchUp?.(recorder, length, each === drafter);
     this.state.plan(recorder);
-    drafter?.draft(recorder, { plan, length, selection: draft });
+    drafter?.draft(recorder, { plan, length, selection: plan.drafter === "adapter" ? exitDraft! : draft });
     for (const other of this.#active) if (other !== drafter) other.missed?.(1 + draftsOf(plan));
 
     // Verify: the rows that have not been through the early layers (the last that layers drafted, and those of a tree on top

@@ -5,10 +5,13 @@ import { BufferUsage } from "../gpu/usage.ts";
 
 export class Constants {
   readonly #device: Device;
+  readonly #owner: string;
   readonly #uniforms = new Map<string, GPUBuffer>();
 
-  constructor(device: Device) {
+  /** @param owner whom they are booked under */
+  constructor(device: Device, owner = "shapes") {
     this.#device = device;
+    this.#owner = owner;
   }
 
   uniform(words: Uint32Array<ArrayBuffer>): GPUBuffer {
@@ -23,7 +26,7 @@ export class Constants {
   }
 
   #filled(name: string, data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number): GPUBuffer {
-    const buffer = this.#device.ledger.allocate("shapes", name, data.byteLength, usage | BufferUsage.COPY_DST);
+    const buffer = this.#device.ledger.allocate(this.#owner, name, data.byteLength, usage | BufferUsage.COPY_DST);
     this.#device.handle.queue.writeBuffer(buffer, 0, data);
     return buffer;
   }

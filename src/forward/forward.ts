@@ -12,63 +12,34 @@
 
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import { addNormedShape } from "../kernels/add_normed.ts";
-import { attentionShape } from "../kernels/attention_shape.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
 import { embeddingShape } from "../kernels/embedding.ts";
-import type { FewQueryGroups } from "../kernels/few_query_attention.ts";
-import { gateShape } from "../kernels/gate.ts";
 import { headFormsAgree } from "../kernels/head_forms_check.ts";
 import type { RowSet } from "../kernels/kernel.ts";
-import type { ManyRowForm } from "../kernels/many_row_matmul.ts";
-import {
-  kindName,
-  type MatmulBinding,
-  type MatmulForm,
-  type MatmulKind,
-  type MatmulSize,
-  streamStride,
-  widthOf,
-} from "../kernels/matmul_form.ts";
-import { placeHeadsShape } from "../kernels/place_heads.ts";
+import { type MatmulKind, streamStride } from "../kernels/matmul_form.ts";
 import { rmsNormShape } from "../kernels/rms_norm.ts";
-import { ropeRotations } from "../kernels/rope.ts";
 import { formatName, paddedSize } from "../kernels/weight_format.ts";
-import type { ModelSpec, RopeSpec } from "../model/spec.ts";
-import type { LayerWeights, Matrix, ModelWeights } from "../weights/upload.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { ExitAdapterWeights } from "../weights/exit_adapter_upload.ts";
+import type { ModelWeights } from "../weights/held_weights.ts";
 import { type Activations, createActivations } from "./activations.ts";
 import { Constants } from "./constants.ts";
+import { EXIT_ADAPTER, ExitAdapter } from "./exit_adapter.ts";
 import { candidateCounts, Head, type HeadKit } from "./head.ts";
 import { HotColumns } from "./hot_columns.ts";
 import type { KvCache } from "./kv_cache.ts";
-import { LayerKernels, type Product, type ProductParts, type Regime } from "./layer_kernels.ts";
-import { type LayerProduct, productKind } from "./product_kinds.ts";
+import { type BoundLayer, LayerBinder, type LayerKit, rotationTables } from "./layer_binder.ts";
+import { LayerKernels, type Regime } from "./layer_kernels.ts";
 import type { PassRows, RowTable } from "./row_table.ts";
-
-/** A product for rows of both regimes. */
-type Products = Record<Regime, Product>;
-
-/** One layer's kernels with their buffers, in the order they are dispatched. */
-interface BoundLayer {
-  /** From the stream to queries, keys and values. */
-  project: Products[];
-  attention: { generated: FewQueryGroups; prompt: GPUBindGroup };
-  /** From what was attended to the stream, and through the feed-forward block. */
-  rest: Products[];
-}
 
 /** The head over hot ids, as drafts use it. */
 export interface HotHead {
   /** Its columns, to be filled with those of a text's hot ids. */
   columns: HotColumns;
   head: Head;
+  /** The same over what the exit adapter has made, where there is one that has no ids of its own. */
+  exitHead: Head | undefined;
 }
-
-/** The buffers of a form that are not those of every matmul. */
-type FormBuffers<F extends MatmulForm> = Omit<
-  Record<MatmulBinding<F>, GPUBuffer>,
-  "range" | "shape" | "weight" | "scales"
->;
 
 /** Whom the buffers of hot ids are booked under. */
 export const HOT_HEAD = "hot head";
@@ -87,11 +58,12 @@ export class Forward {
   readonly #constants: Constants;
   readonly #activations: Activations;
   readonly #embedding: ((recorder: Recorder, rows: RowSet) => void)[];
-  /** The products of layers, each kind once. */
-  readonly #layerKinds = new Map<string, MatmulKind>();
+  readonly #layerKit: LayerKit;
+  readonly #binder: LayerBinder;
   readonly #layers: BoundLayer[];
   readonly #headKit: HeadKit;
   #hotHead: HotHead | undefined;
+  #exitAdapter: ExitAdapter | undefined;
   #headFormsAgree: Promise<boolean> | undefined;
 
   constructor(
@@ -120,8 +92,28 @@ export class Forward {
       weights.layers.some(({ ungated }) => ungated.length > 0),
     );
     this.#embedding = this.#bindEmbedding();
-    this.#layers = this.#bindLayers(kv, contextLength);
-    const { normed, candidates } = this.#activations;
+    this.#layerKit = {
+      ...{
+        spec,
+        table,
+        contextLength,
+        kernels: this.#kernels,
+        constants: this.#constants,
+        activations: this.#activations,
+      },
+      kvType: choice.kv,
+      rotations: rotationTables(spec, contextLength, this.#constants),
+    };
+    this.#binder = new LayerBinder(this.#layerKit);
+    const { stream, normed, candidates } = this.#activations;
+    this.#layers = weights.layers.map((layer, i) =>
+      this.#binder.bind(layer, {
+        attention: spec.attention[i]!,
+        cache: { keys: kv.keys[i]!, values: kv.values[i]! },
+        stream,
+        nextNorm: this.#firstNorm(i + 1),
+      }),
+    );
     this.#headKit = {
       ...{ device, spec, kernels: this.#kernels, constants: this.#constants, fewRows: choice.fewRows },
       ...{ ranges: table.ranges, finalNorm: this.#bindFinalNorm(), normed, candidates },
@@ -136,17 +128,22 @@ export class Forward {
 
   /** Whether a verification reads the weights once for all its rows; if not, drafting cannot pay. */
   get takesRowsTogether(): boolean {
-    return this.#kernels.takesRowsTogether;
+    return this.#kernels.takesRowsTogether(this.#kinds);
   }
 
   /** Numbers of rows that are computed at a time, ascending; what a pass has fewer of is computed all the same. */
   get rowBuckets(): number[] {
-    return this.#kernels.rowBuckets.sort((a, b) => a - b);
+    return this.#kernels.rowBuckets(this.#kinds).sort((a, b) => a - b);
   }
 
   /** Compiles what prompts and passes of these numbers of generated rows need, with the head's `argmax` after them. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
-    await this.#kernels.prepare(rowCounts, [...this.#layerKinds.values(), ...this.head.kinds("headArgmax")]);
+    await Promise.all([this.#kernels.prepare(rowCounts, this.#kinds), this.#exitAdapter?.prepare(rowCounts)]);
+  }
+
+  /** The products of a step, each kind once. */
+  get #kinds(): MatmulKind[] {
+    return [...this.#binder.kinds, ...this.head.kinds("headArgmax")];
   }
 
   /**
@@ -155,7 +152,7 @@ export class Forward {
    */
   async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<GPUBuffer> {
     const logits = await this.head.allocateLogits();
-    const layers = regime === "generated" ? [...this.#layerKinds.values()] : [];
+    const layers = regime === "generated" ? this.#binder.kinds : [];
     await this.#kernels.prepare(rowCounts, [...layers, ...this.head.kinds("store")]);
     return logits;
   }
@@ -191,7 +188,10 @@ export class Forward {
       const bytes = size * this.spec.hiddenSize * 4; // of f32; less of others
       this.#hotHead = await this.#device.allocating(HOT_HEAD, bytes, () => {
         const columns = new HotColumns(this.#device, HOT_HEAD, this.#weights.head, size);
-        return { columns, head: new Head(this.#headKit, [columns.matrix], HOT_HEAD) };
+        const parts = [columns.matrix];
+        const adapter = this.#exitAdapter?.columns ? undefined : this.#exitAdapter;
+        const exitHead = adapter?.headOver(parts, HOT_HEAD);
+        return { columns, head: new Head(this.#headKit, parts, HOT_HEAD), exitHead };
       });
     }
     const { columns, head } = this.#hotHead;
@@ -202,15 +202,58 @@ export class Forward {
 
   /** Records `rows` through layers [fromLayer, toLayer), from their tokens where fromLayer is 0. */
   forward(recorder: Recorder, rows: PassRows, fromLayer: number, toLayer: number): void {
-    const { regime } = rows;
-    const { attention } = this.#kernels;
     if (fromLayer === 0) for (const embed of this.#embedding) embed(recorder, rows);
-    for (const layer of this.#layers.slice(fromLayer, toLayer)) {
-      for (const step of layer.project) step[regime](recorder, rows);
-      if (regime === "generated") attention.generated.dispatch(recorder, layer.attention.generated, rows);
-      else attention.prompt.dispatch(recorder, layer.attention.prompt, rows);
-      for (const step of layer.rest) step[regime](recorder, rows);
+    for (let i = fromLayer; i < toLayer; i++) {
+      const layer = this.#layers[i]!;
+      this.#binder.project(recorder, layer, rows);
+      this.#binder.finish(recorder, layer, rows);
+      if (i + 1 === this.#exitAdapter?.exitLayer) this.#exitAdapter.pass(recorder, rows);
     }
+  }
+
+  /** Keys and values of each layer, and of what is put behind one. */
+  get caches(): { keys: GPUBuffer; values: GPUBuffer }[] {
+    const { keys, values } = this.kv;
+    const own = this.#exitAdapter?.cache;
+    return [...keys.map((layer, i) => ({ keys: layer, values: values[i]! })), ...(own ? [own] : [])];
+  }
+
+  /** `[PROMPT_CAPACITY][2][padded hiddenSize]`: the residual stream, and the same times the next norm's weight. */
+  get stream(): GPUBuffer {
+    return this.#activations.stream;
+  }
+
+  /** The weights of the final norm, in f32. */
+  get finalNorm(): GPUBuffer {
+    return this.#weights.finalNorm;
+  }
+
+  /** What makes an early exit guess better, where there is such. */
+  get exitAdapter(): ExitAdapter | undefined {
+    return this.#exitAdapter;
+  }
+
+  /**
+   * Puts an adapter behind its layer, in the place of the one before. Not while anything runs.
+   * @param weights booked under `EXIT_ADAPTER`, after `removeExitAdapter`
+   */
+  addExitAdapter(weights: ExitAdapterWeights): void {
+    this.#exitAdapter = this.makeExitAdapter(weights, EXIT_ADAPTER);
+  }
+
+  /** An adapter that is not put behind its layer. @param owner whom all but its weights is booked under */
+  makeExitAdapter(weights: ExitAdapterWeights, owner: string): ExitAdapter {
+    const { head: headParts, finalNorm } = this.#weights;
+    const shared = { device: this.#device, layers: this.#layerKit, head: this.#headKit, headParts, finalNorm };
+    return new ExitAdapter(shared, this.kv, weights, owner);
+  }
+
+  /** Frees the adapter, if there is one. */
+  removeExitAdapter(): void {
+    this.#exitAdapter?.dispose();
+    this.#exitAdapter = undefined;
+    this.#hotHead = undefined; // made with it
+    this.#device.ledger.releaseOwner(HOT_HEAD);
   }
 
   /**
@@ -251,30 +294,6 @@ export class Forward {
     });
   }
 
-  #bindLayers(kv: KvCache, contextLength: number): BoundLayer[] {
-    const { spec } = this;
-    const rotations = this.#rotations(contextLength);
-    return this.#weights.layers.map((layer, i) => {
-      const { window, rope } = spec.attention[i]!;
-      const cache = { keys: kv.keys[i]!, values: kv.values[i]! };
-      return {
-        project: this.#bindProjection(layer, rotations.get(rope)!, cache),
-        attention: this.#bindAttention(contextLength, window, cache),
-        rest: [
-          ...this.#bindBlockEnd("output", layer.output, this.#activations.attended, {
-            postNorm: layer.postAttentionNorm,
-            nextNorm: layer.preFeedforwardNorm ?? this.#weights.finalNorm,
-          }),
-          ...this.#bindGated(layer),
-          ...this.#bindBlockEnd("down", layer.down, this.#activations.gated, {
-            postNorm: layer.postFeedforwardNorm,
-            nextNorm: this.#firstNorm(i + 1),
-          }),
-        ],
-      };
-    });
-  }
-
   /**
    * The norm that layer `i` begins with. What a block ends with multiplies the stream by the weight of the norm that comes
    * next; where none does, the product is not read, and any weight will do.
@@ -282,163 +301,4 @@ export class Forward {
   #firstNorm(i: number): GPUBuffer {
     return this.#weights.layers[i]?.inputNorm ?? this.#weights.finalNorm;
   }
-
-  /** A table of rotations for each way in which layers rotate. */
-  #rotations(contextLength: number): Map<RopeSpec | undefined, GPUBuffer> {
-    const ropes = new Set(this.spec.attention.map(({ rope }) => rope));
-    return new Map(
-      [...ropes].map((rope, i) => {
-        const table = ropeRotations(contextLength, this.spec.headDim, rope);
-        return [rope, this.#constants.storage(`rotations ${i}`, table)];
-      }),
-    );
-  }
-
-  #bindProjection(
-    layer: LayerWeights,
-    rotations: GPUBuffer,
-    cache: { keys: GPUBuffer; values: GPUBuffer },
-  ): Products[] {
-    const { spec } = this;
-    const { headNorm, heads, kvHeads, headDim, rmsNormEps: epsilon } = spec;
-    const { stream, queries, projected } = this.#activations;
-    const { rows, ranges: range } = this.#table;
-    const normed = { epsilon, headShape: spec, inputStride: streamStride(spec.hiddenSize) };
-    if (!headNorm) {
-      return layer.qkv.map((part) =>
-        this.#products(
-          "qkv",
-          part,
-          { ...normed, resultOffset: part.firstColumn / 2 },
-          {
-            input: stream,
-            ...{ rows, rotations, queries, ...cache },
-          },
-        ),
-      );
-    }
-    const resultStride = (heads + 2 * kvHeads) * headDim;
-    const products = layer.qkv.map((part) =>
-      this.#products(
-        "qkv",
-        part,
-        { ...normed, resultStride, resultOffset: part.firstColumn },
-        {
-          input: stream,
-          output: projected,
-        },
-      ),
-    );
-    const place = this.#kernels.placeHeads!;
-    const group = place.bind({
-      ...{ range, rows, projected, rotations, queries, ...cache },
-      shape: this.#constants.uniform(placeHeadsShape(spec, headNorm, epsilon)),
-      queryNorm: layer.queryNorm!,
-      keyNorm: layer.keyNorm!,
-    });
-    return [...products, inBothRegimes((recorder, set) => place.dispatch(recorder, group, set, spec))];
-  }
-
-  #bindAttention(
-    contextLength: number,
-    window: number | undefined,
-    cache: { keys: GPUBuffer; values: GPUBuffer },
-  ): BoundLayer["attention"] {
-    const { spec } = this;
-    const { queries, attended, partialSums, partialSoftmax } = this.#activations;
-    const rule = { scale: spec.attentionScale, softCap: spec.attentionSoftCap, window };
-    const words = attentionShape(spec, contextLength, rule, paddedSize(spec.heads * spec.headDim));
-    const { rows, ranges: range } = this.#table;
-    const seen = { range, rows, queries, attended, ...cache, shape: this.#constants.uniform(words) };
-    const { attention } = this.#kernels;
-    return {
-      generated: attention.generated.bind({ ...seen, partialSums, partialSoftmax }),
-      prompt: attention.prompt.bind(seen),
-    };
-  }
-
-  /** Gate and up: one product in as many parts as there are, or two that are stored and then gated. */
-  #bindGated({ gateUp, ungated }: LayerWeights): Products[] {
-    const { hiddenSize, intermediateSize, rmsNormEps: epsilon } = this.spec;
-    const { stream, gated, ungated: products } = this.#activations;
-    const input = { epsilon, inputStride: streamStride(hiddenSize) };
-    const fused = { ...input, resultStride: paddedSize(intermediateSize) };
-    const pairs = gateUp.map((part) =>
-      this.#products("gateUp", part, { ...fused, resultOffset: part.firstColumn }, { input: stream, output: gated }),
-    );
-    if (ungated.length === 0) return pairs;
-    const stored = { ...input, resultStride: 2 * intermediateSize };
-    const singles = ungated.map((part) =>
-      this.#products(
-        "ungated",
-        part,
-        { ...stored, resultOffset: part.firstColumn },
-        { input: stream, output: products },
-      ),
-    );
-    const gate = this.#kernels.gate;
-    const shape = this.#constants.uniform(gateShape(intermediateSize));
-    const group = gate.bind({ range: this.#table.ranges, shape, products, output: gated });
-    return [...singles, inBothRegimes((recorder, rows) => gate.dispatch(recorder, group, rows, intermediateSize))];
-  }
-
-  /** The product that ends a block: it adds to the stream, or is stored to be normed and added. */
-  #bindBlockEnd(
-    product: "output" | "down",
-    matrix: Matrix,
-    input: GPUBuffer,
-    { postNorm: weight, nextNorm }: { postNorm: GPUBuffer | undefined; nextNorm: GPUBuffer },
-  ): Products[] {
-    const { hiddenSize, rmsNormEps, residualScale: factor } = this.spec;
-    const { stream, unadded } = this.#activations;
-    if (!weight) {
-      return [this.#products(product, matrix, { factor }, { input, normWeight: nextNorm, stream })];
-    }
-    const stored = this.#products(
-      product,
-      matrix,
-      { resultStride: paddedSize(hiddenSize) },
-      { input, output: unadded },
-    );
-    const add = this.#kernels.addNormed!;
-    const group = add.bind({
-      range: this.#table.ranges,
-      shape: this.#constants.uniform(addNormedShape(hiddenSize, rmsNormEps)),
-      ...{ product: unadded, weight, nextWeight: nextNorm, stream },
-    });
-    return [stored, inBothRegimes((recorder, rows) => add.dispatch(recorder, group, rows))];
-  }
-
-  /** A product of a layer; its kind says which of the buffers it takes. */
-  #products(
-    product: LayerProduct,
-    matrix: Matrix,
-    size: Partial<MatmulSize>,
-    buffers: Partial<FormBuffers<ManyRowForm>>,
-  ): Products {
-    const kind = productKind(this.spec, product, matrix, this.#choice.kv);
-    this.#layerKinds.set(kindName(kind), kind);
-    const parts = this.#parts(kind.form, matrix, size, buffers as FormBuffers<ManyRowForm>);
-    return { generated: this.#kernels.generated(kind, parts), prompt: this.#kernels.prompt(kind, parts) };
-  }
-
-  #parts<F extends MatmulForm>(
-    form: F,
-    { weight, scales, inputSize, columns }: Matrix,
-    size: Partial<MatmulSize>,
-    buffers: FormBuffers<F>,
-  ): ProductParts<F> {
-    const shared = { range: this.#table.ranges, weight, scales };
-    return {
-      size: { ...size, inputSize, outputs: columns / widthOf(form) },
-      // The form's own buffers and the shared ones are all but the shape.
-      buffers: { ...buffers, ...shared } as unknown as ProductParts<F>["buffers"],
-      uniform: (words) => this.#constants.uniform(words),
-    };
-  }
-}
-
-/** A kernel that is the same for rows of both regimes. */
-function inBothRegimes(product: Product): Products {
-  return { generated: product, prompt: product };
 }

@@ -12,7 +12,7 @@ import { type FewRowVariant, fewRowGroups } from "../kernels/few_row_variant.ts"
 import type { RowSet } from "../kernels/kernel.ts";
 import type { MatmulKind, MatmulSize } from "../kernels/matmul_form.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { MatrixPart } from "../weights/upload.ts";
+import type { MatrixPart } from "../weights/held_weights.ts";
 import type { Constants } from "./constants.ts";
 import type { LayerKernels, Product } from "./layer_kernels.ts";
 

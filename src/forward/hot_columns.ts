@@ -8,7 +8,7 @@ import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { GatherColumns, gatherShape } from "../kernels/gather_columns.ts";
 import { stepCount } from "../kernels/weight_format.ts";
-import type { MatrixPart } from "../weights/upload.ts";
+import type { MatrixPart } from "../weights/held_weights.ts";
 
 /** A copy of a run of the head's ids. */
 interface Gather {

@@ -103,14 +103,14 @@ export class LayerKernels {
     );
   }
 
-  /** Whether several generated rows can go through the layers in one pass that reads the weights once. */
-  get takesRowsTogether(): boolean {
-    return [...this.#few.values()].every(({ buckets }) => buckets.length > 1);
+  /** Whether several generated rows can go through products of these kinds in one pass that reads the weights once. */
+  takesRowsTogether(kinds: readonly MatmulKind[]): boolean {
+    return kinds.every((kind) => this.#fewRow(kind).buckets.length > 1);
   }
 
-  /** Numbers of rows that are computed at a time; what a pass has fewer of is computed all the same. */
-  get rowBuckets(): number[] {
-    const few = [...this.#few.values()];
+  /** Numbers of rows that products of these kinds compute at a time; what a pass has fewer of is computed all the same. */
+  rowBuckets(kinds: readonly MatmulKind[]): number[] {
+    const few = kinds.map((kind) => this.#fewRow(kind));
     return bucketsFor(few.length).filter((bucket) => few.every(({ buckets }) => buckets.includes(bucket)));
   }
 

@@ -39,7 +39,7 @@ export function tensorsOf(family: Family, spec: ModelSpec, hasBias: HasBias, int
   const tensors: ModelTensors = {
     embedding: { name: "model.embed_tokens.weight", shape: [vocabSize, hiddenSize] },
     layers: Array.from({ length: spec.layers }, (_, index) =>
-      layerTensors(family, spec, index, hasBias, headOrderOf(spec, index, interleaved)),
+      layerTensors(family, spec, `model.layers.${index}.`, hasBias, headOrderOf(spec, index, interleaved)),
     ),
     finalNorm: { name: "model.norm.weight", shape: [hiddenSize] },
   };
@@ -53,10 +53,20 @@ function headOrderOf({ attention, headDim }: ModelSpec, layer: number, interleav
   return interleaved || rotaryDim < headDim ? { headDim, rotaryDim, interleaved } : undefined;
 }
 
+/**
+ * The tensors of a further decoder layer that stands behind layer `exitLayer - 1`, in Hugging Face's layout: as the layer that
+ * comes next has them, each called `block.` and its name.
+ * @param next that layer
+ */
+export function blockTensors(family: Family, spec: ModelSpec, exitLayer: number, next: LayerTensors): LayerTensors {
+  const hasBias = (key: BiasName) => next[key] !== undefined;
+  return layerTensors(family, spec, "block.", hasBias, headOrderOf(spec, exitLayer, false));
+}
+
 function layerTensors(
   family: Family,
   spec: ModelSpec,
-  index: number,
+  prefix: string,
   hasBias: HasBias,
   headOrder?: HeadOrder,
 ): LayerTensors {
@@ -64,7 +74,6 @@ function layerTensors(
   const names = { ...NAMES, ...family.tensors };
   const tensor = <K extends LayerTensorName>(key: K, ...shape: number[]) =>
     ({ [key]: { name: names[key], shape } }) as unknown as Record<K, TensorSpec>;
-  const prefix = `model.layers.${index}.`;
   const bias = (key: BiasName, size: number) => hasBias(key, prefix + names[key]) && tensor(key, size);
   const [queries, keys] = [heads * headDim, kvHeads * headDim];
   const rotated = (spec: TensorSpec): TensorSpec => (headOrder ? { ...spec, headOrder } : spec);

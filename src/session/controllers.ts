@@ -2,6 +2,7 @@
 
 import { calibrate } from "../decode/calibrate.ts";
 import { calibrationPlans } from "../decode/controllers/calibration.ts";
+import { expectedTokens } from "../decode/controllers/expected_tokens.ts";
 import { FixedController } from "../decode/controllers/fixed.ts";
 import { headInLayers, type PriceShape } from "../decode/controllers/price_features.ts";
 import { Prices } from "../decode/controllers/prices.ts";
@@ -10,6 +11,7 @@ import { type Controller, plainPlan, type RoundOutcome, type RoundPlan } from ".
 import type { Scheduler } from "../decode/scheduler.ts";
 import { isPlainGreedy, type SelectionRequest } from "../decode/selection/selections.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
 import type { Drafting } from "./drafting_options.ts";
 import type { PriceCache } from "./price_cache.ts";
 
@@ -23,16 +25,31 @@ const CANDIDATE_EXITS = 4;
 const LOOKUP_SIZES = [3, 7] as const;
 const RECYCLE_SIZES = [7, 15] as const;
 const MODEL_LENGTHS = [1, 2, 4, 6] as const;
+const ADAPTER_LENGTHS = [1, 2, 3, 5] as const;
 
 export class Controllers {
   readonly #scheduler: Scheduler;
   readonly #spec: ModelSpec;
+  /** The exit adapter, and what it computes of a draft. */
+  #adapter: { exitLayer: number; layers: number; head: number } | undefined;
   /** By what selection computes: it changes what a head costs. `greedy` is what is priced at load. */
   readonly #prices = new Map<string, Prices>();
 
   constructor(scheduler: Scheduler, spec: ModelSpec) {
     this.#scheduler = scheduler;
     this.#spec = spec;
+  }
+
+  /** Another exit adapter has been loaded, or none is any more: what was priced with the one before says nothing. */
+  adapterChanged(adapter: ExitAdapterInfo | undefined): void {
+    const { vocabSize } = this.#spec;
+    const own = layerWeights(this.#spec);
+    this.#adapter = adapter && {
+      exitLayer: adapter.exitLayer,
+      layers: adapter.parameters / own,
+      head: (adapter.hotIds ?? vocabSize) / vocabSize,
+    };
+    this.#prices.clear();
   }
 
   /** Plans that the rounds of a generation may follow. */
@@ -42,7 +59,8 @@ export class Controllers {
     if (controller === undefined || controller === "fixed") return [fixed];
     const longest = Math.max(CHOSEN_DRAFT_LENGTH, draftLength);
     const lengths = this.#exitsOf(drafting).length > 0 ? Array.from({ length: longest }, (_, i) => i + 1) : [];
-    const chains = lengths.map((length): RoundPlan => ({ exitLayer, draftLength: length }));
+    const own = drafting.drafter === "adapter" && { drafter: drafting.drafter };
+    const chains = lengths.map((length): RoundPlan => ({ ...own, exitLayer, draftLength: length }));
     return [plainPlan(this.#spec.layers), ...chains, ...this.#treesOf(drafting)];
   }
 
@@ -69,6 +87,7 @@ export class Controllers {
     // What one text has seen of acceptance is no prior for the next: after a hard one, an easy one would not be drafted.
     return CONTROLLERS[controller]({
       ...{ layers, exitLayer, draftLength, seed: selection.settings.seed },
+      ...(drafting.drafter === "adapter" && { drafter: drafting.drafter }),
       maxDraftLength: Math.max(CHOSEN_DRAFT_LENGTH, draftLength),
       candidateExits: this.#exitsOf(drafting),
       trees: this.#treesOf(drafting),
@@ -77,23 +96,30 @@ export class Controllers {
   }
 
   /** Exit layers to choose from; none where no layers draft. */
-  #exitsOf({ drafter, exitLayer, treeSize }: Drafting): number[] {
+  #exitsOf({ drafter, controller, exitLayer, treeSize }: Drafting): number[] {
     const { layers } = this.#spec;
+    // Where an adapter stands, only it drafts. The governor has its chains among the other plans.
+    if (drafter === "adapter") return controller === "governor" ? [] : [exitLayer];
     const drafts = (drafter === "auto" && exitLayer < layers) || (drafter === "layerskip" && treeSize === 0);
     return drafts ? candidateExits(layers, exitLayer) : [];
   }
 
   /** Plans of drafters other than a chain of the first layers, to choose from beside it and plain decoding. */
   #treesOf(drafting: Drafting): RoundPlan[] {
-    const { drafter, draftLength, treeSize, acceptRule } = drafting;
+    const { drafter, controller, draftLength, treeSize, acceptRule } = drafting;
     const sized = (kind: "lookup" | "recycle", sizes: readonly number[]) =>
       sizes.map((size): RoundPlan => ({ drafter: kind, exitLayer: 0, draftLength: 0, treeSize: size }));
     switch (drafter) {
       case "auto":
         if (acceptRule === "ratio") return []; // which needs a distribution to draft from
-        return this.#spec.layerSkip
-          ? sized("lookup", LOOKUP_SIZES)
-          : [...sized("lookup", LOOKUP_SIZES), ...sized("recycle", RECYCLE_SIZES)];
+        return [
+          ...this.#adapterChains(CHOSEN_DRAFT_LENGTH),
+          ...sized("lookup", LOOKUP_SIZES),
+          ...(this.#spec.layerSkip ? [] : sized("recycle", RECYCLE_SIZES)),
+        ];
+      case "adapter":
+        if (treeSize > 0) return [this.#fixedPlan(drafting)];
+        return controller === "governor" ? this.#adapterChains(draftLength) : [];
       case "lookup":
       case "recycle": {
         const sizes = drafter === "lookup" ? LOOKUP_SIZES : RECYCLE_SIZES;
@@ -106,6 +132,14 @@ export class Controllers {
       default:
         return treeSize > 0 ? [this.#fixedPlan(drafting)] : [];
     }
+  }
+
+  /** Chains of the exit adapter, if there is one; that of the `longest` among them. */
+  #adapterChains(longest: number): RoundPlan[] {
+    if (!this.#adapter) return [];
+    const { exitLayer } = this.#adapter;
+    const lengths = [...new Set([...ADAPTER_LENGTHS, longest])].filter((length) => length <= longest);
+    return lengths.map((length): RoundPlan => ({ drafter: "adapter", exitLayer, draftLength: length }));
   }
 
   /** The one that a fixed controller follows. */
@@ -130,11 +164,27 @@ export class Controllers {
     const { layers } = this.#spec;
     const prices = new Prices(shape);
     this.#prices.set(GREEDY, prices);
-    const exitLayers = candidateExits(layers, exitLayer);
-    const plans = calibrationPlans({ layers, exitLayers, maxDraftLength: CHOSEN_DRAFT_LENGTH });
+    const exitLayers = this.#spec.layerSkip ? candidateExits(layers, exitLayer) : [];
+    const chains = this.#adapterChains(CHOSEN_DRAFT_LENGTH);
+    const others = chains.length > 0 ? [chains[0]!, chains.at(-1)!] : [];
+    const plans = calibrationPlans({ layers, exitLayers, maxDraftLength: CHOSEN_DRAFT_LENGTH, others });
     const observe = (outcome: RoundOutcome) => prices.observe(outcome);
     const isWhole = await calibrate(this.#scheduler, { contextLength, plans, signal, observe });
     if (isWhole) await cache.write(prices.toJSON());
+  }
+
+  /** Tokens of plain decoding in the time of one that drafts with a linear map behind an exit allow, which agrees so often: at the best draft length. */
+  speedupOf(exitLayer: number, agreement: number): number {
+    const { layers, hiddenSize } = this.#spec;
+    const exitAdapter = { exitLayer, layers: hiddenSize ** 2 / layerWeights(this.#spec), head: 1 };
+    const shape = { ...this.priceShape(), exitAdapter };
+    const prices = Prices.fromJSON(this.#prices.get(GREEDY)?.toJSON(), shape) ?? new Prices(shape);
+    const plain = prices.milliseconds(plainPlan(layers));
+    const speedups = Array.from({ length: CHOSEN_DRAFT_LENGTH }, (_, i) => {
+      const price = prices.milliseconds({ drafter: "adapter", exitLayer, draftLength: i + 1 });
+      return (expectedTokens(agreement, i + 1) * plain) / price;
+    });
+    return Math.max(...speedups);
   }
 
   /** Takes the time of a round of a generation with this selection. */
@@ -160,7 +210,11 @@ export class Controllers {
     const { layers } = this.#spec;
     const draftModelLayers = draftModel && stepWeights(draftModel) / layerWeights(this.#spec);
     const buckets = this.#scheduler.rowBuckets;
-    return { layers, headLayers: headLayers(this.#spec), buckets, ...(draftModelLayers && { draftModelLayers }) };
+    return {
+      ...{ layers, headLayers: headLayers(this.#spec), buckets },
+      ...(draftModelLayers && { draftModelLayers }),
+      ...(this.#adapter && { exitAdapter: this.#adapter }),
+    };
   }
 }
 

@@ -7,6 +7,7 @@ import { InputError } from "../errors.ts";
 import { MAX_DRAFT_LENGTH, MAX_TREE_SIZE } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { AcceptRule, DrafterName, GenerateOptions } from "../types.ts";
+import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
 import { DraftModel } from "./draft_model.ts";
 import { requireChoice, requireInteger } from "./options.ts";
 
@@ -44,7 +45,17 @@ export type DraftingOptions = Pick<
 
 /** Draft length where a checkpoint recommends none. */
 const DEFAULT_DRAFT_LENGTH = 4;
-export const DRAFTER_NAMES: readonly DrafterName[] = ["auto", "none", "layerskip", "lookup", "recycle", "ouroboros"];
+/** An adapter's exit agrees half as often as one that was trained with the model. */
+const ADAPTER_DRAFT_LENGTH = 2;
+export const DRAFTER_NAMES: readonly DrafterName[] = [
+  "auto",
+  "none",
+  "layerskip",
+  "adapter",
+  "lookup",
+  "recycle",
+  "ouroboros",
+];
 /** Rows of their trees: with the pending token's, as many as are read in one pass over the weights. */
 const TREE_SIZES = { lookup: 7, recycle: 15 } as const;
 /** Drafts and phrases of an Ouroboros round, and the fewest phrases. */
@@ -53,9 +64,12 @@ const LEAST_PHRASES = 3;
 /** Controllers of drafters that have no layers to choose from, and no drafts one after the other. */
 const TREE_CONTROLLERS: readonly ControllerName[] = ["fixed", "governor"];
 
-export function generationDefaults({ layers, layerSkip }: ModelSpec): GenerationDefaults {
+/** The exit adapter that is loaded, as far as drafting goes. */
+export type DraftingAdapter = Pick<ExitAdapterInfo, "exitLayer" | "hotIds">;
+
+export function generationDefaults({ layers, layerSkip }: ModelSpec, adapter?: DraftingAdapter): GenerationDefaults {
   return {
-    drafter: layerSkip ? "auto" : "none",
+    drafter: layerSkip || adapter ? "auto" : "none",
     exitLayer: layerSkip?.exitLayer ?? Math.max(1, Math.floor(layers / 4)),
     draftLength: Math.min(layerSkip?.draftLength ?? DEFAULT_DRAFT_LENGTH, MAX_DRAFT_LENGTH),
   };
@@ -67,6 +81,7 @@ export function readDrafting(
   { layers, layerSkip }: ModelSpec,
   defaults: GenerationDefaults,
   options: DraftingOptions,
+  adapter?: DraftingAdapter,
 ): Drafting {
   const { exitLayer = defaults.exitLayer, draftLength = defaults.draftLength } = options;
   const acceptRule = options.acceptRule ?? "invariant";
@@ -77,13 +92,15 @@ export function readDrafting(
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
   const { treeSize, controller, hotVocabulary } = options;
   const asked = options.exitLayer ?? options.draftLength ?? treeSize ?? controller ?? (hotVocabulary || undefined);
-  const { drafter: given = asked === undefined ? defaults.drafter : "layerskip" } = options;
+  const byLayers = adapter && (options.exitLayer ?? adapter.exitLayer) === adapter.exitLayer ? "adapter" : "layerskip";
+  const { drafter: given = asked === undefined ? defaults.drafter : byLayers } = options;
   if (given instanceof DraftModel) return modelDrafting(where, given, options);
   if (typeof given === "object") return ownDrafting(where, given, options);
   const drafter = requireChoice(where, "drafter", given, DRAFTER_NAMES);
   if (drafter === "lookup" || drafter === "recycle") {
     return { drafter, ...treeDrafting(where, drafter, options, TREE_SIZES[drafter]) };
   }
+  if (drafter === "adapter") return adapterDrafting(where, adapter, options);
   if (asked === undefined && drafter === "none") return plain;
   if (drafter === "auto" && layerSkip === undefined && asked === undefined) {
     return acceptRule === "ratio" ? plain : { ...plain, drafter, controller: "governor" };
@@ -121,6 +138,30 @@ export function readDrafting(
   if (drafter === "ouroboros") return withTree(where, drafting, options, OUROBOROS_ROWS - drafting.draftLength);
   if (drafter === "layerskip" && options.treeSize) return withTree(where, drafting, options, options.treeSize);
   return drafting;
+}
+
+/** The first layers and an adapter behind them: its exit layer is its own. */
+function adapterDrafting(where: string, adapter: DraftingAdapter | undefined, options: DraftingOptions): Drafting {
+  const drafter = "adapter";
+  const refuse = (field: keyof DraftingOptions, found: string, expected: string): never => {
+    throw new InputError({ file: where, field, found, expected });
+  };
+  if (!adapter) return refuse("drafter", `'${drafter}' without an exit adapter`, "one loaded: model.loadExitAdapter");
+  const { exitLayer } = adapter;
+  const { draftLength = ADAPTER_DRAFT_LENGTH, treeSize, hotVocabulary, controller = "fixed" } = options;
+  if (options.exitLayer !== undefined && options.exitLayer !== exitLayer) {
+    refuse("exitLayer", `${options.exitLayer} with drafter '${drafter}'`, `${exitLayer}, where the adapter stands`);
+  }
+  if (hotVocabulary && adapter.hotIds !== undefined) {
+    refuse("hotVocabulary", `${hotVocabulary} with an adapter that has ids of its own`, "no such option");
+  }
+  refuseRatio(where, drafter, options);
+  const drafting: Drafting = {
+    ...{ drafter, exitLayer, treeSize: 0, acceptRule: "invariant" },
+    controller: requireChoice(where, "controller", controller, CONTROLLER_NAMES),
+    draftLength: requireInteger(where, "draftLength", draftLength, 1, MAX_DRAFT_LENGTH),
+  };
+  return treeSize ? withTree(where, drafting, options, treeSize) : drafting;
 }
 
 /** A chain of drafts by layers with a tree on top of it. */

@@ -24,6 +24,7 @@ import { uploadWeights } from "../weights/upload.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf } from "./context_length.ts";
 import { DraftModel, type DraftTarget } from "./draft_model.ts";
+import { adapterBeside } from "./exit_adapter.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
 import { memoryFor } from "./memory_estimate.ts";
@@ -37,6 +38,7 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
   "contextLength",
   "dtype",
   "endpoint",
+  "exitAdapter",
   "gpu",
   "kernels",
   "onDownload",
@@ -97,7 +99,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const opened = device;
     meter.report("compile", 0, 0);
     const placing = { device: opened, checkpoint, spec, contextLength, asked, forced, signal };
-    const { kernels, warnings, weights, dtype } = await place(placing, (loadedBytes) =>
+    const { kernels, warnings, weights, dtype, holding } = await place(placing, (loadedBytes) =>
       meter.report("upload", loadedBytes, weightBytes),
     );
     const model = await opened.allocating(
@@ -107,12 +109,15 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
         new Model({
           ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, dtype },
           ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
+          placing: { layers: checkpoint.tensors.layers, holding },
         }),
     );
     signal?.throwIfAborted();
+    const adapter = options.exitAdapter ?? (await adapterBeside(folder, signal));
+    if (adapter) await model.loadExitAdapter(adapter, sourceOptions(options));
     meter.report("compile", weightBytes, weightBytes);
     // Nothing that was made of bytes that are not those published is handed out.
-    const ready = model.prepare().then(() => model.calibrate(options, signal));
+    const ready = model.prepare().then(() => model.priceRounds(options, signal));
     await Promise.all([abortable(ready, signal), folder.verified?.(verifying)]);
     meter.finish();
     return model;
@@ -192,13 +197,14 @@ async function place(
   { device, checkpoint, spec, contextLength, asked, forced, signal }: Placing,
   onProgress: (loadedBytes: number) => void,
 ) {
-  const { plan, name: dtype } = chooseHolding(checkpoint, asked, memoryFor(device.info), device.ledger.bindableBytes);
+  const { bindableBytes } = device.ledger;
+  const { plan, name: dtype, holding } = chooseHolding(checkpoint, asked, memoryFor(device.info), bindableBytes);
   const needs = kernelNeeds(checkpoint, plan);
   if (forced.manyRows === "int8") requireInt8(needs);
   const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
   requireContext(device.ledger.bindableBytes, spec, contextLength, kernels.kv);
   const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
-  return { kernels, warnings, weights, dtype };
+  return { kernels, warnings, weights, dtype, holding };
 }
 
 /** A device that an abort does not wait for; one that comes too late is disposed of. */

@@ -21,9 +21,15 @@ import { frequentIds, hotIds } from "../text/hot_ids.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
   AcceptRule,
+  CalibrateOptions,
+  Calibration,
   ChatMessage,
   ChatOptions,
   DraftModelOptions,
+  ExitAdapterOptions,
+  ExitAdapterSource,
+  ExitAgreementOptions,
+  ExitAgreementResult,
   GenerateOptions,
   KernelOptions,
   LoadStats,
@@ -35,11 +41,20 @@ import type {
   ScoreResult,
   SourceOptions,
 } from "../types.ts";
-import type { ModelWeights } from "../weights/upload.ts";
+import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
+import type { ModelWeights } from "../weights/held_weights.ts";
+import {
+  type CalibrationRequest,
+  fitAndChoose,
+  measureAgreement,
+  pieces,
+  readCalibrateOptions,
+} from "./calibration.ts";
 import { Controllers } from "./controllers.ts";
 import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
+import { type AdapterTarget, adapterBase, loadExitAdapter } from "./exit_adapter.ts";
 import { Generation, type GenerationRequest } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
@@ -64,6 +79,8 @@ export interface ModelParts {
   parameters: number;
   weightBytes: number;
   meter: LoadMeter;
+  /** What an exit adapter is placed by. */
+  placing: Pick<AdapterTarget, "layers" | "holding">;
   loadDraftModel: (target: DraftTarget, source: ModelSource, options: DraftModelOptions) => Promise<DraftModel>;
 }
 
@@ -86,6 +103,8 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   ...SAMPLING_OPTIONS,
 ];
 const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
+/** Tokens of a text that the model writes to be calibrated on. */
+const WRITTEN_TOKENS = 256;
 /** Prices kept by another version of the library, whose rounds cost something else, are not read. */
 const PRICES_VERSION = 2;
 
@@ -101,7 +120,6 @@ export class Model {
   readonly dtype: ModelDtype;
   /** Which variant of each kernel this device got. */
   readonly kernels: Readonly<Required<KernelOptions>>;
-  readonly defaults: GenerationDefaults;
   /** Number of weights. */
   readonly parameters: number;
   /** Bytes of the weights in the checkpoint. */
@@ -119,6 +137,8 @@ export class Model {
   #frequentIds: number[] | undefined;
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
   readonly #draftModels = new Set<DraftModel>();
+  #exitAdapter: ExitAdapterInfo | undefined;
+  readonly #placing: Pick<AdapterTarget, "layers" | "holding">;
   #busy = false;
   #disposed = false;
 
@@ -133,17 +153,27 @@ export class Model {
     this.dtype = dtype;
     this.parameters = parameters;
     this.weightBytes = weightBytes;
-    this.defaults = generationDefaults(spec);
     this.#device = device;
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
     this.#loadDraftModel = parts.loadDraftModel;
+    this.#placing = parts.placing;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
     this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
     this.#scheduler = new Scheduler(device, this.#forward, this.#table);
     this.#controllers = new Controllers(this.#scheduler, spec);
+  }
+
+  /** What `generate` does when its options say nothing. */
+  get defaults(): GenerationDefaults {
+    return generationDefaults(this.spec, this.#exitAdapter);
+  }
+
+  /** The exit adapter that drafts; undefined where none is loaded. */
+  get exitAdapter(): Readonly<ExitAdapterInfo> | undefined {
+    return this.#exitAdapter;
   }
 
   /** The adapter it runs on. */
@@ -219,14 +249,14 @@ export class Model {
    * Prices the rounds that `auto` chooses among, on this device, unless the cache has their prices.
    * @internal `load` calls it, after `prepare`.
    */
-  async calibrate(cache: Pick<SourceOptions, "cache">, signal: AbortSignal | undefined): Promise<void> {
+  async priceRounds(cache: Pick<SourceOptions, "cache">, signal: AbortSignal | undefined): Promise<void> {
     if (this.defaults.drafter !== "auto") return;
     const { vendor, architecture, description, backend } = this.device;
     const device = { vendor, architecture, description, backend };
-    const { name, dtype, kernels, contextLength } = this;
+    const { name, dtype, kernels, contextLength, exitAdapter } = this;
     const release = this.#acquire();
     try {
-      const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels });
+      const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels, exitAdapter });
       await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
     } catch (error) {
       // Rounds that cannot be timed are a generation's trouble, which has an error of its own for it.
@@ -255,6 +285,115 @@ export class Model {
     } finally {
       release();
     }
+  }
+
+  /**
+   * Loads an exit adapter (docs/exit-adapters.md), which makes this model's early exit guess better, in the place of the one before. It
+   * drafts from the next `generate` on: `auto` weighs it, and is the default then.
+   * @throws InputError when it was made for another model; FileFormatError when it is damaged, UnsupportedModelError when it is of a kind
+   * that there is not; SourceError; GpuMemoryError | GpuError when it does not fit (no adapter is left then); BusyError while a generation
+   * runs; DisposedError | DeviceLostError; the signal's reason
+   */
+  async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
+    const release = this.#acquire();
+    try {
+      this.#adapterIs(await loadExitAdapter(this.#adapterTarget, source, options));
+    } catch (error) {
+      if (!this.#forward.exitAdapter) this.#adapterIs(undefined);
+      throw error;
+    } finally {
+      release();
+    }
+    return this.#exitAdapter!;
+  }
+
+  /** Frees the exit adapter, if there is one. @throws BusyError while a generation runs; DisposedError */
+  removeExitAdapter(): void {
+    const release = this.#acquire();
+    try {
+      this.#forward.removeExitAdapter();
+      this.#adapterIs(undefined);
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Fits an exit adapter to this model: a linear map from the hidden state after a layer to that after the last (docs/exit-adapters.md).
+   * It is loaded, and returned to be kept. Nothing but its hidden states is learned of the text.
+   *
+   * It takes a pass over the text: the time of a prompt of so many tokens, and that of writing it where none is given.
+   * @throws InputError for too little text, or options that are out of range; BusyError while a generation runs; GpuMemoryError | GpuError;
+   * DisposedError | DeviceLostError; the signal's reason. The adapter that was loaded is still there then.
+   */
+  async calibrate(options: CalibrateOptions = {}): Promise<Calibration> {
+    const request = readCalibrateOptions(options, this.spec.layers);
+    const { texts, maxTokens } = request;
+    const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
+    const release = this.#acquire();
+    let calibration: Calibration;
+    try {
+      const target = this.#adapterTarget;
+      const fitted = { ...target, base: await adapterBase(target), table: this.#table, name: this.name };
+      const parts = pieces(ids, maxTokens, this.contextLength);
+      const speedupOf = (exitLayer: number, agreement: number) => this.#controllers.speedupOf(exitLayer, agreement);
+      calibration = await fitAndChoose(fitted, parts, request, speedupOf);
+    } finally {
+      release();
+    }
+    await this.loadExitAdapter(calibration.bytes);
+    return calibration;
+  }
+
+  /** Texts of the model's own, as many tokens as are wanted. */
+  async #write({ maxTokens, seed, breath }: CalibrationRequest, signal?: AbortSignal): Promise<number[][]> {
+    const texts: number[][] = [];
+    const begin = this.#tokenizer.encode("");
+    const first = begin.length > 0 ? begin : this.spec.eosTokenIds.slice(0, 1);
+    for (let left = maxTokens; left > 0; ) {
+      const options = { temperature: 1, seed: seed + texts.length, maxTokens: Math.min(left, WRITTEN_TOKENS) };
+      const generation = this.generate(first.length > 0 ? first : [0], { ...options, ...(signal && { signal }) });
+      const ids = [...first];
+      for await (const part of generation) {
+        ids.push(...part.ids);
+        await breath("write", 1 - (left - ids.length) / maxTokens);
+      }
+      signal?.throwIfAborted();
+      texts.push(ids);
+      left -= ids.length;
+    }
+    return texts;
+  }
+
+  /**
+   * How often exits of this model choose what the whole model does, at the positions of a text: what the drafters `layerskip` and `adapter`
+   * live on.
+   * @param text or ids that are taken as they are, at most `contextLength`
+   * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError | the signal's reason
+   */
+  async exitAgreement(
+    text: string | readonly number[],
+    options: ExitAgreementOptions = {},
+  ): Promise<ExitAgreementResult> {
+    const where = "exitAgreement";
+    const ids = typeof text === "string" ? this.tokenize(text) : text;
+    requireInteger(where, "number of ids", ids.length, 1, this.contextLength);
+    this.#requireIds(where, "ids", ids);
+    const release = this.#acquire();
+    try {
+      return await measureAgreement({ ...this.#adapterTarget, table: this.#table }, ids, options);
+    } finally {
+      release();
+    }
+  }
+
+  get #adapterTarget(): AdapterTarget {
+    return { device: this.#device, forward: this.#forward, ...this.#placing };
+  }
+
+  #adapterIs(adapter: ExitAdapterInfo | undefined): void {
+    this.#exitAdapter = adapter;
+    this.#controllers.adapterChanged(adapter);
   }
 
   /**
@@ -410,7 +549,7 @@ export class Model {
     promptIds: readonly number[],
   ): Pick<GenerationRequest, "plans" | "controller" | "selection" | "drafter"> {
     const where = "generate";
-    const drafting = readDrafting(where, this.spec, this.defaults, options);
+    const drafting = readDrafting(where, this.spec, this.defaults, options, this.#exitAdapter);
     if (drafting.model && !this.#draftModels.has(drafting.model)) {
       const [found, expected] = ["a draft model of another model", "one that this model's loadDraftModel gave"];
       throw new InputError({ file: where, field: "drafter", found, expected });
@@ -424,7 +563,7 @@ export class Model {
       promptIds,
       acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
       probabilities: controllers.needProbabilities(drafting, options.draftProbabilities),
-      branches: drafting.drafter === "layerskip" && drafting.treeSize > 0,
+      branches: (drafting.drafter === "layerskip" || drafting.drafter === "adapter") && drafting.treeSize > 0,
       hotIds: this.#hotIds(options, drafting, promptIds),
       draftModel: drafting.model?.forward,
       learns: this.#controllers.learns(drafting),

@@ -5,13 +5,13 @@ import { type FileHandle, open, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SourceError } from "../errors.ts";
 import type { Folder, Source } from "../weights/source.ts";
-import { isModelFile } from "./model_file.ts";
+import { isWholeFile } from "./model_file.ts";
 
 /** One system call reads at most this much, so that an abort is heard in between. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * The files of a directory, or the one `.gguf` file that `location` names.
+ * The files of a directory, or the one file that `location` names: a `.gguf` file, or an exit adapter.
  * @throws SourceError when it is not there or neither of them
  */
 export function fileFolder(location: string): Folder {
@@ -48,7 +48,7 @@ function isDirectory(location: string): boolean {
   try {
     const status = statSync(location);
     if (status.isDirectory()) return true;
-    if (status.isFile() && isModelFile(location)) return false;
+    if (status.isFile() && isWholeFile(location)) return false;
   } catch (cause) {
     const reason = isAbsent(cause)
       ? "no such folder: name the folder that holds the model, or write hf:owner/name for one on the hub"

@@ -4,7 +4,7 @@ import type { Folder } from "../weights/source.ts";
 import { directFolder } from "./direct_folder.ts";
 import { type Http, shown } from "./exchange.ts";
 import { openHttpFile } from "./http_file.ts";
-import { isModelFile } from "./model_file.ts";
+import { isWholeFile } from "./model_file.ts";
 import type { RemoteFolder } from "./remote.ts";
 import { PATIENT } from "./retry.ts";
 
@@ -15,7 +15,7 @@ import { PATIENT } from "./retry.ts";
 export function httpRemote(location: URL, http: Http = { retry: PATIENT }): RemoteFolder {
   const folder = new URL(location);
   folder.hash = "";
-  const only = isModelFile(folder.pathname) ? decodeURIComponent(folder.pathname.split("/").at(-1)!) : undefined;
+  const only = isWholeFile(folder.pathname) ? decodeURIComponent(folder.pathname.split("/").at(-1)!) : undefined;
   const name = only === undefined && !folder.pathname.endsWith("/") ? `${shown(folder)}/` : shown(folder);
   if (only !== undefined) folder.pathname = folder.pathname.replace(/[^/]*$/, "");
   else if (!folder.pathname.endsWith("/")) folder.pathname += "/";

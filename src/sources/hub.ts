@@ -11,7 +11,7 @@ import type { AccessToken } from "../types.ts";
 import { type Http, refusal, request, shown } from "./exchange.ts";
 import { knownHttpFile, openHttpFile } from "./http_file.ts";
 import type { HubReference } from "./hub_reference.ts";
-import { isModelFile } from "./model_file.ts";
+import { isModelFile, isWholeFile } from "./model_file.ts";
 import type { RemoteFolder } from "./remote.ts";
 
 /** A file as the hub lists it. */
@@ -110,7 +110,7 @@ export function hubRemote(
   const name = shown(hubUrl(endpoint, [repo, "resolve", commit, asked].filter(Boolean).join("/")));
   const byPath = new Map(files.map((file) => [file.path, file]));
   const only = byPath.has(asked) ? asked : undefined;
-  if (only !== undefined && !isModelFile(only)) {
+  if (only !== undefined && !isWholeFile(only)) {
     throw new SourceError(name, "is one file of a model: name its folder, or a .gguf file");
   }
   const prefix = only === undefined ? (asked ? `${asked}/` : "") : only.replace(/[^/]*$/, "");

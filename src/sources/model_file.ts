@@ -1,6 +1,11 @@
-/** Files that are a whole model by themselves. */
+/** Files that are named by themselves, and not with the folder they lie in. */
 
 /** Whether a file of this name is a whole model: GGUF holds config and tokenizer too. */
 export function isModelFile(name: string): boolean {
   return /\.gguf$/i.test(name);
+}
+
+/** Whether a file of this name is asked for alone: a whole model, or what is put into one (an exit adapter). */
+export function isWholeFile(name: string): boolean {
+  return isModelFile(name) || (/\.safetensors$/i.test(name) && !/(^|[/\\])model[^/\\]*$/i.test(name));
 }

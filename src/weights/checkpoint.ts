@@ -6,11 +6,11 @@
  * half made.
  */
 
-import { FileFormatError, InputError, SourceError, UnsupportedModelError } from "../errors.ts";
+import { FileFormatError, InputError, SourceError } from "../errors.ts";
 import { Fields, parseJson, quote } from "../json.ts";
-import { isFloat, SOURCE_LAYOUTS, type SourceType } from "../kernels/source_type.ts";
 import { readModelSpec } from "../model/config.ts";
 import type { ModelSpec, ModelTensors, TensorSpec } from "../model/spec.ts";
+import { FLOATS, findTensor, type Holder, TYPES } from "./find_tensor.ts";
 import { type GgufHeader, readGgufHeader } from "./gguf.ts";
 import { readGgufModel } from "./gguf_model.ts";
 import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
@@ -65,9 +65,6 @@ const INDEX = "model.safetensors.index.json";
 
 /** Above any tokenizer or index there is, below what a JavaScript string holds. */
 const MAX_TEXT_BYTES = 256 * 2 ** 20;
-
-const TYPES = Object.keys(SOURCE_LAYOUTS) as SourceType[];
-const FLOATS = TYPES.filter(isFloat);
 
 const RELOAD = "download the model again, with all its files";
 
@@ -249,45 +246,6 @@ function readWeightMap({ name, value }: JsonFile): Map<string, string> {
 function partNames(tensors: ReadonlyMap<string, unknown>): (name: string) => string {
   const inMemory = (name: string) => name.replace(/^model\./, "model.language_model.");
   return tensors.has(inMemory("model.embed_tokens.weight")) ? inMemory : (name) => `language_model.${name}`;
-}
-
-/** A file's tensors, and what a message about them needs. */
-interface Holder {
-  /** The file that lists them. */
-  file: string;
-  /** A tensor by Hugging Face's name. */
-  find(name: string): StoredTensor | WeightTensor | undefined;
-  /** Where the shapes come from. */
-  settings: string;
-  /** Element types that can be loaded. */
-  types: readonly string[];
-  /** What the file calls a tensor. */
-  nameOf(name: string): string;
-}
-
-/** A tensor of the kind the model needs, or the reason why there is none. */
-function findTensor({ file, find, settings, types, nameOf }: Holder, { name, shape }: TensorSpec): WeightTensor {
-  const found = find(name);
-  if (!found) {
-    const expected = `a tensor of shape ${quote(shape)}`;
-    throw new FileFormatError({ file, field: nameOf(name), found: "no such tensor", expected });
-  }
-  const holder = found.source.name;
-  if (found.shape.length !== shape.length || !found.shape.every((size, axis) => size === shape[axis])) {
-    const expected = `${quote(shape)}, as ${settings} implies`;
-    throw new FileFormatError({ file: holder, field: `${found.name}.shape`, found: quote(found.shape), expected });
-  }
-  const vector = shape.length === 1;
-  if (!isWeight(found) || (vector && !isFloat(found.dtype))) {
-    const expected = (vector ? FLOATS : types).join(", ");
-    throw new UnsupportedModelError({ file: holder, field: `${found.name}.dtype`, found: found.dtype, expected });
-  }
-  return found;
-}
-
-/** Whether weights can be loaded from this tensor's element type. */
-function isWeight(tensor: StoredTensor | WeightTensor): tensor is WeightTensor {
-  return Object.hasOwn(SOURCE_LAYOUTS, tensor.dtype);
 }
 
 function allTensors({ embedding, layers, finalNorm, head }: ModelTensors): TensorSpec[] {

@@ -76,15 +76,35 @@ export function planWeights(
   holding: Holding,
   bindableBytes: number,
 ): WeightPlan {
-  const format = (role: MatrixRole, tensor: TensorSpec) => formatOf(holding, role, find(tensor).dtype);
+  const ofVocabulary = (tensor: TensorSpec) =>
+    cutAlike([{ tensor }], formatOf(holding, "head", find(tensor).dtype), bindableBytes);
+  return {
+    embedding: ofVocabulary(tensors.embedding),
+    layers: tensors.layers.map((layer) => planLayer(find, layer, "layers", holding, bindableBytes)),
+    finalNorm: tensors.finalNorm,
+    head: tensors.head && ofVocabulary(tensors.head),
+  };
+}
+
+/**
+ * @param role whose formats its matrices get
+ * @throws GpuError for a matrix that is never cut and that the device does not bind whole
+ */
+export function planLayer(
+  find: Checkpoint["tensor"],
+  tensors: LayerTensors,
+  role: MatrixRole,
+  holding: Holding,
+  bindableBytes: number,
+): LayerPlan {
+  const format = (tensor: TensorSpec) => formatOf(holding, role, find(tensor).dtype);
   const inLayer = (...members: Member[]) => {
-    const matrices = byFormat(members, (tensor) => format("layers", tensor));
+    const matrices = byFormat(members, format);
     for (const matrix of matrices) requireBindable(matrix, holding.dtype, bindableBytes);
     return matrices;
   };
   const whole = (tensor: TensorSpec, bias?: TensorSpec): [MatrixPlan] => [inLayer({ tensor, bias })[0]!];
-  const ofVocabulary = (tensor: TensorSpec) => cutAlike([{ tensor }], format("head", tensor), bindableBytes);
-  const layer = (tensors: LayerTensors): LayerPlan => ({
+  return {
     inputNorm: tensors.inputNorm,
     qkv: inLayer(
       { tensor: tensors.query, bias: tensors.queryBias },
@@ -99,18 +119,25 @@ export function planWeights(
     ...gateAndUp(
       { tensor: tensors.gate, bias: tensors.gateBias },
       { tensor: tensors.up, bias: tensors.upBias },
-      (tensor) => format("layers", tensor),
+      format,
       bindableBytes,
     ),
     down: whole(tensors.down, tensors.downBias),
     postFeedforwardNorm: tensors.postFeedforwardNorm,
-  });
-  return {
-    embedding: ofVocabulary(tensors.embedding),
-    layers: tensors.layers.map(layer),
-    finalNorm: tensors.finalNorm,
-    head: tensors.head && ofVocabulary(tensors.head),
   };
+}
+
+/** A matrix that is a tensor and the biases of its products. */
+export function planMatrix(
+  find: Checkpoint["tensor"],
+  { tensor, bias }: Member,
+  role: MatrixRole,
+  holding: Holding,
+  bindableBytes: number,
+): MatrixPlan {
+  const [matrix] = byFormat([{ tensor, bias }], (each) => formatOf(holding, role, find(each).dtype));
+  requireBindable(matrix!, holding.dtype, bindableBytes);
+  return matrix!;
 }
 
 /** Gate and up: one product of pairs where they are of one format, and two products else. */
@@ -134,13 +161,11 @@ function gateAndUp(
 
 /** All matrices of a plan. */
 export function matricesOf({ embedding, layers, head }: WeightPlan): MatrixPlan[] {
-  return [
-    ...embedding,
-    ...layers.flatMap(({ qkv, output, gateUp, ungated, down }) => [
-      ...[...qkv, ...output, ...gateUp, ...ungated, ...down],
-    ]),
-    ...(head ?? []),
-  ];
+  return [...embedding, ...layers.flatMap(layerMatrices), ...(head ?? [])];
+}
+
+export function layerMatrices({ qkv, output, gateUp, ungated, down }: LayerPlan): MatrixPlan[] {
+  return [...qkv, ...output, ...gateUp, ...ungated, ...down];
 }
 
 /** Formats of embedding and head, each once. */
@@ -151,15 +176,19 @@ export function headFormats({ embedding, head = [] }: WeightPlan): WeightFormat[
 
 /** All vectors of a plan that are no biases. */
 export function normsOf({ layers, finalNorm }: WeightPlan): TensorSpec[] {
-  const inLayers = layers.flatMap((layer) => [
+  return [...layers.flatMap(layerNorms), finalNorm];
+}
+
+export function layerNorms(layer: LayerPlan): TensorSpec[] {
+  const norms = [
     layer.inputNorm,
     layer.queryNorm,
     layer.keyNorm,
     layer.postAttentionNorm,
     layer.preFeedforwardNorm,
     layer.postFeedforwardNorm,
-  ]);
-  return [...inLayers, finalNorm].filter((norm) => norm !== undefined);
+  ];
+  return norms.filter((norm) => norm !== undefined);
 }
 
 /** Bytes of the `scales` buffer of a matrix, with the biases behind the scales. */
@@ -169,15 +198,20 @@ export function scalesBytes({ format, inputSize, columns, bias }: MatrixPlan): n
 
 /** Bytes of all weights on the GPU. */
 export function plannedBytes(plan: WeightPlan): number {
-  const matrices = matricesOf(plan).reduce((sum, matrix) => {
+  return heldBytes(matricesOf(plan), normsOf(plan));
+}
+
+/** Bytes of matrices and norms on the GPU. */
+export function heldBytes(matrices: readonly MatrixPlan[], norms: readonly TensorSpec[]): number {
+  const ofMatrices = matrices.reduce((sum, matrix) => {
     const hasScales = isBlockFormat(matrix.format) || matrix.bias;
     return sum + weightBytes(matrix.format, matrix.inputSize, matrix.columns) + (hasScales ? scalesBytes(matrix) : 0);
   }, 0);
-  return normsOf(plan).reduce((sum, norm) => sum + matrixShape(norm).inputSize * 4, matrices);
+  return norms.reduce((sum, norm) => sum + matrixShape(norm).inputSize * 4, ofMatrices);
 }
 
 /** A tensor of a matrix, and the biases of its products. */
-interface Member {
+export interface Member {
   tensor: TensorSpec;
   bias?: TensorSpec | undefined;
 }

@@ -53,6 +53,7 @@ export interface StoredTensor {
 }
 
 const LENGTH_BYTES = 8;
+const METADATA = "__metadata__";
 /** The reference implementation's limit (`MAX_HEADER_SIZE`). */
 const MAX_HEADER_BYTES = 100_000_000;
 
@@ -62,16 +63,33 @@ const MAX_HEADER_BYTES = 100_000_000;
  * @throws FileFormatError when the file is damaged; SourceError when it cannot be read; the signal's reason
  */
 export async function readSafetensorsHeader(source: Source, signal?: AbortSignal): Promise<Map<string, StoredTensor>> {
+  return (await readSafetensors(source, signal)).tensors;
+}
+
+/** What a file's header says. */
+export interface SafetensorsHeader {
+  /** In the header's order. */
+  tensors: Map<string, StoredTensor>;
+  /** `__metadata__`: texts by name; empty where there are none. */
+  metadata: Fields;
+}
+
+/**
+ * The same with the file's metadata.
+ * @throws FileFormatError when the file is damaged; SourceError when it cannot be read; the signal's reason
+ */
+export async function readSafetensors(source: Source, signal?: AbortSignal): Promise<SafetensorsHeader> {
   const headerBytes = await readHeaderLength(source, signal);
   const header = decodeHeader(await source.read(LENGTH_BYTES, headerBytes, signal), source.name);
   const dataStart = LENGTH_BYTES + headerBytes;
   const tensors = new Map<string, StoredTensor>();
+  let metadata = new Fields({}, source.name, METADATA);
   for (const [name, entry] of header.entries()) {
-    if (name === "__metadata__") checkMetadata(entry, source.name);
+    if (name === METADATA) metadata = readMetadata(entry, source.name);
     else tensors.set(name, readEntry(name, new Fields(entry, source.name, name), source, dataStart));
   }
   checkLayout([...tensors.values()], source, dataStart);
-  return tensors;
+  return { tensors, metadata };
 }
 
 /** Size of the JSON, checked against the file before anything of that size is allocated. */
@@ -110,11 +128,12 @@ function decodeHeader(bytes: Uint8Array, file: string): Fields {
   return new Fields(parseJson(text, file, "header"), file);
 }
 
-function checkMetadata(entry: unknown, file: string): void {
-  const metadata = new Fields(entry, file, "__metadata__");
+function readMetadata(entry: unknown, file: string): Fields {
+  const metadata = new Fields(entry, file, METADATA);
   for (const [key, value] of metadata.entries()) {
     if (typeof value !== "string") throw metadata.error(key, "a string");
   }
+  return metadata;
 }
 
 /** One header entry: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`, offsets counted from `dataStart`. */
@@ -181,4 +200,42 @@ function checkLayout(tensors: StoredTensor[], source: Source, dataStart: number)
     const expected = `${end - dataStart} bytes, as its tensors take`;
     throw new FileFormatError({ file: source.name, field: "data", found, expected });
   }
+}
+
+/** A tensor to be written. */
+export interface TensorBytes {
+  dtype: SafetensorsDtype;
+  /** Row-major. */
+  shape: readonly number[];
+  bytes: Uint8Array;
+}
+
+/**
+ * A file of these tensors, in their order: those of larger elements first, so that each is aligned.
+ * @param metadata texts by name
+ */
+export function encodeSafetensors(
+  tensors: Readonly<Record<string, TensorBytes>>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const header: Record<string, unknown> = { [METADATA]: metadata };
+  let end = 0;
+  for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [end, end + bytes.byteLength] };
+    end += bytes.byteLength;
+  }
+  const json = JSON.stringify(header);
+  // Spaces behind the JSON align what follows, as the reference implementation does.
+  const text = new TextEncoder().encode(json);
+  const headerBytes = Math.ceil(text.byteLength / 8) * 8;
+  const file = new Uint8Array(LENGTH_BYTES + headerBytes + end);
+  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  file.fill(0x20, LENGTH_BYTES, LENGTH_BYTES + headerBytes);
+  file.set(text, LENGTH_BYTES);
+  let offset = LENGTH_BYTES + headerBytes;
+  for (const { bytes } of Object.values(tensors)) {
+    file.set(bytes, offset);
+    offset += bytes.byteLength;
+  }
+  return file;
 }

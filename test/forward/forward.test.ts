@@ -12,7 +12,7 @@ import { Recorder } from "../../src/gpu/commands.ts";
 import type { KernelChoice } from "../../src/kernels/choice.ts";
 import { decodeMatrix } from "../../src/kernels/weight_codec.ts";
 import type { Dtype } from "../../src/types.ts";
-import type { Matrix } from "../../src/weights/upload.ts";
+import type { Matrix } from "../../src/weights/held_weights.ts";
 import { type Engine, openEngine, poison } from "../engine.ts";
 import { randomModelFolder, STORIES } from "../memory_folder.ts";
 import { relativeError } from "../reference/compare.ts";

@@ -6,7 +6,7 @@
 
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ChatMessage, load, type Model } from "../../src/index.ts";
+import { type ChatMessage, type GenerateOptions, load, type Model } from "../../src/index.ts";
 import { asset, hasAsset } from "../assets.ts";
 import { maxAbsDiff } from "../reference/compare.ts";
 import { SLOW } from "../slow.ts";
@@ -23,9 +23,24 @@ interface Case {
   greedy_gap: number[];
 }
 
+/** What its exit block drafts, computed apart (../shared/assets/smollm2-135m-instruct/exit-block/README.md). */
+interface BlockCase {
+  name: string;
+  prompt: number[];
+  greedy: number[];
+  /** Accepted drafts of each round, by draft length. */
+  rounds: Record<string, number[]>;
+}
+
 const FILE = "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf";
-const GOLDEN = new URL("../assets/smollm2-135m-instruct/golden.json", import.meta.url).pathname;
-const { cases } = JSON.parse(readFileSync(GOLDEN, "utf8")) as { cases: Case[] };
+const BLOCK = "smollm2-135m-instruct/exit-block/exit-adapter.safetensors";
+const { cases } = goldenOf<Case>("golden.json");
+const { cases: blockCases } = goldenOf<BlockCase>("exit-block/golden.json");
+
+function goldenOf<T>(file: string): { cases: T[] } {
+  const path = new URL(`../assets/smollm2-135m-instruct/${file}`, import.meta.url).pathname;
+  return JSON.parse(readFileSync(path, "utf8")) as { cases: T[] };
+}
 
 /** Ids are compared as far as no two logits of the oracle are nearer than this: sums in another order may swap those. */
 const NEAR_TIE = 0.01;
@@ -99,4 +114,62 @@ describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASS
       }
     });
   });
+
+  describe.skipIf(!hasAsset(BLOCK))("with its exit block", () => {
+    beforeAll(async () => {
+      await model.loadExitAdapter(asset(BLOCK));
+    });
+    afterAll(() => model.removeExitAdapter());
+
+    test("is what its file says, and the default is auto", () => {
+      expect(model.exitAdapter).toEqual({
+        ...{ kind: "block", exitLayer: 3, hotIds: 8192, agreement: undefined, parameters: 3_872_448 },
+        baseModel: "HuggingFaceTB/SmolLM2-135M-Instruct",
+      });
+      expect(model.defaults.drafter).toBe("auto");
+    });
+
+    test("the first rounds of a chat are the golden ones", async () => {
+      const { prompt, greedy, rounds } = golden("chat-gravity");
+      const drafted = await model.generate(prompt, { drafter: "adapter", draftLength: 4, maxTokens: 12 }).result();
+      expect(drafted.ids).toEqual(greedy.slice(0, 12));
+      const accepted = drafted.rounds.map((round) => round.accepted);
+      expect(accepted.slice(0, 2)).toEqual(rounds[4]!.slice(0, 2));
+    });
+
+    describe.runIf(SLOW).each(blockCases)("$name, in full", ({ name, prompt, greedy, rounds }) => {
+      test.each([1, 2, 3, 5, 8])("draft length %i: golden ids and accepted drafts", async (draftLength) => {
+        const options = { drafter: "adapter", draftLength, maxTokens: greedy.length } as const;
+        const result = await model.generate(prompt, options).result();
+        const certain = certainOf(name);
+        expect(result.ids.slice(0, certain)).toEqual(greedy.slice(0, certain));
+        const expected = rounds[draftLength]!;
+        expect(result.rounds.map(({ accepted }) => accepted).slice(0, expected.length)).toEqual(expected);
+      });
+
+      test.each<[string, GenerateOptions]>([
+        ["a chain, sampled", { draftLength: 3, temperature: 0.8, topP: 0.9, seed: 7 }],
+        ["a tree", { draftLength: 3, treeSize: 4 }],
+        ["a tree, sampled", { draftLength: 2, treeSize: 5, temperature: 1, minP: 0.05, seed: 8 }],
+        ["the governor", { drafter: "auto" }],
+      ])("%s: 16 tokens of plain decoding", async (_, drafting) => {
+        const { temperature, topP, minP, seed } = drafting;
+        const options = { maxTokens: 16, temperature, topP, minP, seed } as GenerateOptions;
+        const plain = await model.generate(prompt, { ...options, drafter: "none" }).result();
+        const drafted = await model.generate(prompt, { ...options, drafter: "adapter", ...drafting }).result();
+        expect(drafted.ids).toEqual(plain.ids);
+      });
+    });
+  });
 });
+
+function golden(name: string): BlockCase {
+  return blockCases.find((one) => one.name === name)!;
+}
+
+/** Ids of a case that no near-tie of the oracle makes doubtful. */
+function certainOf(name: string): number {
+  const { greedy, greedy_gap } = cases.find((one) => one.name === name)!;
+  const certain = greedy_gap.findIndex((gap) => gap < NEAR_TIE);
+  return certain < 0 ? greedy.length : certain;
+}

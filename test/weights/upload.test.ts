@@ -11,15 +11,10 @@ import type { Dtype } from "../../src/types.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { columnRuns } from "../../src/weights/column_runs.ts";
 import { DTYPES } from "../../src/weights/dtype.ts";
+import type { Matrix, MatrixPart, ModelWeights } from "../../src/weights/held_weights.ts";
 import { planWeights } from "../../src/weights/plan.ts";
 import type { Folder } from "../../src/weights/source.ts";
-import {
-  type Matrix,
-  type MatrixPart,
-  type ModelWeights,
-  type UploadOptions,
-  uploadWeights,
-} from "../../src/weights/upload.ts";
+import { type UploadOptions, uploadWeights } from "../../src/weights/upload.ts";
 import { firstDifference } from "../kernels/harness.ts";
 import { randomModelFolder } from "../memory_folder.ts";
 import { type Random, seeded } from "../reference/random.ts";

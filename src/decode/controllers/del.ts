@@ -8,7 +8,7 @@
  * the plans.
  */
 
-import { type Controller, plainPlan, type RoundOutcome, type RoundPlan } from "../plan.ts";
+import { type Controller, type DrafterKind, plainPlan, type RoundOutcome, type RoundPlan } from "../plan.ts";
 import { ConfidenceThreshold } from "./confidence_threshold.ts";
 import { expectedTokens } from "./expected_tokens.ts";
 import { LayerAgreement } from "./layer_agreement.ts";
@@ -18,6 +18,8 @@ export interface DelOptions {
   readonly layers: number;
   /** Exit layers to choose from, ascending. */
   readonly exitLayers: readonly number[];
+  /** Who drafts. Default: the layers alone. */
+  readonly drafter?: DrafterKind;
   readonly maxDraftLength: number;
   readonly prices: PlanPrices;
   /** Agreement of an exit before the first round. */
@@ -56,7 +58,7 @@ export class DelController implements Controller {
 
   /** argmax of expected tokens a millisecond (the paper's TPL) over `exits` and lengths from `shortest`; 0: plain decoding. */
   #best(exits: readonly number[], shortest: 0 | 1): RoundPlan {
-    const { layers, maxDraftLength, prices } = this.#options;
+    const { layers, drafter, maxDraftLength, prices } = this.#options;
     let best: RoundPlan | undefined;
     let most = 0;
     const consider = (plan: RoundPlan, tokens: number): void => {
@@ -69,7 +71,8 @@ export class DelController implements Controller {
     for (const exitLayer of exits) {
       const acceptance = this.#agreements.get(exitLayer)!.value;
       for (let draftLength = 1; draftLength <= maxDraftLength; draftLength++) {
-        consider({ exitLayer, draftLength }, expectedTokens(acceptance, draftLength));
+        const plan: RoundPlan = { exitLayer, draftLength, ...(drafter && { drafter }) };
+        consider(plan, expectedTokens(acceptance, draftLength));
       }
     }
     return best ?? plainPlan(layers);

@@ -9,8 +9,9 @@ import { TreeAcceptance } from "./tree_acceptance.ts";
 /** Standard deviations above its mean where acceptance may well be. */
 const OPTIMISM = 0.25;
 
-/** The place of a second model among exit layers of its own. */
-const MODEL = 1;
+/** Those that draft a chain and have no exit layers to choose from: the place of each among exit layers of its own. */
+const ONLY = 1;
+type ChainDrafter = Extract<DrafterKind, "model" | "adapter">;
 /** Drafts that a forecast is trusted for, and what a round counts against the next. */
 const FORESEEN_PRIOR = 4;
 const FORESEEN_DISCOUNT = 0.98;
@@ -20,8 +21,11 @@ type Expected = Pick<RoundPlan, "drafter" | "exitLayer" | "draftLength" | "treeS
 export class Expectations {
   readonly #exits: Acceptance;
   readonly #lookup = new LookupForecast();
-  /** Drafts of a second model, which is one exit layer to choose from. */
-  readonly #model = new Acceptance(2, [MODEL], DEFAULT_ACCEPTANCE);
+  /** Drafts of a second model, and of an exit adapter. */
+  readonly #chains: Readonly<Record<ChainDrafter, Acceptance>> = {
+    model: new Acceptance(ONLY + 1, [ONLY], DEFAULT_ACCEPTANCE),
+    adapter: new Acceptance(ONLY + 1, [ONLY], DEFAULT_ACCEPTANCE),
+  };
   /** Drafts of lookup that were foreseen, and those that were accepted. */
   readonly #foreseen = { drafts: FORESEEN_PRIOR, accepted: FORESEEN_PRIOR };
   /** What was foreseen of each lookup that has not been reported. */
@@ -47,8 +51,9 @@ export class Expectations {
     const { plan } = outcome;
     const drafter = drafterOf(plan);
     this.#forget();
+    const chain = chainDrafter(plan);
     if (drafter === "none" || isChain(plan)) this.#exits.observe(plan.exitLayer, outcome);
-    else if (drafter === "model") this.#model.observe(MODEL, outcome);
+    else if (chain) this.#chains[chain].observe(ONLY, outcome);
     else if (drafter !== "lookup") this.#treesOf(drafter).observe(outcome);
     else {
       this.#foreseen.drafts += this.#unreported.shift() ?? 0;
@@ -82,7 +87,8 @@ export class Expectations {
     const drafter = drafterOf(plan);
     if (drafter === "none") return 1;
     if (isChain(plan)) return expectedTokens(this.#exits.of(plan.exitLayer, deviations), plan.draftLength);
-    if (drafter === "model") return expectedTokens(this.#model.of(MODEL, deviations), plan.draftLength);
+    const chain = chainDrafter(plan);
+    if (chain) return expectedTokens(this.#chains[chain].of(ONLY, deviations), plan.draftLength);
     if (drafter === "lookup") {
       const { drafts, accepted } = this.#foreseen;
       return 1 + (this.#lookup.tokens(draftsOf(plan)) - 1) * Math.min(1, accepted / drafts);
@@ -96,6 +102,12 @@ export class Expectations {
     this.#trees.set(drafter, trees);
     return trees;
   }
+}
+
+/** Who drafts a chain, of those that have no exit layers to choose from. */
+function chainDrafter(plan: Expected): ChainDrafter | undefined {
+  const drafter = drafterOf(plan);
+  return (drafter === "model" || drafter === "adapter") && !plan.treeSize ? drafter : undefined;
 }
 
 /** Drafts of the early layers alone. */

@@ -3,28 +3,30 @@
  * more after a round whose drafts were all accepted, one fewer after any other.
  */
 
-import type { Controller, RoundOutcome, RoundPlan } from "../plan.ts";
+import type { Controller, DrafterKind, RoundOutcome, RoundPlan } from "../plan.ts";
 
 export interface HeuristicOptions {
   readonly exitLayer: number;
+  /** Who drafts. Default: the layers alone. */
+  readonly drafter?: DrafterKind;
   /** Of the first round. */
   readonly draftLength: number;
   readonly maxDraftLength: number;
 }
 
 export class HeuristicController implements Controller {
-  readonly #exitLayer: number;
+  readonly #exit: Pick<RoundPlan, "drafter" | "exitLayer">;
   readonly #longest: number;
   #draftLength: number;
 
-  constructor({ exitLayer, draftLength, maxDraftLength }: HeuristicOptions) {
-    this.#exitLayer = exitLayer;
+  constructor({ exitLayer, drafter, draftLength, maxDraftLength }: HeuristicOptions) {
+    this.#exit = { exitLayer, ...(drafter && { drafter }) };
     this.#longest = maxDraftLength;
     this.#draftLength = Math.min(draftLength, maxDraftLength);
   }
 
   plan(): RoundPlan {
-    return { exitLayer: this.#exitLayer, draftLength: this.#draftLength };
+    return { ...this.#exit, draftLength: this.#draftLength };
   }
 
   /** A round cut short by the end of the text counts by the drafts it made; one that made none tells nothing. */

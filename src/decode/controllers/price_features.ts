@@ -5,7 +5,8 @@
  * a, the head b, each further row that verification computes c a layer and e in the head, and f is a round's own. h heads
  * choose drafts: d where layers draft, else none. R counts the rows of the verification, T those of the n rows of a tree and
  * the last draft, which catch up through the first E layers; both as the few-row kernels compute them: the bucket's, not the
- * plan's. m are the layers of a second model that drafts, in those of this one.
+ * plan's. m are the layers of a second model that drafts, in those of this one; what an exit adapter computes behind its layer counts as
+ * layers too, and its head as a share of one.
  */
 
 import { type DrafterKind, drafterOf } from "../plan.ts";
@@ -26,6 +27,8 @@ export interface PriceShape {
   readonly buckets: readonly number[];
   /** A step of the second model that drafts, in layers of one row. Default: 0. */
   readonly draftModelLayers?: number;
+  /** What the exit adapter computes of a draft, in layers of one row, and its head's share of the whole one. Default: 0 and 1. */
+  readonly exitAdapter?: { readonly layers: number; readonly head: number };
 }
 
 /** What the head costs in layers, by weights: a row reads each of them once. */
@@ -40,16 +43,19 @@ export function rowsComputed(count: number, buckets: readonly number[]): number 
 }
 
 /** How often a plan pays f, a, b, c and e. */
-export function priceFeatures(plan: PricedPlan, { layers, buckets, draftModelLayers = 0 }: PriceShape): number[] {
+export function priceFeatures(plan: PricedPlan, shape: PriceShape): number[] {
+  const { layers, buckets, draftModelLayers = 0, exitAdapter = { layers: 0, head: 1 } } = shape;
   const { exitLayer, draftLength, treeSize = 0 } = plan;
   const furtherRows = rowsComputed(1 + draftLength + treeSize, buckets) - 1;
   const furtherEarlyRows = rowsComputed(1 + treeSize, buckets) - 1;
   const isModel = plan.drafter === "model";
-  const otherLayers = isModel ? (draftLength + 1) * draftModelLayers : 0;
+  const isAdapter = plan.drafter === "adapter";
+  const otherLayers =
+    (isModel ? (draftLength + 1) * draftModelLayers : 0) + (isAdapter ? draftLength * exitAdapter.layers : 0);
   return [
     1,
     draftLength * exitLayer + layers + otherLayers,
-    1 + (isModel ? 0 : draftLength),
+    1 + (isModel ? 0 : draftLength * (isAdapter ? exitAdapter.head : 1)),
     (layers - exitLayer) * furtherRows + exitLayer * furtherEarlyRows,
     furtherRows,
   ];

@@ -1,6 +1,6 @@
 /** The controllers by name: what a user may choose from, and how each is made. */
 
-import type { Controller, RoundPlan } from "../plan.ts";
+import type { Controller, DrafterKind, RoundPlan } from "../plan.ts";
 import { DEFAULT_ACCEPTANCE } from "./acceptance.ts";
 import { ConfidenceController } from "./confidence.ts";
 import { DelController } from "./del.ts";
@@ -18,6 +18,8 @@ export interface ControllerOptions {
   readonly layers: number;
   /** Of controllers that choose none. */
   readonly exitLayer: number;
+  /** Who drafts, for controllers that choose none. Default: the layers alone. */
+  readonly drafter?: DrafterKind;
   /** Of controllers that choose none, and the first of those that adapt it. */
   readonly draftLength: number;
   readonly maxDraftLength: number;
@@ -34,13 +36,14 @@ const GOVERNOR_LENGTHS = [1, 2, 3, 4, 6, 8, 12, 15, 20, 31];
 
 /** How each is made. What each does, and its paper: docs/controllers.md and the head of its file. */
 export const CONTROLLERS: Readonly<Record<ControllerName, (options: ControllerOptions) => Controller>> = {
-  fixed: ({ exitLayer, draftLength }) => new FixedController({ exitLayer, draftLength }),
+  fixed: ({ exitLayer, drafter, draftLength }) =>
+    new FixedController({ exitLayer, draftLength, ...(drafter && { drafter }) }),
   heuristic: (options) => new HeuristicController(options),
   confidence: (options) => new ConfidenceController(options),
   del: ({ candidateExits: exitLayers, ...options }) =>
     new DelController({ ...options, exitLayers, acceptance: DEFAULT_ACCEPTANCE }),
   thompson: (options) => new ThompsonController({ ...options, acceptance: DEFAULT_ACCEPTANCE }),
-  governor: ({ candidateExits: exitLayers, maxDraftLength, ...options }) => {
+  governor: ({ candidateExits: exitLayers, maxDraftLength, drafter: _, ...options }) => {
     const draftLengths = GOVERNOR_LENGTHS.filter((length) => length <= maxDraftLength);
     return new Governor({ ...options, exitLayers, draftLengths, acceptance: DEFAULT_ACCEPTANCE });
   },

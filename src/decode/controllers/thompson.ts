@@ -4,11 +4,13 @@
  * step of the draft samples from it whether to go on. No step looks at the draft, so that all are sampled before the round.
  */
 
-import type { Controller, RoundOutcome, RoundPlan } from "../plan.ts";
+import type { Controller, DrafterKind, RoundOutcome, RoundPlan } from "../plan.ts";
 import { Random } from "./random.ts";
 
 export interface ThompsonOptions {
   readonly exitLayer: number;
+  /** Who drafts. Default: the layers alone. */
+  readonly drafter?: DrafterKind;
   readonly maxDraftLength: number;
   readonly seed: number;
   /** What acceptance a token is expected to be; absent: any is as likely. */
@@ -19,14 +21,14 @@ export interface ThompsonOptions {
 const PRIOR_DRAFTS = 2;
 
 export class ThompsonController implements Controller {
-  readonly #exitLayer: number;
+  readonly #exit: Pick<RoundPlan, "drafter" | "exitLayer">;
   readonly #longest: number;
   readonly #random: Random;
   #accepted: number;
   #refused: number;
 
-  constructor({ exitLayer, maxDraftLength, seed, acceptance = 0.5 }: ThompsonOptions) {
-    this.#exitLayer = exitLayer;
+  constructor({ exitLayer, drafter, maxDraftLength, seed, acceptance = 0.5 }: ThompsonOptions) {
+    this.#exit = { exitLayer, ...(drafter && { drafter }) };
     this.#longest = maxDraftLength;
     this.#random = new Random(seed);
     const expected = Math.max(0.05, Math.min(0.95, acceptance));
@@ -37,7 +39,7 @@ export class ThompsonController implements Controller {
   plan(): RoundPlan {
     let draftLength = 1;
     while (draftLength < this.#longest && this.#goesOn()) draftLength++;
-    return { exitLayer: this.#exitLayer, draftLength };
+    return { ...this.#exit, draftLength };
   }
 
   #goesOn(): boolean {

@@ -2,6 +2,9 @@
  * The model's first layers draft (LayerSkip, Elhoushi et al. 2024, section 4.3): each draft goes through layers [0, exitLayer),
  * the final norm and the head, and what they choose is the next row's token.
  *
+ * Of a model that was not trained for it, an exit adapter makes what the head reads (src/forward/exit_adapter.ts); it has a
+ * stream of its own, so that what was drafted stays final.
+ *
  * With a tree, rows are added where the exit was unsure: its second choices as leaves beside the drafts (EAGLE-2, Li et al.
  * 2024, chooses them so for drafts of another kind).
  *
@@ -16,14 +19,19 @@ import type { RoundPlan } from "../plan.ts";
 import type { DraftSelection } from "../selection/selection.ts";
 import type { DraftingKit, DraftRound, GpuDrafter } from "./drafter.ts";
 
+/** Records what stands between the exit layer and the head, of a row. */
+type BehindExit = (recorder: Recorder, row: PassRows) => void;
+
 export class EarlyExitDrafter implements GpuDrafter {
   readonly #kit: DraftingKit;
+  readonly #behindExit: BehindExit;
   readonly #branch: Branch;
   /** By where the best choices stand. */
   readonly #groups = new Map<GPUBuffer, GPUBindGroup>();
 
-  constructor(kit: DraftingKit) {
+  constructor(kit: DraftingKit, behindExit: BehindExit = () => {}) {
     this.#kit = kit;
+    this.#behindExit = behindExit;
     this.#branch = new Branch(kit.device);
   }
 
@@ -36,6 +44,7 @@ export class EarlyExitDrafter implements GpuDrafter {
     for (let i = 0; i < draftLength; i++) {
       const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
       this.#kit.forward.forward(recorder, row, 0, exitLayer);
+      this.#behindExit(recorder, row);
       selection.draft(recorder, row);
     }
     if (treeSize > 0) this.#addBranches(recorder, draftLength, length, selection);

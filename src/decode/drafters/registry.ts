@@ -17,6 +17,7 @@ type GpuDrafterKind = Exclude<DrafterKind, "none" | "model" | "own">;
 /** How each is made. */
 const DRAFTERS: Readonly<Record<GpuDrafterKind, (kit: DraftingKit, drafters: Drafters) => GpuDrafter>> = {
   layerskip: (kit) => new EarlyExitDrafter(kit),
+  adapter: (kit) => new EarlyExitDrafter(kit, (recorder, row) => kit.forward.exitAdapter!.finish(recorder, row)),
   lookup: (kit) => new PromptLookupDrafter(kit),
   recycle: (kit, { followers }) => new TokenRecyclingDrafter(kit, followers),
   ouroboros: (_, drafters) => new OuroborosDrafter(drafters.get("layerskip"), drafters.get("recycle")),

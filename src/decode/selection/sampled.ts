@@ -7,8 +7,9 @@
  * (LayerSkip, section 4.3) the draft draws noise of its own and the target accepts it by the ratio of probabilities.
  */
 
-import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
+import type { Forward } from "../../forward/forward.ts";
 import type { Head } from "../../forward/head.ts";
+import type { HotColumns } from "../../forward/hot_columns.ts";
 import type { PassRows, RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -49,12 +50,19 @@ export interface SampledRequest {
   promptIds: readonly number[];
 }
 
-/** A head that drafts use instead of the whole one: that of hot ids, or that of a second model. */
-export interface DraftHead extends Pick<HotHead, "head">, Partial<Pick<HotHead, "columns">> {}
+/** A head that drafts use instead of the model's: that of hot ids, of a second model, or of an exit adapter. */
+export interface DraftHead {
+  /** Whom what is made for it is booked under: it goes with it. */
+  owner: string;
+  head: Head;
+  /** Absent: over all ids. */
+  columns?: HotColumns | undefined;
+}
 
-/** Whom what is made for a head is booked under; the buffers of a head of hot ids go with it. */
-export function ownerOf({ columns }: DraftHead): string {
-  return columns ? HOT_HEAD : "draft model";
+/** The heads of drafts, where they are not the model's: of drafts of all kinds but one, and of those of the exit adapter. */
+export interface DraftHeads {
+  hot: DraftHead | undefined;
+  exit: DraftHead | undefined;
 }
 
 /** Drafts that are scored apart from targets. */
@@ -89,8 +97,9 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   /** For drafts by other heads. Those of hot ids are not asked for again once another size has taken their place. */
   readonly #byHead = new Map<Head, OwnDraft>();
   #request: SampledRequest | undefined;
-  /** The drafts of this generation, where they are scored apart. */
+  /** The drafts of this generation, where they are scored apart, and those of the exit adapter. */
   #own: OwnDraft | undefined;
+  #exit: OwnDraft | undefined;
 
   /** @param logits of all ids, prepared */
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState, logits: GPUBuffer) {
@@ -130,9 +139,9 @@ export class SampledSelection implements DraftSelection, TargetSelection {
 
   /**
    * Compiles what a generation needs and gives it the buffers it needs beyond others'.
-   * @param hot the head that drafts use, where it is not the whole one
+   * @param heads those that drafts use, where they are not the model's
    */
-  async prepare(request: SampledRequest, hot: DraftHead | undefined): Promise<void> {
+  async prepare(request: SampledRequest, { hot, exit }: DraftHeads): Promise<void> {
     const { settings, acceptRule, probabilities, branches, topLogProbs } = request;
     const { ratio, logProbs, remember } = this.#kernels;
     const ruled = acceptRule === "ratio";
@@ -140,18 +149,12 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       const bytes = ROW_CAPACITY * this.#forward.spec.vocabSize * 4;
       this.#ratio = await this.#device.allocating("scores of drafts", bytes, () => this.#bindRatio());
     }
-    if (hot && !this.#byHead.has(hot.head)) {
-      const bytes = ROW_CAPACITY * hot.head.size * 4;
-      const logits = await hot.head.allocateLogits();
-      const draft = await this.#device.allocating("scores of drafts", bytes, () => this.#bindHot(hot, logits));
-      this.#byHead.set(hot.head, draft);
-    }
-    const own = ruled ? this.#ratio : hot && this.#byHead.get(hot.head);
+    const own = ruled ? this.#ratio : hot && (await this.#by(hot));
+    const drafts = [own, exit && (await this.#by(exit))];
     await Promise.all([
       this.#target.prepare(probabilities, branches),
       this.#choice.prepare(),
-      own?.side.prepare(probabilities, branches),
-      own?.choice.prepare(),
+      ...drafts.flatMap((draft) => [draft?.side.prepare(probabilities, branches), draft?.choice.prepare()]),
       ruled && ratio.prepare(),
       topLogProbs !== undefined && logProbs.prepare(),
       isPenalised(settings) && remember.prepare(),
@@ -159,11 +162,12 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   }
 
   /** Begins a generation; `prepare` has been called for it. */
-  begin(request: SampledRequest, hot: DraftHead | undefined): void {
+  begin(request: SampledRequest, { hot, exit }: DraftHeads): void {
     const { settings, promptIds, acceptRule, probabilities, topLogProbs } = request;
     const ruled = acceptRule === "ratio";
     this.#request = request;
     this.#own = ruled ? this.#ratio : hot && this.#byHead.get(hot.head);
+    this.#exit = exit && this.#byHead.get(exit.head);
     const { queue } = this.#device.handle;
     const { vocabSize } = this.#forward.spec;
     const { sampling, bias, counts } = this.#buffers;
@@ -175,22 +179,37 @@ export class SampledSelection implements DraftSelection, TargetSelection {
       queue.writeBuffer(counts, 0, words);
     }
     this.#target.begin(STREAM.target, ruled || probabilities);
-    this.#own?.side.begin(ruled ? STREAM.draft : STREAM.target, ruled || probabilities);
+    for (const draft of [this.#own, this.#exit]) {
+      draft?.side.begin(ruled ? STREAM.draft : STREAM.target, ruled || probabilities);
+    }
     if (topLogProbs !== undefined) queue.writeBuffer(this.#wanted, 0, wantedLogProbs(vocabSize, topLogProbs));
   }
 
   draft(recorder: Recorder, row: PassRows): void {
-    const side = this.#own?.side ?? this.#target;
-    (this.#own?.head ?? this.#forward.head).logits(recorder, row);
-    side.score(recorder, row);
-    side.pick(recorder, row);
-    (this.#own?.choice ?? this.#choice).draft(recorder, row);
-    if (this.#request!.probabilities) side.confidence(recorder, row);
+    const whole = { head: this.#forward.head, side: this.#target, choice: this.#choice };
+    this.#draft(recorder, row, this.#own ?? whole);
   }
 
   bestChoices(recorder: Recorder, rows: PassRows): GPUBuffer {
     (this.#own?.side ?? this.#target).bestChoices(recorder, rows);
     return this.choices;
+  }
+
+  /** Chooses drafts from what the exit adapter has made. */
+  readonly exitDraft: DraftSelection = {
+    draft: (recorder, row) => this.#draft(recorder, row, this.#exit!),
+    bestChoices: (recorder, rows) => {
+      this.#exit!.side.bestChoices(recorder, rows);
+      return this.choices;
+    },
+  };
+
+  #draft(recorder: Recorder, row: PassRows, { head, side, choice }: OwnDraft): void {
+    head.logits(recorder, row);
+    side.score(recorder, row);
+    side.pick(recorder, row);
+    choice.draft(recorder, row);
+    if (this.#request!.probabilities) side.confidence(recorder, row);
   }
 
   target(recorder: Recorder, rows: PassRows): void {
@@ -240,11 +259,20 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     return { ...own, group };
   }
 
-  #bindHot(hot: DraftHead, logits: GPUBuffer): OwnDraft {
-    const { head, columns } = hot;
-    const ids = { count: head.size, logits, ...(columns && { hotIds: columns.ids }) };
-    const side = new ScoredSide(this.#device, ownerOf(hot), this.#table, this.#buffers, ids);
-    return this.#ownDraft(ownerOf(hot), head, side);
+  /** Drafts by a head, made when it is first asked for. */
+  async #by(hot: DraftHead): Promise<OwnDraft> {
+    const { owner, head, columns } = hot;
+    const made = this.#byHead.get(head);
+    if (made) return made;
+    const bytes = ROW_CAPACITY * head.size * 4;
+    const logits = await head.allocateLogits();
+    const draft = await this.#device.allocating("scores of drafts", bytes, () => {
+      const ids = { count: head.size, logits, ...(columns && { hotIds: columns.ids }) };
+      const side = new ScoredSide(this.#device, owner, this.#table, this.#buffers, ids);
+      return this.#ownDraft(owner, head, side);
+    });
+    this.#byHead.set(head, draft);
+    return draft;
   }
 
   #ownDraft(owner: string, head: Head, side: ScoredSide): OwnDraft {

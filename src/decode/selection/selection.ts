@@ -25,6 +25,8 @@ export interface TargetSelection {
 /** What a generation selects with. */
 export interface Selection {
   readonly draft: DraftSelection;
+  /** Drafts from what the exit adapter has made; where rounds use it. */
+  readonly exitDraft?: DraftSelection | undefined;
   readonly target: TargetSelection;
   /** The same target, of rounds that nothing is learned from; absent where learning costs no head. */
   readonly unwatched?: TargetSelection;

@@ -1,6 +1,7 @@
 /** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
 
-import type { Forward } from "../../forward/forward.ts";
+import { EXIT_ADAPTER } from "../../forward/exit_adapter.ts";
+import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
 import type { Head } from "../../forward/head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -10,7 +11,7 @@ import { checkSampling } from "../../kernels/sampling_check.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
-import { type DraftHead, ownerOf, type SampledRequest, SampledSelection } from "./sampled.ts";
+import { type DraftHead, type SampledRequest, SampledSelection } from "./sampled.ts";
 import type { DraftSelection, Selection, TargetSelection } from "./selection.ts";
 
 /** What a generation asks of selection. */
@@ -25,6 +26,9 @@ export interface SelectionRequest extends SampledRequest {
 
 /** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
 const SAMPLING_BYTES_PER_ID = (ROW_CAPACITY + 2) * 4;
+
+/** Whom what is made for the head of a second model is booked under. */
+const DRAFT_MODEL = "draft model";
 
 /** Whether the largest logit is chosen, as it is. */
 export function isPlainGreedy(settings: Readonly<SamplingSettings>): boolean {
@@ -56,9 +60,14 @@ export class Selections {
    * Compiles and allocates what a generation needs.
    * @param rowCounts numbers of rows that its passes have
    * @param request undefined: the largest logit
+   * @param exitAdapter the exit adapter drafts too
    * @returns how to begin it
    */
-  async prepare(rowCounts: readonly number[], request?: SelectionRequest): Promise<() => Selection> {
+  async prepare(
+    rowCounts: readonly number[],
+    request?: SelectionRequest,
+    exitAdapter = false,
+  ): Promise<() => Selection> {
     const greedy = !request || isPlainGreedy(request.settings);
     const { probabilities = false, branches = false, topLogProbs } = request ?? {};
     const needsLogits = request && (!greedy || probabilities || branches || topLogProbs !== undefined);
@@ -66,14 +75,18 @@ export class Selections {
     const hotIds = request?.hotIds;
     const { draftModel } = request ?? {};
     if (draftModel && needsLogits) await draftModel.prepareLogits([1], "generated");
+    const hotHead = hotIds && (await this.#forward.prepareHotHead(hotIds.length));
     const hot: DraftHead | undefined = draftModel
-      ? { head: draftModel.head }
-      : hotIds && (await this.#forward.prepareHotHead(hotIds.length));
-    const greedyDraft = hot && greedy ? await this.#prepareHotGreedy(hot) : this.#greedy;
+      ? { owner: DRAFT_MODEL, head: draftModel.head }
+      : hotHead && { owner: HOT_HEAD, ...hotHead };
+    const exit = exitAdapter ? this.#exitHead(hotHead) : undefined;
+    const greedyDraft = hot && greedy ? await this.#greedyBy(hot) : this.#greedy;
+    const greedyExit = exit && greedy ? await this.#greedyBy(exit) : undefined;
     if (!needsLogits) {
       return () => {
-        if (hotIds) hot?.columns?.fill(hotIds);
-        return { draft: greedyDraft, target: this.#greedy, largestLogit: true, leavesLogits: false };
+        if (hotIds) hotHead?.columns.fill(hotIds);
+        const drafts = { draft: greedyDraft, exitDraft: greedyExit };
+        return { ...drafts, target: this.#greedy, largestLogit: true, leavesLogits: false };
       };
     }
 
@@ -82,13 +95,15 @@ export class Selections {
     if (!this.#sampled) await checkSampling(this.#device);
     const sampled = this.#sampled ?? (await this.#device.allocating("sampling", bytes, () => this.#create(logits)));
     this.#sampled = sampled;
-    await sampled.prepare(request, hot);
+    await sampled.prepare(request, { hot, exit });
     const top = topLogProbs;
     return () => {
-      if (hotIds) hot?.columns?.fill(hotIds);
-      sampled.begin(request, hot);
+      if (hotIds) hotHead?.columns.fill(hotIds);
+      sampled.begin(request, { hot, exit });
+      const byLogits = !greedy || probabilities || branches;
       return {
-        draft: greedy && !probabilities && !branches ? greedyDraft : sampled,
+        draft: byLogits ? sampled : greedyDraft,
+        exitDraft: byLogits ? exit && sampled.exitDraft : greedyExit,
         target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
         ...{ largestLogit: greedy, leavesLogits: !greedy },
         ...(probabilities && { probabilities: sampled.probabilities }),
@@ -108,15 +123,22 @@ export class Selections {
     };
   }
 
-  async #prepareHotGreedy(hot: DraftHead): Promise<DraftSelection> {
-    let greedy = this.#greedyByHead.get(hot.head);
+  /** The head of the exit adapter: over its own ids, else over the text's hot ones where there are such. */
+  #exitHead(hot: HotHead | undefined): DraftHead {
+    const { exitAdapter } = this.#forward;
+    if (!exitAdapter) throw new Error("drafts of an exit adapter that there is not");
+    if (hot?.exitHead) return { owner: HOT_HEAD, head: hot.exitHead, columns: hot.columns };
+    return { owner: EXIT_ADAPTER, head: exitAdapter.head, columns: exitAdapter.columns };
+  }
+
+  async #greedyBy({ owner, head, columns }: DraftHead): Promise<DraftSelection> {
+    let greedy = this.#greedyByHead.get(head);
     if (!greedy) {
-      const { candidates, candidatesPerRow } = hot.head;
+      const { candidates, candidatesPerRow } = head;
       const [device, table, state] = [this.#device, this.#table, this.#state];
-      const [owner, ids] = [ownerOf(hot), hot.columns?.ids];
-      const choice = new CandidateChoice(device, owner, table, candidates, candidatesPerRow, state, ids);
-      greedy = { choice, draft: new GreedySelection(hot.head, choice) };
-      this.#greedyByHead.set(hot.head, greedy);
+      const choice = new CandidateChoice(device, owner, table, candidates, candidatesPerRow, state, columns?.ids);
+      greedy = { choice, draft: new GreedySelection(head, choice) };
+      this.#greedyByHead.set(head, greedy);
     }
     await greedy.choice.prepare();
     return greedy.draft;

@@ -1,0 +1,128 @@
+/** What `model.calibrate` and `model.exitAgreement` do: options checked, the text cut into pieces, progress told. */
+
+import { exitAgreement } from "../calibration/exit_agreement.ts";
+import { type FitTarget, fitExits } from "../calibration/fit.ts";
+import { InputError } from "../errors.ts";
+import type {
+  CalibratedExit,
+  CalibrateOptions,
+  Calibration,
+  CalibrationProgress,
+  ExitAgreementOptions,
+  ExitAgreementResult,
+} from "../types.ts";
+import { requireInteger, requireKnown } from "./options.ts";
+
+const OPTIONS: readonly (keyof CalibrateOptions)[] = ["exitLayer", "maxTokens", "onProgress", "seed", "signal", "text"];
+const AGREEMENT_OPTIONS: readonly (keyof ExitAgreementOptions)[] = ["exitLayers", "from", "onProgress", "signal"];
+const DEFAULT_TOKENS = 4096;
+/** Tokens of a piece of a text, which is read as a text of its own. */
+const PIECE = 512;
+/** Exit layers that are compared, as shares of all layers. */
+const CANDIDATES = [1 / 10, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3];
+/** Between two rests of the host, in milliseconds: a page stays alive. */
+const REST_EVERY_MS = 12;
+const LAST_SEED = 2 ** 53 - 1;
+
+/** What is asked, checked. */
+export interface CalibrationRequest {
+  texts: readonly string[] | undefined;
+  exitLayers: readonly number[];
+  maxTokens: number;
+  seed: number;
+  breath: (phase: CalibrationProgress["phase"], done: number) => Promise<void>;
+}
+
+/** @throws InputError for options that are out of range */
+export function readCalibrateOptions(options: CalibrateOptions, layers: number): CalibrationRequest {
+  const where = "calibrate";
+  requireKnown(where, options, OPTIONS);
+  const { text, exitLayer, maxTokens = DEFAULT_TOKENS, seed = 0, onProgress, signal } = options;
+  if (layers < 2) {
+    throw new InputError({ file: where, field: "model", found: "1 layer", expected: "2 or more, to exit after one" });
+  }
+  const texts = typeof text === "string" ? [text] : text;
+  if (texts && !(Array.isArray(texts) && texts.every((each) => typeof each === "string"))) {
+    throw new InputError({ file: where, field: "text", found: typeof text, expected: "a text or a list of texts" });
+  }
+  const candidates = CANDIDATES.map((share) => Math.max(1, Math.min(layers - 1, Math.round(share * layers))));
+  const rest = breather(signal);
+  return {
+    texts,
+    exitLayers:
+      exitLayer === undefined
+        ? [...new Set(candidates)].sort((a, b) => a - b)
+        : [requireInteger(where, "exitLayer", exitLayer, 1, layers - 1)],
+    maxTokens: requireInteger(where, "maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER),
+    seed: requireInteger(where, "seed", seed, 0, LAST_SEED),
+    breath: (phase, done) => rest(() => onProgress?.({ phase, done })),
+  };
+}
+
+/** Tells progress, hears of an abort, and lets the host rest; the last two not each time. */
+function breather(signal: AbortSignal | undefined): (tell: () => void) => Promise<void> {
+  let restedAt = performance.now();
+  return async (tell) => {
+    signal?.throwIfAborted();
+    if (performance.now() - restedAt < REST_EVERY_MS) return;
+    tell();
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    restedAt = performance.now();
+  };
+}
+
+/** Pieces of a text, `maxTokens` in all at most. */
+export function pieces(texts: readonly (readonly number[])[], maxTokens: number, contextLength: number): number[][] {
+  const length = Math.min(PIECE, contextLength);
+  const all: number[][] = [];
+  let left = maxTokens;
+  for (const ids of texts) {
+    for (let start = 0; start < ids.length && left > 0; start += length) {
+      const piece = ids.slice(start, Math.min(start + length, start + left));
+      all.push(piece);
+      left -= piece.length;
+    }
+  }
+  return all;
+}
+
+/** @param speedupOf what an exit with a map promises that agrees so often */
+export async function fitAndChoose(
+  target: FitTarget,
+  texts: readonly (readonly number[])[],
+  { exitLayers, breath }: CalibrationRequest,
+  speedupOf: (exitLayer: number, agreement: number) => number,
+): Promise<Calibration> {
+  const { fits, tokens, testTokens } = await fitExits(target, texts, { exitLayers, breath });
+  const exits = fits.map(({ exitLayer, plainAgreement, agreement }): CalibratedExit => {
+    return { exitLayer, plainAgreement, agreement, speedup: speedupOf(exitLayer, agreement) };
+  });
+  const best = exits.reduce((best, { speedup }, i) => (speedup > exits[best]!.speedup ? i : best), 0);
+  const { bytes, exitLayer } = fits[best]!;
+  return { bytes, exitLayer, exits, tokens, testTokens };
+}
+
+/** @throws InputError for options that are out of range */
+export async function measureAgreement(
+  { device, forward, table }: Pick<FitTarget, "device" | "forward" | "table">,
+  ids: readonly number[],
+  options: ExitAgreementOptions,
+): Promise<ExitAgreementResult> {
+  const where = "exitAgreement";
+  requireKnown(where, options, AGREEMENT_OPTIONS);
+  const { layers } = forward.spec;
+  const all = Array.from({ length: layers - 1 }, (_, i) => i + 1);
+  const exitLayers = [...(options.exitLayers ?? all)];
+  for (const layer of exitLayers) requireInteger(where, "exitLayers", layer, 1, layers - 1);
+  const from = requireInteger(where, "from", options.from ?? 0, 0, ids.length - 1);
+  const rest = breather(options.signal);
+  const adapter = forward.exitAdapter;
+  const measured = await exitAgreement(device, forward, table, [{ ids, from }], {
+    ...{ exitLayers, adapters: adapter ? [adapter] : [] },
+    breath: (done) => rest(() => options.onProgress?.(done / ids.length)),
+  });
+  const shares = measured.map(({ exitLayer, agreed, positions }) => ({ exitLayer, agreement: agreed / positions }));
+  const own = adapter && shares.pop();
+  return { positions: measured[0]?.positions ?? 0, exits: shares, ...(own && { adapter: own }) };
+}

@@ -1,0 +1,117 @@
+/** Exit adapters of a loaded model: from where they are to behind their layer. */
+
+import { sha256 } from "#platform";
+import { InputError, SourceError } from "../errors.ts";
+import { EXIT_ADAPTER } from "../forward/exit_adapter.ts";
+import type { Forward } from "../forward/forward.ts";
+import type { Device } from "../gpu/device.ts";
+import { BufferUsage } from "../gpu/usage.ts";
+import type { LayerTensors } from "../model/spec.ts";
+import { blobSource } from "../sources/blob_source.ts";
+import { openSource } from "../sources/open.ts";
+import type { ExitAdapterOptions, ExitAdapterSource, ModelSource } from "../types.ts";
+import type { Holding } from "../weights/dtype.ts";
+import { type AdapterBase, EXIT_ADAPTER_FILE, type ExitAdapterInfo, openExitAdapter } from "../weights/exit_adapter.ts";
+import { planExitAdapter, uploadExitAdapter } from "../weights/exit_adapter_upload.ts";
+import type { Folder, Source } from "../weights/source.ts";
+import { requireKnown } from "./options.ts";
+import { sourceOptions } from "./source_options.ts";
+
+/** What an adapter is put into. @internal */
+export interface AdapterTarget {
+  device: Device;
+  forward: Forward;
+  /** The tensors of the model's layers, by name. */
+  layers: readonly LayerTensors[];
+  /** What the model's matrices are held in. */
+  holding: Holding;
+}
+
+const OPTIONS: readonly (keyof ExitAdapterOptions)[] = ["cache", "endpoint", "onDownload", "signal", "token"];
+
+/**
+ * Puts an adapter into the place of the one before.
+ * @throws the errors of `Model.loadExitAdapter`
+ * @internal
+ */
+export async function loadExitAdapter(
+  target: AdapterTarget,
+  from: ExitAdapterSource,
+  options: ExitAdapterOptions,
+): Promise<ExitAdapterInfo> {
+  const { device, forward, holding } = target;
+  const { signal } = options;
+  requireKnown("loadExitAdapter", options, OPTIONS);
+  const { source, folder } = await openAdapterSource(from, options);
+  try {
+    const base = await adapterBase(target);
+    const file = await openExitAdapter(source, base, signal);
+    const plan = planExitAdapter(file, holding, device.ledger.bindableBytes);
+    forward.removeExitAdapter();
+    const weights = await uploadExitAdapter(device, EXIT_ADAPTER, file, plan, signal);
+    await folder?.verified?.(signal);
+    await device.allocating(file.name, 0, () => forward.addExitAdapter(weights));
+    return file.info;
+  } catch (error) {
+    if (!forward.exitAdapter) device.ledger.releaseOwner(EXIT_ADAPTER);
+    throw error;
+  } finally {
+    await source.close();
+  }
+}
+
+/** The model as adapters know it. */
+export async function adapterBase({
+  device,
+  forward,
+  layers,
+}: Pick<AdapterTarget, "device" | "forward" | "layers">): Promise<AdapterBase> {
+  return { spec: forward.spec, layers, fingerprint: await fingerprintOf(device, forward.finalNorm) };
+}
+
+/** Hex SHA-256 of a vector: two trainings of one architecture hardly have the same final norm. */
+async function fingerprintOf(device: Device, vector: GPUBuffer): Promise<string> {
+  const { MAP_READ, COPY_DST } = BufferUsage;
+  const read = device.ledger.allocate("readback", "fingerprint", vector.size, MAP_READ | COPY_DST);
+  try {
+    const [bytes] = await device.run("fingerprint", (recorder) => {
+      recorder.copy(vector, 0, read, 0, vector.size);
+      return [read];
+    });
+    return sha256().update(new Uint8Array(bytes!)).hex();
+  } finally {
+    device.ledger.release(read);
+  }
+}
+
+/** The file of an adapter in a folder: the one that is so called, or the only one of its kind. */
+async function openIn(folder: Folder, signal: AbortSignal | undefined): Promise<Source> {
+  const files = (await folder.list?.(signal)) ?? [EXIT_ADAPTER_FILE];
+  const tensors = files.filter((file) => file.endsWith(".safetensors"));
+  const path = files.includes(EXIT_ADAPTER_FILE) ? EXIT_ADAPTER_FILE : tensors.length === 1 ? tensors[0]! : undefined;
+  const source = path === undefined ? undefined : await folder.open(path, signal);
+  if (source) return source;
+  throw new SourceError(folder.name, `has no ${EXIT_ADAPTER_FILE}: name the file of the adapter`);
+}
+
+async function openAdapterSource(
+  from: ExitAdapterSource,
+  options: ExitAdapterOptions,
+): Promise<{ source: Source; folder?: Folder }> {
+  if (from instanceof Uint8Array) {
+    return { source: blobSource("exit adapter", new Blob([from as Uint8Array<ArrayBuffer>])) };
+  }
+  if (from instanceof Blob) return { source: blobSource("name" in from ? String(from.name) : "exit adapter", from) };
+  if (from === undefined || from === null) {
+    const expected = "a name, a URL, a file, or the bytes of one";
+    throw new InputError({ file: "loadExitAdapter", field: "source", found: String(from), expected });
+  }
+  const folder = await openSource(from as ModelSource, sourceOptions(options));
+  return { source: await openIn(folder, options.signal), folder };
+}
+
+/** The adapter that lies beside a model; undefined where there is none, or the place cannot tell. */
+export async function adapterBeside(folder: Folder, signal: AbortSignal | undefined): Promise<Folder | undefined> {
+  const files = (await folder.list?.(signal)) ?? [];
+  return files.includes(EXIT_ADAPTER_FILE) ? folder : undefined;
+}
