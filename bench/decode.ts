@@ -82,7 +82,7 @@ interface ReadingOptions {
 }
 
 /**
- * Bytes of weights that rounds read: each draft of the first layers these and its head, each of a second model all of that, and
+ * Bytes of weights that rounds read: each draft of the first layers these, an exit adapter and its head, each of a second model all of that, and
  * each verification all once for every 16 rows.
  */
 export function bytesRead(
@@ -96,9 +96,11 @@ export function bytesRead(
   const draftHead = hotVocabulary ? head * Math.min(1, hotVocabulary / vocabSize) : head;
   const second = draftModel && weightBytes(draftModel, stored);
   const modelStep = second ? draftModel.spec.layers * second.layer + second.head : 0;
+  const { hotIds = vocabSize, bytes: ofAdapter = 0 } = model.exitAdapter ?? {};
   return rounds.reduce((sum, { drafter, drafted, exitLayer, draftLength, treeSize }) => {
     const chain = Math.min(drafted, draftLength);
-    const drafts = drafter === "model" ? (chain + 1) * modelStep : chain * (exitLayer * layer + draftHead);
+    const behindExit = drafter === "adapter" ? ofAdapter + (draftHead * hotIds) / vocabSize : draftHead;
+    const drafts = drafter === "model" ? (chain + 1) * modelStep : chain * (exitLayer * layer + behindExit);
     const passes = Math.ceil((1 + draftLength + treeSize) / ROWS_A_PASS);
     return sum + drafts + passes * (layers * layer + head);
   }, 0);

@@ -1,6 +1,7 @@
 /** The form's part that says who drafts, and how much: the choice, and the sliders that it has. */
 
 import type { DrafterName, Model } from "../src/index.ts";
+import type { AdapterField } from "./adapter_field.ts";
 import { DRAFTERS, drafterHint } from "./drafters.ts";
 import { byId } from "./elements.ts";
 import { counted } from "./format.ts";
@@ -17,9 +18,12 @@ export interface DrafterSettings {
 
 /** The library drafts up to 31 tokens; beyond about 15 a draft is hardly ever right to its end. */
 const LONGEST_DRAFT = 15;
+/** An adapter's drafts are right less often than those of layers that were trained for it. */
+const ADAPTER_DRAFT = 2;
 
 export class DrafterFields {
   readonly #choice: RadioNodeList;
+  readonly #adapter: AdapterField;
   readonly #hint = byId("drafter-hint", HTMLElement);
   readonly #exitLayerField = byId("exit-layer-field", HTMLElement);
   readonly #draftLengthField = byId("draft-length-field", HTMLElement);
@@ -34,14 +38,18 @@ export class DrafterFields {
   readonly #treeSizeHint = byId("tree-size-hint", HTMLElement);
   readonly #diagram = new LayerDiagram(byId("layers", HTMLElement));
 
-  constructor(form: HTMLFormElement) {
+  /** @param adapter what stands below the drafter that has one */
+  constructor(form: HTMLFormElement, adapter: AdapterField) {
+    this.#adapter = adapter;
     this.#choice = form.elements.namedItem("drafter") as RadioNodeList;
     // Each drafter begins with the tree that suits it. Heard before the form shows what follows from it.
     for (const radio of this.#choice) radio.addEventListener("input", () => this.#beginTree());
   }
 
   /** Takes the ranges and the defaults of a model. */
-  fit({ spec, defaults }: Model): void {
+  fit(model: Model): void {
+    const { spec, defaults } = model;
+    this.#adapter.begin(model);
     this.#exitLayer.max = String(spec.layers - 1);
     this.#exitLayer.value = String(defaults.exitLayer);
     this.#draftLength.max = String(LONGEST_DRAFT);
@@ -62,10 +70,11 @@ export class DrafterFields {
   /** Everything beside the controls that follows from them. */
   show(model: Model): void {
     const { drafter, exitLayer, draftLength, treeSize } = this.read();
-    const { layers: hasLayers, tree } = DRAFTERS[drafter];
+    const { layers: drafting, tree } = DRAFTERS[drafter];
     this.#hint.textContent = drafterHint(model, drafter);
-    this.#exitLayerField.hidden = !hasLayers;
-    this.#draftLengthField.hidden = !hasLayers;
+    this.#exitLayerField.hidden = drafting !== "exit";
+    this.#draftLengthField.hidden = !drafting;
+    this.#adapter.shown = drafting === "adapter";
     this.#treeSizeField.hidden = !tree;
 
     const { layers } = model.spec;
@@ -85,13 +94,14 @@ export class DrafterFields {
     const { name, layers, tree } = DRAFTERS[drafter];
     return [
       name,
-      ...(layers ? [`exit ${exitLayer}, draft ${draftLength}`] : []),
+      ...(layers ? [`${layers === "exit" ? `exit ${exitLayer}, ` : ""}draft ${draftLength}`] : []),
       ...(tree ? [`tree ${treeSize}`] : []),
     ].join(", ");
   }
 
   #beginTree(): void {
-    const { tree } = DRAFTERS[this.read().drafter];
+    const { layers, tree } = DRAFTERS[this.read().drafter];
     if (tree) this.#treeSize.value = String(tree.size);
+    if (layers === "adapter") this.#draftLength.value = String(ADAPTER_DRAFT);
   }
 }

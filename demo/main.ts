@@ -1,7 +1,14 @@
 /** The page: its parts put together, and what its buttons do. */
 
-import { type GenerationResult, listCached, type Model } from "../src/index.ts";
+import {
+  type Calibration,
+  type CalibrationProgress,
+  type GenerationResult,
+  listCached,
+  type Model,
+} from "../src/index.ts";
 import { Activity } from "./activity.ts";
+import { AdapterField, FITTED_TOKENS } from "./adapter_field.ts";
 import { readAddress } from "./address.ts";
 import { ComparisonView } from "./comparison_view.ts";
 import { DRAFTERS } from "./drafters.ts";
@@ -20,7 +27,8 @@ import { STORIES, SUGGESTIONS, type WantedModel } from "./wanted_model.ts";
 const UNASKED_BYTES = 20e6;
 
 const address = readAddress(location.search);
-const settingsForm = new SettingsForm();
+const adapterField = new AdapterField(() => void fitAdapter());
+const settingsForm = new SettingsForm(adapterField);
 const view = new RunView();
 const comparisonView = new ComparisonView();
 const generateButton = byId("generate", HTMLButtonElement);
@@ -81,8 +89,34 @@ async function suggest(): Promise<void> {
   choice.picker.suggest([...new Set([...cached.map(({ source }) => source.replace(/^hf:/, "")), ...SUGGESTIONS])]);
 }
 
+/** Fits an exit adapter to the model, which drafts from then on. */
+function fitAdapter(): Promise<void> {
+  return work(async (model, _, signal) => {
+    await fitAnAdapter(model, signal);
+  });
+}
+
+/** @returns whether it has not been stopped */
+async function fitAnAdapter(model: Model, signal: AbortSignal): Promise<boolean> {
+  say("Fitting an exit adapter…");
+  const begun = performance.now();
+  let calibration: Calibration | undefined;
+  try {
+    const onProgress = (progress: CalibrationProgress) => adapterField.progress(progress);
+    calibration = await model.calibrate({ maxTokens: FITTED_TOKENS, onProgress, signal });
+    say("The exit adapter is fitted.");
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    say("The fitting was stopped.");
+  } finally {
+    adapterField.end(model, calibration, performance.now() - begun);
+  }
+  return calibration !== undefined;
+}
+
 function generate(): Promise<void> {
   return work(async (model, settings, signal) => {
+    if (settings.drafter === "adapter" && !model.exitAdapter && !(await fitAnAdapter(model, signal))) return;
     say("Writing…");
     const result = await run(model, settings, view, signal);
     settingsForm.showSeed(result.seed);
@@ -94,6 +128,7 @@ function generate(): Promise<void> {
 function compare(): Promise<void> {
   return work(async (model, settings, signal) => {
     comparisonView.begin();
+    if (settings.drafter === "adapter" && !model.exitAdapter && !(await fitAnAdapter(model, signal))) return;
     say("Comparing: first plain decoding…");
     const plain = await run(model, { ...settings, drafter: "none" }, view, signal);
     if (plain.finishReason === "abort") return say("The comparison was stopped.");

@@ -31,7 +31,9 @@ export function planWords(plan: Plan, branching = true): string {
   if (drafter === "none") return "plain decoding";
   if (draftLength === 0) return `${tree} ${sourceWords(plan)}`;
   if (treeSize === 0) return chain;
-  return drafter === "layerskip" ? `${chain}, and ${treeSize} beside them` : `${chain}, then ${tree}`;
+  return drafter === "layerskip" || drafter === "adapter"
+    ? `${chain}, and ${treeSize} beside them`
+    : `${chain}, then ${tree}`;
 }
 
 /** Where the drafts come from: "from layer 2", "from the text". */
@@ -51,7 +53,8 @@ export function sourceWords(plan: Plan): string {
   }
 }
 
-function chainSource({ exitLayer }: Plan): string {
+function chainSource({ exitLayer, drafter }: Plan): string {
+  if (drafter === "adapter") return `from layer ${exitLayer} and its adapter`;
   return exitLayer > 0 ? `from layer ${exitLayer}` : "from another model";
 }
 

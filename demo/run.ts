@@ -14,7 +14,7 @@ export async function run(
 ): Promise<GenerationResult> {
   const { prompt, drafter, exitLayer, draftLength, treeSize, maxTokens, sampling } = settings;
   const { layers, tree } = DRAFTERS[drafter];
-  const plan = { ...(layers && { exitLayer, draftLength }), ...(tree && { treeSize }) };
+  const plan = { ...(layers === "exit" && { exitLayer }), ...(layers && { draftLength }), ...(tree && { treeSize }) };
   const generation = model.generate(prompt, { drafter, ...plan, maxTokens, ...sampling, signal });
   view.begin(model, settings);
   let result: GenerationResult | undefined;

@@ -1,6 +1,7 @@
 /** The form: what to decode and how. The form's own elements are the only place where the settings are kept. */
 
 import type { Model, SamplingOptions } from "../src/index.ts";
+import type { AdapterField } from "./adapter_field.ts";
 import { DrafterFields, type DrafterSettings } from "./drafter_fields.ts";
 import { autoDrafts, DRAFTERS } from "./drafters.ts";
 import { byId } from "./elements.ts";
@@ -23,12 +24,14 @@ export class SettingsForm {
   readonly #details = byId("settings-details", HTMLDetailsElement);
   readonly #summary = byId("settings-summary", HTMLElement);
   readonly #prompt = new PromptField();
-  readonly #drafter = new DrafterFields(this.form);
+  readonly #drafter: DrafterFields;
   readonly #sampling = new SamplingFields(() => this.#show());
   readonly #maxTokens = byId("max-tokens", HTMLInputElement);
   #model: Model | undefined;
 
-  constructor() {
+  /** @param adapter what stands below the drafter that has one */
+  constructor(adapter: AdapterField) {
+    this.#drafter = new DrafterFields(this.form, adapter);
     this.#details.open = WIDE.matches;
     WIDE.addEventListener("change", () => {
       this.#details.open ||= WIDE.matches;

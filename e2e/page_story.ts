@@ -47,7 +47,7 @@ export async function generate(page: Page): Promise<void> {
   await finished(page);
 }
 
-export type Drafter = "Auto" | "LayerSkip" | "Ouroboros" | "Lookup" | "Recycling" | "Plain";
+export type Drafter = "Auto" | "LayerSkip" | "Exit adapter" | "Ouroboros" | "Lookup" | "Recycling" | "Plain";
 
 /** Chooses who drafts. */
 export async function choose(page: Page, drafter: Drafter): Promise<void> {

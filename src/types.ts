@@ -557,10 +557,17 @@ export interface Calibration {
 }
 
 export interface ExitAgreementOptions {
+  /** A text, or ids that are taken as they are. Default: text that the model writes itself. */
+  text?: string | readonly number[];
+  /** Tokens of it that are used at most. Default: 256. */
+  maxTokens?: number;
   /** Exit layers, ascending. Default: all. */
   exitLayers?: readonly number[];
   /** Position from which on exits are compared. Default: 0. */
   from?: number;
+  /** Seed of the text that the model writes. Default: 0. */
+  seed?: number;
+  /** Told the share that is done, 0 to 1. */
   onProgress?: (done: number) => void;
   signal?: AbortSignal;
 }

@@ -21,7 +21,7 @@ export interface BenchDraftersFlags extends LoadFlags {
 /** Rows of trees compared when none are given: a pass over the weights of 8 rows, and of 16. */
 const TREE_SIZES = [7, 15];
 
-const DRAFTERS = ["lookup", "recycle", "layerskip", "ouroboros", "auto"];
+const DRAFTERS = ["lookup", "recycle", "layerskip", "adapter", "ouroboros", "auto"];
 
 /** Runs the comparison and prints a table a prompt. @returns the exit code */
 export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<number> {
@@ -74,11 +74,26 @@ function waysOf(model: Model, draftModel: DraftModel | undefined, flags: BenchDr
     ),
     { name: `layerskip E=${exitLayer} d=${draftLength}`, drafting: { drafter: "layerskip", ...chain } },
     { name: "the same + 3", drafting: { drafter: "layerskip", ...chain, treeSize: 3 } },
+    ...(model.exitAdapter ? adapterWays(flags.draftLength) : []),
     { name: `ouroboros + ${smallest}`, drafting: { drafter: "ouroboros", ...chain, treeSize: smallest } },
     ...(draftModel ? [{ name: `model d=${draftLength}`, drafting: { drafter: draftModel, draftLength } }] : []),
     { name: "auto", drafting: { drafter: "auto" } },
   ];
   return ways.filter(({ drafting: { drafter } }) => typeof drafter !== "string" || drafters.includes(drafter));
+}
+
+/** Chains of the exit adapter, and one with second choices. @param draftLength the only one, where it is given */
+function adapterWays(draftLength: number | undefined): DrafterWay[] {
+  const lengths = draftLength === undefined ? [1, 2, 4] : [draftLength];
+  return [
+    ...lengths.map((length): DrafterWay => {
+      return { name: `adapter d=${length}`, drafting: { drafter: "adapter", draftLength: length } };
+    }),
+    {
+      name: `adapter d=${lengths.at(-1)} + 3`,
+      drafting: { drafter: "adapter", draftLength: lengths.at(-1)!, treeSize: 3 },
+    },
+  ];
 }
 
 function head({ name, device, spec, dtype }: Model, draftModel: DraftModel | undefined): string {

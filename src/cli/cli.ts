@@ -7,6 +7,8 @@ import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
 import type { BenchDraftersFlags } from "./bench_drafters.ts";
 import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "./bench_kernels.ts";
+import type { CalibrateFlags } from "./calibrate.ts";
+import type { ExitsFlags } from "./exits.ts";
 import { addGenerateOptions, checkGenerateFlags, type GenerateFlags } from "./generate_options.ts";
 import type { InspectFlags } from "./inspect.ts";
 import { relaunch } from "./launch.ts";
@@ -60,6 +62,13 @@ const context = () =>
     "tokens of prompt and answer (default: the model's limit, at most 4,096)",
   ).argParser(positiveInteger);
 
+/** What drafts for a model that was not trained for it. */
+const exitAdapter = () =>
+  new Option(
+    "--exit-adapter <source>",
+    "an exit adapter to draft with: a file, hf:owner/name/file or a URL (default: the one in the model's folder)",
+  );
+
 /** The hub that names are looked up at. */
 const endpoint = () =>
   new Option("--endpoint <url>", "the hub or its mirror (default: HF_ENDPOINT, else huggingface.co)");
@@ -106,6 +115,8 @@ export async function run(args: readonly string[]): Promise<number> {
     .addOption(endpoint())
     .addOption(dtype())
     .addOption(context())
+    .addOption(exitAdapter())
+    .option("--no-exit-adapter", "none, though one lies in the model's folder")
     .addOption(kernels());
   addGenerateOptions(generate)
     .addHelpText(
@@ -152,6 +163,49 @@ Examples:
     )
     .action(async (flags: ScoreFlags) => {
       await compute(flags.model, async () => (await import("./score.ts")).score(flags));
+    });
+
+  program
+    .command("calibrate")
+    .description("Fits an exit adapter to a model, so that its first layers draft better; it is written to a file.")
+    .option(...MODEL)
+    .addOption(endpoint())
+    .addOption(dtype())
+    .addOption(context())
+    .option("--text <file>", "text like that which will be generated (default: the model writes it itself)")
+    .option("--exit-layer <n>", "layers that draft (default: what promises most for its price)", positiveInteger)
+    .option("--max-tokens <n>", "tokens of the text that are used at most", positiveInteger, 4096)
+    .option("--out <file>", "where the adapter goes", "exit-adapter.safetensors")
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  layerleap calibrate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --text notes.txt --out notes.safetensors
+  layerleap generate --model hf:HuggingFaceTB/SmolLM2-135M-Instruct --exit-adapter notes.safetensors "Dear diary"`,
+    )
+    .action(async (flags: CalibrateFlags) => {
+      await compute(flags.model, async () => (await import("./calibrate.ts")).calibrate(flags));
+    });
+
+  program
+    .command("exits")
+    .description("Shows how often a model's layers say what the whole model does, alone and with an exit adapter.")
+    .option(...MODEL)
+    .addOption(endpoint())
+    .addOption(dtype())
+    .addOption(context())
+    .addOption(exitAdapter())
+    .option("--text <file>", "the text whose positions are compared (default: the model writes it itself)")
+    .option("--exit-layers <list>", "layers to compare (default: all)", integers)
+    .option("--max-tokens <n>", "tokens of the text that are used at most", positiveInteger, 256)
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  layerleap exits\n  layerleap exits --model ./my-model.gguf --exit-adapter mine.safetensors --text notes.txt",
+    )
+    .action(async (flags: ExitsFlags) => {
+      await compute(flags.model, async () => (await import("./exits.ts")).exits(flags));
     });
 
   program
@@ -230,6 +284,7 @@ Examples:
     .addOption(endpoint())
     .addOption(dtype())
     .addOption(context())
+    .addOption(exitAdapter())
     .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
@@ -256,6 +311,7 @@ Examples:
     .addOption(endpoint())
     .addOption(dtype())
     .addOption(context())
+    .addOption(exitAdapter())
     .option("--draft-model <source>", "a second, smaller model with the same tokenizer, to be compared too")
     .option("--drafters <list>", "which are compared, beside plain decoding (default: all)", (list) => list.split(","))
     .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)

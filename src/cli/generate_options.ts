@@ -42,7 +42,7 @@ export interface GenerateFlags extends LoadFlags, Pick<GenerateOptions, Shared> 
   draftMemory?: string;
 }
 
-const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip", "lookup", "recycle", "ouroboros"];
+const DRAFTERS: readonly DrafterName[] = ["auto", "none", "layerskip", "adapter", "lookup", "recycle", "ouroboros"];
 /** Those that draw on what was learned; auto does on stock models. */
 const RECYCLING = ["recycle", "ouroboros", "auto"];
 /** What begins a drafter that is a model. */

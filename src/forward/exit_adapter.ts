@@ -130,14 +130,11 @@ export class ExitAdapter {
     return this.#weights.hotIds;
   }
 
-  /** Bytes of a draft step behind the layers: its weights and its head. */
-  get bytes(): { adapter: number; head: number } {
+  /** Bytes of its own matrices, the head's left out. */
+  get bytes(): number {
     const { block, map } = this.#weights;
-    const matrices = [
-      map,
-      ...(block ? [...block.qkv, block.output, ...block.gateUp, ...block.ungated, block.down] : []),
-    ];
-    return { adapter: sizeOf(matrices), head: sizeOf(this.columns ? [this.columns.matrix] : this.#kit.headParts) };
+    const ofBlock = block ? [...block.qkv, block.output, ...block.gateUp, ...block.ungated, block.down] : [];
+    return [map, ...ofBlock].reduce((sum, { weight, scales }) => sum + weight.size + scales.size, 0);
   }
 
   /**
@@ -183,8 +180,4 @@ export class ExitAdapter {
   dispose(): void {
     this.#device.ledger.releaseOwner(this.#owner);
   }
-}
-
-function sizeOf(matrices: readonly { weight: GPUBuffer; scales: GPUBuffer }[]): number {
-  return matrices.reduce((sum, { weight, scales }) => sum + weight.size + scales.size, 0);
 }

@@ -14,8 +14,11 @@ import type {
 import { requireInteger, requireKnown } from "./options.ts";
 
 const OPTIONS: readonly (keyof CalibrateOptions)[] = ["exitLayer", "maxTokens", "onProgress", "seed", "signal", "text"];
-const AGREEMENT_OPTIONS: readonly (keyof ExitAgreementOptions)[] = ["exitLayers", "from", "onProgress", "signal"];
+const AGREEMENT_OPTIONS: readonly (keyof ExitAgreementOptions)[] = [
+  ...(["exitLayers", "from", "maxTokens", "onProgress", "seed", "signal", "text"] as const),
+];
 const DEFAULT_TOKENS = 4096;
+const DEFAULT_COMPARED = 256;
 /** Tokens of a piece of a text, which is read as a text of its own. */
 const PIECE = 512;
 /** Exit layers that are compared, as shares of all layers. */
@@ -103,26 +106,55 @@ export async function fitAndChoose(
   return { bytes, exitLayer, exits, tokens, testTokens };
 }
 
+/** What is asked of a comparison, checked. */
+export interface AgreementRequest {
+  text: string | readonly number[] | undefined;
+  exitLayers: readonly number[];
+  maxTokens: number;
+  seed: number;
+  from: number;
+  breath: (done: number) => Promise<void>;
+}
+
 /** @throws InputError for options that are out of range */
-export async function measureAgreement(
-  { device, forward, table }: Pick<FitTarget, "device" | "forward" | "table">,
-  ids: readonly number[],
-  options: ExitAgreementOptions,
-): Promise<ExitAgreementResult> {
+export function readAgreementOptions(options: ExitAgreementOptions, layers: number): AgreementRequest {
   const where = "exitAgreement";
   requireKnown(where, options, AGREEMENT_OPTIONS);
-  const { layers } = forward.spec;
   const all = Array.from({ length: layers - 1 }, (_, i) => i + 1);
-  const exitLayers = [...(options.exitLayers ?? all)];
+  const { text, maxTokens = DEFAULT_COMPARED, exitLayers = all, from = 0, seed = 0, onProgress, signal } = options;
   for (const layer of exitLayers) requireInteger(where, "exitLayers", layer, 1, layers - 1);
-  const from = requireInteger(where, "from", options.from ?? 0, 0, ids.length - 1);
-  const rest = breather(options.signal);
+  const rest = breather(signal);
+  return {
+    ...{ text, exitLayers },
+    maxTokens: requireInteger(where, "maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER),
+    seed: requireInteger(where, "seed", seed, 0, LAST_SEED),
+    from: requireInteger(where, "from", from, 0, Number.MAX_SAFE_INTEGER),
+    breath: (done) => rest(() => onProgress?.(done)),
+  };
+}
+
+/** @param texts of which positions from `from` on, over all of them, are compared */
+export async function measureAgreement(
+  { device, forward, table }: Pick<FitTarget, "device" | "forward" | "table">,
+  texts: readonly (readonly number[])[],
+  { exitLayers, from, breath }: Pick<AgreementRequest, "exitLayers" | "from" | "breath">,
+): Promise<ExitAgreementResult> {
+  let before = 0;
+  const compared = texts.map((ids) => {
+    const text = { ids, from: Math.max(0, from - before) };
+    before += ids.length;
+    return text;
+  });
+  if (from >= before) {
+    const expected = `a position of the text, 0 to ${before - 1}`;
+    throw new InputError({ file: "exitAgreement", field: "from", found: String(from), expected });
+  }
   const adapter = forward.exitAdapter;
-  const measured = await exitAgreement(device, forward, table, [{ ids, from }], {
+  const measured = await exitAgreement(device, forward, table, compared, {
     ...{ exitLayers, adapters: adapter ? [adapter] : [] },
-    breath: (done) => rest(() => options.onProgress?.(done / ids.length)),
+    breath: (done) => breath(done / before),
   });
   const shares = measured.map(({ exitLayer, agreed, positions }) => ({ exitLayer, agreement: agreed / positions }));
   const own = adapter && shares.pop();
-  return { positions: measured[0]?.positions ?? 0, exits: shares, ...(own && { adapter: own }) };
+  return { positions: before - from, exits: shares, ...(own && { adapter: own }) };
 }

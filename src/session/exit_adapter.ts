@@ -51,7 +51,7 @@ export async function loadExitAdapter(
     const weights = await uploadExitAdapter(device, EXIT_ADAPTER, file, plan, signal);
     await folder?.verified?.(signal);
     await device.allocating(file.name, 0, () => forward.addExitAdapter(weights));
-    return file.info;
+    return { ...file.info, bytes: forward.exitAdapter!.bytes };
   } catch (error) {
     if (!forward.exitAdapter) device.ledger.releaseOwner(EXIT_ADAPTER);
     throw error;

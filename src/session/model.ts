@@ -48,6 +48,7 @@ import {
   fitAndChoose,
   measureAgreement,
   pieces,
+  readAgreementOptions,
   readCalibrateOptions,
 } from "./calibration.ts";
 import { Controllers } from "./controllers.ts";
@@ -346,7 +347,10 @@ export class Model {
   }
 
   /** Texts of the model's own, as many tokens as are wanted. */
-  async #write({ maxTokens, seed, breath }: CalibrationRequest, signal?: AbortSignal): Promise<number[][]> {
+  async #write(
+    { maxTokens, seed, breath }: Pick<CalibrationRequest, "maxTokens" | "seed" | "breath">,
+    signal?: AbortSignal,
+  ): Promise<number[][]> {
     const texts: number[][] = [];
     const begin = this.#tokenizer.encode("");
     const first = begin.length > 0 ? begin : this.spec.eosTokenIds.slice(0, 1);
@@ -368,20 +372,19 @@ export class Model {
   /**
    * How often exits of this model choose what the whole model does, at the positions of a text: what the drafters `layerskip` and `adapter`
    * live on.
-   * @param text or ids that are taken as they are, at most `contextLength`
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError | the signal's reason
    */
-  async exitAgreement(
-    text: string | readonly number[],
-    options: ExitAgreementOptions = {},
-  ): Promise<ExitAgreementResult> {
-    const where = "exitAgreement";
-    const ids = typeof text === "string" ? this.tokenize(text) : text;
-    requireInteger(where, "number of ids", ids.length, 1, this.contextLength);
-    this.#requireIds(where, "ids", ids);
+  async exitAgreement(options: ExitAgreementOptions = {}): Promise<ExitAgreementResult> {
+    const request = readAgreementOptions(options, this.spec.layers);
+    const { text, maxTokens } = request;
+    const breath = async () => await request.breath(0);
+    const given = typeof text === "string" ? this.tokenize(text) : text;
+    const texts = given ? [given] : await this.#write({ ...request, breath }, options.signal);
+    for (const ids of texts) this.#requireIds("exitAgreement", "text", ids);
     const release = this.#acquire();
     try {
-      return await measureAgreement({ ...this.#adapterTarget, table: this.#table }, ids, options);
+      const target = { ...this.#adapterTarget, table: this.#table };
+      return await measureAgreement(target, pieces(texts, maxTokens, this.contextLength), request);
     } finally {
       release();
     }

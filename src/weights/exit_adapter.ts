@@ -37,6 +37,8 @@ export interface ExitAdapterInfo {
   hotIds: number | undefined;
   /** Number of weights, without those of the base that it uses. */
   parameters: number;
+  /** Bytes of these on the GPU: what a draft reads beside layers and head. */
+  bytes: number;
   /** Share of positions where it chose what the whole model did, where that was measured on other text than it was made from. */
   agreement: number | undefined;
 }
@@ -52,7 +54,7 @@ export interface ExitAdapterTensors {
 export interface ExitAdapterFile {
   /** For messages. */
   name: string;
-  info: ExitAdapterInfo;
+  info: Omit<ExitAdapterInfo, "bytes">;
   tensors: ExitAdapterTensors;
   /** The block's norms are stored less one. */
   normsAddOne: boolean;

@@ -123,7 +123,14 @@ describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASS
 
     test("is what its file says, and the default is auto", () => {
       expect(model.exitAdapter).toEqual({
-        ...{ kind: "block", exitLayer: 3, hotIds: 8192, agreement: undefined, parameters: 3_872_448 },
+        ...{
+          kind: "block",
+          exitLayer: 3,
+          hotIds: 8192,
+          agreement: undefined,
+          parameters: 3_872_448,
+          bytes: expect.any(Number) as number,
+        },
         baseModel: "HuggingFaceTB/SmolLM2-135M-Instruct",
       });
       expect(model.defaults.drafter).toBe("auto");
