@@ -22,6 +22,8 @@ export class AdapterField {
   readonly #save = byId("adapter-save", HTMLButtonElement);
   readonly #progress = byId("adapter-progress", HTMLProgressElement);
   #bytes: Uint8Array<ArrayBuffer> | undefined;
+  /** What was fitted to this model last. */
+  #told: { calibration: Calibration; milliseconds: number } | undefined;
 
   /** @param fit asked to fit one */
   constructor(fit: () => void) {
@@ -35,6 +37,7 @@ export class AdapterField {
 
   /** Another model, with an adapter of its own or none. */
   begin({ exitAdapter, spec }: Model): void {
+    this.#told = undefined;
     this.#bytes = undefined;
     this.#save.hidden = true;
     this.#progress.hidden = true;
@@ -51,10 +54,20 @@ export class AdapterField {
     this.#words.textContent = `${PHASES[phase]}: ${percent(done)}.`;
   }
 
-  /** What came of it; undefined: it was stopped. */
-  end(model: Model, calibration: Calibration | undefined, milliseconds: number): void {
-    this.begin(model);
-    if (!calibration) return;
+  /** It was stopped, or failed: all is as it was before. */
+  stopped(model: Model): void {
+    if (this.#told) this.#show(model, this.#told.calibration, this.#told.milliseconds);
+    else this.begin(model);
+  }
+
+  /** What came of it. */
+  end(model: Model, calibration: Calibration, milliseconds: number): void {
+    this.#told = { calibration, milliseconds };
+    this.#show(model, calibration, milliseconds);
+  }
+
+  #show(model: Model, calibration: Calibration, milliseconds: number): void {
+    this.#progress.hidden = true;
     const { exitLayer, exits, tokens, testTokens, bytes } = calibration;
     this.#bytes = bytes;
     this.#save.hidden = false;

@@ -109,7 +109,8 @@ async function fitAnAdapter(model: Model, signal: AbortSignal): Promise<boolean>
     if (!signal.aborted) throw error;
     say("The fitting was stopped.");
   } finally {
-    adapterField.end(model, calibration, performance.now() - begun);
+    if (calibration) adapterField.end(model, calibration, performance.now() - begun);
+    else adapterField.stopped(model);
   }
   return calibration !== undefined;
 }

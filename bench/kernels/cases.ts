@@ -65,6 +65,7 @@ export class CaseBuilder {
   readonly #rows: readonly number[];
   /** The kinds of products of generated rows. */
   readonly #generated = new Map<string, MatmulKind>();
+  readonly #prompt = new Map<string, MatmulKind<ManyRowForm>>();
 
   /** @param rows numbers of generated rows */
   constructor(device: Device, data: ShapeData, choice: KernelChoice, rows: readonly number[]) {
@@ -81,7 +82,7 @@ export class CaseBuilder {
 
   /** Compiles what the built cases need. */
   async prepare(): Promise<void> {
-    await this.#kernels.prepare(this.#rows, [...this.#generated.values()]);
+    await this.#kernels.prepare(this.#rows, [...this.#generated.values()], [...this.#prompt.values()]);
   }
 
   #casesOf(name: KernelName): KernelCase[] {
@@ -154,7 +155,7 @@ export class CaseBuilder {
     const product = <F extends ManyRowForm>(form: F, parts: Omit<ProductParts<F>, "uniform">) =>
       regime === "generated"
         ? kernels.generated(this.#kind(form, format), { ...parts, uniform })
-        : kernels.prompt({ form, format, kv: this.#choice.kv }, { ...parts, uniform });
+        : kernels.prompt(this.#promptKind(form, format), { ...parts, uniform });
     switch (name) {
       case "qkv": {
         const size = { inputSize, outputs: columns / 2, epsilon: spec.rmsNormEps, headShape: spec };
@@ -184,6 +185,13 @@ export class CaseBuilder {
   #kind<F extends MatmulForm>(form: F, format: WeightFormat): MatmulKind<F> {
     const kind: MatmulKind<F> = { form, format, kv: this.#choice.kv };
     this.#generated.set(kindName(kind), kind);
+    return kind;
+  }
+
+  /** Notes that a product of a prompt's rows is needed. */
+  #promptKind<F extends ManyRowForm>(form: F, format: WeightFormat): MatmulKind<F> {
+    const kind: MatmulKind<F> = { form, format, kv: this.#choice.kv };
+    this.#prompt.set(kindName(kind), kind);
     return kind;
   }
 

@@ -7,6 +7,8 @@ import type { Head } from "../forward/head.ts";
 import type { PassRows, RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
+import type { Pace } from "../gpu/pace.ts";
+import { PacedQueue } from "../gpu/paced_queue.ts";
 import { BufferUsage } from "../gpu/usage.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
 
@@ -57,7 +59,7 @@ export async function exitAgreement(
   { exitLayers, adapters = [], breath = async () => {} }: AgreementOptions,
 ): Promise<ExitAgreement[]> {
   const { layers } = forward.spec;
-  await forward.prepare([1]);
+  await forward.preparePrompts([ROW_CAPACITY]);
   for (const adapter of adapters) await adapter.prepare([1]);
   const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = BufferUsage;
   const count = exitLayers.length + adapters.length + 1;
@@ -85,24 +87,28 @@ export async function exitAgreement(
     const agreed = choosers.map(() => 0);
     let positions = 0;
     let through = 0;
+    const queue = new PacedQueue(device, {
+      ...{ first: ROW_CAPACITY, least: ROW_CAPACITY, most: ROW_CAPACITY * layers, inFlight: 2 },
+    });
+    const passing = new Passing(device, forward, queue, choosers);
     for (const { ids, from = 0 } of texts) {
       for (let start = 0; start < ids.length; start += ROW_CAPACITY) {
-        await breath(through);
         const { chunk } = table.writeChunk(ids.slice(start, start + ROW_CAPACITY), start);
-        const recorder = new Recorder(device.handle, "exit agreement");
-        // The choices of positions that nobody asks for are not computed: no head, and no exit either.
+        // The choices of positions that nobody asks for are not computed.
         const wanted = start + chunk.count > from;
-        passAll(recorder, forward, chunk, wanted ? choosers : [], (i) =>
-          recorder.copy(targets, 0, readback, i * rowBytes, rowBytes),
+        await passing.pass(
+          chunk,
+          wanted,
+          () => breath(through),
+          (recorder, i) => recorder.copy(targets, 0, readback, i * rowBytes, rowBytes),
         );
-        device.submit(recorder);
         through += chunk.count;
         if (!wanted) continue;
         const words = new Uint32Array(await device.read(readback, readback.size));
         const chosen = choosers.map(({ adapter }, i) => {
           const own = words.subarray(i * ROW_CAPACITY, i * ROW_CAPACITY + chunk.count);
-          const table = adapter?.hotIds;
-          return table ? own.map((place) => table[place] ?? place) : own;
+          const { hotIds } = adapter ?? {};
+          return hotIds ? own.map((place) => hotIds[place] ?? place) : own;
         });
         const full = chosen.at(-1)!;
         for (let row = Math.max(0, from - start); row < chunk.count; row++) {
@@ -121,28 +127,62 @@ export async function exitAgreement(
   }
 }
 
-/** Records rows through all layers, and what each exit chooses on the way. */
-function passAll(
-  recorder: Recorder,
-  forward: Forward,
-  rows: PassRows,
-  choosers: readonly Chooser[],
-  told: (chooser: number) => void,
-): void {
-  const { layers } = forward.spec;
-  const numbered = choosers.map((chooser, i) => ({ ...chooser, i }));
-  let from = 0;
-  for (const { exitLayer, adapter, head, choice, i } of numbered.sort((a, b) => a.exitLayer - b.exitLayer)) {
-    forward.forward(recorder, rows, from, exitLayer);
-    from = exitLayer;
-    if (adapter) {
-      // One that is loaded has its keys and values already.
-      if (adapter !== forward.exitAdapter) adapter.pass(recorder, rows);
-      adapter.finish(recorder, rows);
-    }
-    head.argmax(recorder, rows);
-    choice.target(recorder, rows);
-    told(i);
+/** The way of rows through all layers, and what each exit chooses on it: in submissions that are short, a head in one of its own. */
+class Passing {
+  readonly #device: Device;
+  readonly #forward: Forward;
+  readonly #queue: PacedQueue;
+  readonly #headPace: Pace;
+  /** In the order of their layers, with their places in the result. */
+  readonly #choosers: readonly (Chooser & { place: number })[];
+
+  constructor(device: Device, forward: Forward, queue: PacedQueue, choosers: readonly Chooser[]) {
+    this.#device = device;
+    this.#forward = forward;
+    this.#queue = queue;
+    this.#headPace = queue.newPace();
+    const placed = choosers.map((chooser, place) => ({ ...chooser, place }));
+    this.#choosers = placed.sort((a, b) => a.exitLayer - b.exitLayer);
   }
-  forward.forward(recorder, rows, from, layers);
+
+  /**
+   * @param chooses whether exits choose
+   * @param breath called before each submission
+   * @param chosen records where a choice goes, by the chooser's place
+   */
+  async pass(
+    rows: PassRows,
+    chooses: boolean,
+    breath: () => Promise<void>,
+    chosen: (recorder: Recorder, place: number) => void,
+  ): Promise<void> {
+    let from = 0;
+    for (const { exitLayer, adapter, head, choice, place } of this.#choosers) {
+      await this.#layers(rows, from, exitLayer, breath);
+      from = exitLayer;
+      if (!chooses) continue;
+      await breath();
+      const recorder = new Recorder(this.#device.handle, "exit agreement");
+      if (adapter) {
+        // One that is loaded has its keys and values already.
+        if (adapter !== this.#forward.exitAdapter) adapter.pass(recorder, rows);
+        adapter.finish(recorder, rows);
+      }
+      head.argmax(recorder, rows);
+      choice.target(recorder, rows);
+      chosen(recorder, place);
+      await this.#queue.submit(recorder, rows.count, this.#headPace);
+    }
+  }
+
+  async #layers(rows: PassRows, fromLayer: number, toLayer: number, breath: () => Promise<void>): Promise<void> {
+    for (let layer = fromLayer; layer < toLayer; ) {
+      await breath();
+      const to = Math.min(toLayer, layer + Math.max(1, Math.floor(this.#queue.units / rows.count)));
+      const recorder = new Recorder(this.#device.handle, "exit agreement");
+      this.#forward.forward(recorder, rows, layer, to);
+      await this.#queue.submit(recorder, rows.count * (to - layer));
+      layer = to;
+    }
+  }
 }

@@ -14,7 +14,7 @@ import { type AdapterBase, encodeLinearAdapter, type LinearAdapter, openExitAdap
 import { planExitAdapter, uploadExitAdapter } from "../weights/exit_adapter_upload.ts";
 import { exitAgreement } from "./exit_agreement.ts";
 import { PairSumsCollector } from "./pair_sums.ts";
-import { fitRidge, type PairSums } from "./ridge.ts";
+import { type AffineMap, type Breath, fitRidge, type PairSums } from "./ridge.ts";
 
 /**
  * Shares of the Gram matrix's mean diagonal that are tried as lambda. For SmolLM2-135M the first was best (18,432 tokens of stories and
@@ -59,8 +59,9 @@ export interface Fit {
   /** Share of the test's positions where the exit chooses what the whole model does: by itself, and with the map. */
   plainAgreement: number;
   agreement: number;
-  /** The adapter's file. */
-  bytes: Uint8Array<ArrayBuffer>;
+  /** The adapter's file, and bytes of it on the GPU. */
+  file: Uint8Array<ArrayBuffer>;
+  bytes: number;
 }
 
 export interface Fits {
@@ -89,25 +90,48 @@ export async function fitExits(
     throw new InputError({ file: "calibrate", field: "text", found, expected: `at least ${LEAST_TOKENS}` });
   }
   const sums = await collect(target, fitted, exitLayers, (done) => breath("collect", done / tokens));
+  const ridge = await bestRidge(target, choosing, sums[sums.length >> 1]!, tokens, (done) => breath("solve", done / 2));
   const best: LinearAdapter[] = [];
   for (const [i, { exitLayer, sums: pairs }] of sums.entries()) {
-    const maps: LinearAdapter[] = [];
-    for (const [r, ridge] of RIDGES.entries()) {
-      const done = (share: number) => breath("solve", (i + (r + share) / (RIDGES.length + 1)) / sums.length);
-      maps.push({ exitLayer, tokens, agreement: 0, ...(await fitRidge(pairs, ridge, done)) });
-    }
-    const done = (RIDGES.length / (RIDGES.length + 1) + i) / sums.length;
-    const { adapted } = await compare(target, choosing, maps, () => breath("solve", done));
-    best.push(maps[adapted.indexOf(Math.max(...adapted))]!);
+    const done = (share: number) => breath("solve", (1 + (i + share) / sums.length) / 2);
+    best.push({ exitLayer, tokens, agreement: 0, ...(await mapOf(pairs, ridge, done)) });
   }
-  const { plain, adapted } = await compare(target, tested, best, (done) => breath("test", done / testTokens));
+  const { plain, adapted, bytes } = await compare(target, tested, best, (done) => breath("test", done / testTokens));
   const fits = best.map((map, i): Fit => {
     const agreement = adapted[i]!;
-    const bytes = encodeLinearAdapter({ ...map, agreement }, target.base, target.name);
-    return { exitLayer: map.exitLayer, plainAgreement: plain[i]!, agreement, bytes };
+    const file = encodeLinearAdapter({ ...map, agreement }, target.base, target.name);
+    return { exitLayer: map.exitLayer, plainAgreement: plain[i]!, agreement, file, bytes: bytes[i]! };
   });
   device.check();
   return { fits, tokens, testTokens };
+}
+
+/** @throws InputError for hidden states that no map can be fitted to */
+async function mapOf(pairs: PairSums, ridge: number, breath: Breath): Promise<AffineMap> {
+  try {
+    return await fitRidge(pairs, ridge, breath);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const [found, expected] = ["hidden states that do not vary, or are no numbers", "a text of different tokens"];
+    throw new InputError({ file: "calibrate", field: "text", found, expected });
+  }
+}
+
+/** The lambda whose map agrees most often on text that it was not fitted on, at one exit: how much a text tells is much the same at all. */
+async function bestRidge(
+  target: FitTarget,
+  texts: Texts,
+  { exitLayer, sums }: { exitLayer: number; sums: PairSums },
+  tokens: number,
+  breath: Breath,
+): Promise<number> {
+  const maps: LinearAdapter[] = [];
+  for (const [r, ridge] of RIDGES.entries()) {
+    const map = await mapOf(sums, ridge, (done) => breath((r + done) / (RIDGES.length + 1)));
+    maps.push({ exitLayer, tokens, agreement: 0, ...map });
+  }
+  const { adapted } = await compare(target, texts, maps, () => breath(RIDGES.length / (RIDGES.length + 1)));
+  return RIDGES[adapted.indexOf(Math.max(...adapted))]!;
 }
 
 /** Shares of a text's positions where exits choose what the whole model does: by themselves, and with these maps. */
@@ -116,7 +140,7 @@ async function compare(
   texts: readonly (readonly number[])[],
   maps: readonly LinearAdapter[],
   breath: (done: number) => Promise<void>,
-): Promise<{ plain: number[]; adapted: number[] }> {
+): Promise<{ plain: number[]; adapted: number[]; bytes: number[] }> {
   const { device, forward, table, base, name } = target;
   const exitLayers = [...new Set(maps.map(({ exitLayer }) => exitLayer))];
   try {
@@ -125,7 +149,8 @@ async function compare(
     const compared = texts.map((ids) => ({ ids }));
     const agreements = await exitAgreement(device, forward, table, compared, { exitLayers, adapters, breath });
     const shares = agreements.map(({ agreed, positions }) => agreed / Math.max(1, positions));
-    return { plain: shares.slice(0, exitLayers.length), adapted: shares.slice(exitLayers.length) };
+    const bytes = adapters.map((adapter) => adapter.bytes);
+    return { plain: shares.slice(0, exitLayers.length), adapted: shares.slice(exitLayers.length), bytes };
   } finally {
     device.ledger.releaseOwner(OWNER);
   }

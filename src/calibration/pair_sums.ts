@@ -110,7 +110,13 @@ export class PairSumsCollector {
     const bytes = exitLayers.length * (2 * hiddenSize + PROMPT_CAPACITY) * (hiddenSize + 4) * 4;
     const make = () => new PairSumsCollector(device, forward, table, exitLayers);
     const collector = await device.allocating("sums of a calibration", bytes, make);
-    await Promise.all([forward.prepare([1]), ...Object.values(collector.#kernels).map((kernel) => kernel.prepare())]);
+    const kernels = Object.values(collector.#kernels);
+    try {
+      await Promise.all([forward.preparePrompts([1]), ...kernels.map((kernel) => kernel.prepare())]);
+    } catch (error) {
+      collector.dispose();
+      throw error;
+    }
     return collector;
   }
 

@@ -1,11 +1,12 @@
 /** `layerleap bench drafters`: what each drafter gives on five kinds of text, in the shape docs/benchmarks.md keeps. */
 
+import { readFileSync } from "node:fs";
 import { benchDrafters, type DrafterRow, type DrafterWay } from "../../bench/drafters.ts";
-import { benchPrompts } from "../../bench/prompts.ts";
+import { type BenchPrompt, benchPrompts } from "../../bench/prompts.ts";
 import type { DraftModel, Model } from "../index.ts";
 import { type LoadFlags, loadDraftModel, loadModel } from "./load.ts";
 import { EXIT, faint, note, write } from "./output.ts";
-import { UsageError } from "./report.ts";
+import { FailureError, UsageError } from "./report.ts";
 
 export interface BenchDraftersFlags extends LoadFlags {
   draftModel?: string;
@@ -13,6 +14,7 @@ export interface BenchDraftersFlags extends LoadFlags {
   draftLength?: number;
   treeSizes?: number[];
   drafters?: string[];
+  prompts?: string;
   maxTokens: number;
   repetitions: number;
   json?: boolean;
@@ -37,7 +39,7 @@ export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<n
     const { draftModel: source } = flags;
     const draftModel = source === undefined ? undefined : await loadDraftModel(model, source, flags);
     const ways = waysOf(model, draftModel, flags);
-    const prompts = benchPrompts(model.chats);
+    const prompts = flags.prompts === undefined ? benchPrompts(model.chats) : readPrompts(flags.prompts);
     if (!flags.json) await write(`${head(model, draftModel)}\n`);
     const rows = await benchDrafters(model, { prompts, maxTokens, repetitions, ways, draftModel }, async (done) => {
       note(faint(`${done[0]!.prompt}: done`));
@@ -54,6 +56,24 @@ export async function benchDraftersCommand(flags: BenchDraftersFlags): Promise<n
   } finally {
     await model.dispose();
   }
+}
+
+/** @throws FailureError where the file cannot be read or is of another form */
+function readPrompts(path: string): BenchPrompt[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new FailureError(`--prompts ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+  const cases = typeof json === "object" && json !== null && "cases" in json ? json.cases : undefined;
+  if (Array.isArray(cases) && cases.length > 0 && cases.every(isPrompt)) return cases;
+  throw new FailureError(`--prompts ${path}: expected { "cases": [{ "name": ..., "prompt": ... }, ...] }`);
+}
+
+/** What the prompt is, `generate` checks. */
+function isPrompt(value: unknown): value is BenchPrompt {
+  return typeof value === "object" && value !== null && "name" in value && "prompt" in value;
 }
 
 function waysOf(model: Model, draftModel: DraftModel | undefined, flags: BenchDraftersFlags): DrafterWay[] {

@@ -1,6 +1,7 @@
 /** `layerleap calibrate`: fits an exit adapter to a model and writes it to a file. */
 
-import { renameSync, writeFileSync } from "node:fs";
+import { accessSync, constants, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Calibration, CalibrationProgress, Model } from "../index.ts";
 import { interruptible } from "./interruption.ts";
 import { type LoadFlags, loadModel } from "./load.ts";
@@ -30,6 +31,7 @@ export async function calibrate(flags: CalibrateFlags): Promise<number> {
   return interruptible(async (signal) => {
     const { exitLayer, maxTokens, out } = flags;
     const text = flags.text === undefined ? undefined : readTextFile(flags.text);
+    requireWritable(out);
     await using model = await loadModel({ ...flags, exitAdapter: false }, signal);
     const begun = performance.now();
     const calibration = await calibrated(model, { text, exitLayer, maxTokens, signal });
@@ -56,6 +58,15 @@ async function calibrated(
   const onProgress = ({ phase, done }: CalibrationProgress) =>
     line.show(`${PHASES[phase]} ${Math.round(100 * done)} %`);
   return await model.calibrate({ ...options, onProgress });
+}
+
+/** Hours of work should not end with a folder that there is not. */
+function requireWritable(path: string): void {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (cause) {
+    throw new FailureError(`--out ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
 }
 
 /** Writes it whole, or leaves the one that there is. */

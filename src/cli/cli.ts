@@ -21,6 +21,7 @@ import {
   number,
   positiveInteger,
   type SourceFlags,
+  wholeNumber,
 } from "./options.ts";
 import { EXIT } from "./output.ts";
 import { report, UsageError } from "./report.ts";
@@ -69,6 +70,8 @@ const exitAdapter = () =>
     "an exit adapter to draft with: a file, hf:owner/name/file or a URL (default: the one in the model's folder)",
   );
 
+const noExitAdapter = () => new Option("--no-exit-adapter", "none, though one lies in the model's folder");
+
 /** The hub that names are looked up at. */
 const endpoint = () =>
   new Option("--endpoint <url>", "the hub or its mirror (default: HF_ENDPOINT, else huggingface.co)");
@@ -116,7 +119,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .addOption(dtype())
     .addOption(context())
     .addOption(exitAdapter())
-    .option("--no-exit-adapter", "none, though one lies in the model's folder")
+    .addOption(noExitAdapter())
     .addOption(kernels());
   addGenerateOptions(generate)
     .addHelpText(
@@ -196,7 +199,10 @@ Examples:
     .addOption(dtype())
     .addOption(context())
     .addOption(exitAdapter())
+    .addOption(noExitAdapter())
     .option("--text <file>", "the text whose positions are compared (default: the model writes it itself)")
+    .option("--ids <list>", "token ids instead of a text, as they are: no BOS is added", integers)
+    .option("--from <n>", "position from which on exits are compared (default: 0)", wholeNumber)
     .option("--exit-layers <list>", "layers to compare (default: all)", integers)
     .option("--max-tokens <n>", "tokens of the text that are used at most", positiveInteger, 256)
     .option("--json", "one JSON object on stdout instead of a table")
@@ -285,6 +291,7 @@ Examples:
     .addOption(dtype())
     .addOption(context())
     .addOption(exitAdapter())
+    .addOption(noExitAdapter())
     .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
@@ -312,11 +319,16 @@ Examples:
     .addOption(dtype())
     .addOption(context())
     .addOption(exitAdapter())
+    .addOption(noExitAdapter())
     .option("--draft-model <source>", "a second, smaller model with the same tokenizer, to be compared too")
     .option("--drafters <list>", "which are compared, beside plain decoding (default: all)", (list) => list.split(","))
     .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)
     .option("--draft-length <n>", "drafts of layers and of a second model (default: the model's own)", positiveInteger)
     .option("--tree-sizes <list>", "rows of trees (default: 7,15)", integers)
+    .option(
+      "--prompts <file>",
+      "JSON with cases, each a name and a prompt (a text, ids or messages), instead of the five",
+    )
     .option("--max-tokens <n>", "new tokens a prompt", positiveInteger, 32)
     .option("--repetitions <n>", "runs of each drafter, interleaved", positiveInteger, 3)
     .option("--json", "one JSON object on stdout instead of tables")

@@ -5,10 +5,13 @@ import { interruptible } from "./interruption.ts";
 import { type LoadFlags, loadModel } from "./load.ts";
 import { EXIT, faint, note, write } from "./output.ts";
 import { readTextFile } from "./read_text.ts";
+import { UsageError } from "./report.ts";
 import { StatusLine } from "./status_line.ts";
 
 export interface ExitsFlags extends LoadFlags {
   text?: string;
+  ids?: number[];
+  from?: number;
   exitLayers?: number[];
   maxTokens: number;
   json?: boolean;
@@ -17,13 +20,15 @@ export interface ExitsFlags extends LoadFlags {
 /** Compares and prints. @returns the exit code */
 export async function exits(flags: ExitsFlags): Promise<number> {
   return interruptible(async (signal) => {
-    const { exitLayers, maxTokens } = flags;
-    const text = flags.text === undefined ? undefined : readTextFile(flags.text);
+    const { exitLayers, maxTokens, from } = flags;
+    if (flags.ids && flags.text !== undefined) throw new UsageError("--ids and --text exclude each other");
+    const text = flags.ids ?? (flags.text === undefined ? undefined : readTextFile(flags.text));
     await using model = await loadModel(flags, signal);
-    const result = await compared(model, { text, exitLayers, maxTokens, signal });
+    const result = await compared(model, { text, exitLayers, maxTokens, from, signal });
     if (flags.json) await write(`${JSON.stringify(toJson(result))}\n`);
     else await write(table(result));
-    note(faint(`${result.positions} positions of ${flags.text ?? "a text of its own"}`));
+    const source = flags.text ?? (flags.ids ? "the ids" : "a text of its own");
+    note(faint(`${result.positions} positions of ${source}`));
     return EXIT.success;
   });
 }
@@ -31,9 +36,10 @@ export async function exits(flags: ExitsFlags): Promise<number> {
 async function compared(
   model: Model,
   options: {
-    text: string | undefined;
+    text: string | number[] | undefined;
     exitLayers: number[] | undefined;
     maxTokens: number;
+    from: number | undefined;
     signal: AbortSignal;
   },
 ): Promise<ExitAgreementResult> {

@@ -1,7 +1,7 @@
 /** `layerleap generate`: continues a prompt, as streamed text or as one JSON object. */
 
 import { text } from "node:stream/consumers";
-import type { Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
+import type { ExitAdapterInfo, Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
 import { deviceJson } from "./device_json.ts";
 import { readDraftMemory, writeDraftMemory } from "./draft_memory.ts";
 import { draftModelSource, type GenerateFlags, generateOptions } from "./generate_options.ts";
@@ -117,7 +117,7 @@ function planWords({ drafter, exitLayer, draftLength, treeSize }: Round): string
 
 /** The JSON object of `--json`. */
 function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs }: GenerateFlags): object {
-  const { device, dtype, kernels, warnings, loadStats } = model;
+  const { device, dtype, exitAdapter, kernels, warnings, loadStats } = model;
   const { stats } = result;
   return {
     prompt_ids: result.promptIds,
@@ -151,9 +151,14 @@ function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs 
     },
     device: deviceJson(device),
     dtype,
+    ...(exitAdapter && { exit_adapter: adapterJson(exitAdapter) }),
     kernels,
     warnings,
   };
+}
+
+function adapterJson({ kind, exitLayer, hotIds, baseModel, parameters }: ExitAdapterInfo): object {
+  return { kind, exit_layer: exitLayer, hot_ids: hotIds, base_model: baseModel, parameters };
 }
 
 function tokenJson({ id, text, origin, logProb, topLogProbs }: Token): object {

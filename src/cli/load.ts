@@ -1,7 +1,7 @@
 /** Loading a model for a command: from where its options say, with a bar on a terminal. */
 
 import { type DraftModel, type Dtype, type KernelOptions, type LoadStats, load, type Model } from "../index.ts";
-import { modelSource, type SourceFlags, sourceOptions } from "./options.ts";
+import { adapterSource, modelSource, type SourceFlags, sourceOptions } from "./options.ts";
 import { ProgressBar } from "./progress_bar.ts";
 
 export interface LoadFlags extends SourceFlags {
@@ -21,7 +21,7 @@ export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise
   return await load(modelSource(flags.model), {
     ...sourceOptions(flags),
     ...{ dtype, kernels, contextLength, signal },
-    ...(exitAdapter !== undefined && { exitAdapter: exitAdapter && (modelSource(exitAdapter) ?? exitAdapter) }),
+    ...(exitAdapter !== undefined && { exitAdapter: exitAdapter && adapterSource(exitAdapter) }),
     onDownload: (file) => {
       fetched ||= file.fetched > 0;
     },

@@ -103,11 +103,8 @@ function isInteger(text: string): boolean {
  * @throws FailureError when there is nothing of that path, or a file that is no model by itself
  */
 export function modelSource(model: string | undefined): string | URL | undefined {
-  if (model === undefined || /^hf:/i.test(model)) return model;
-  if (/^(https?|file):\/\//i.test(model) && URL.canParse(model)) return new URL(model);
-  const [protocol] = /^\w+:\/\//.exec(model) ?? [];
-  if (protocol)
-    throw new FailureError(`--model ${model}: ${protocol} is not read: give an http or https URL, or a path`);
+  const remote = model === undefined ? model : remoteSource("--model", model);
+  if (model === undefined || remote !== undefined) return remote;
   if (!existsSync(model)) {
     const kind = GGUF.test(model) ? "file" : "folder";
     const hub = REPOSITORY.test(model) ? `, or write hf:${model} for a model on the hub` : "";
@@ -117,6 +114,26 @@ export function modelSource(model: string | undefined): string | URL | undefined
     throw new FailureError(`--model ${model}: this is a file: give the folder that holds config.json, or a .gguf file`);
   }
   return model;
+}
+
+/**
+ * Where the adapter of `--exit-adapter` is: a file or a folder, a name on the hub, or a URL.
+ * @throws FailureError when there is nothing of that path
+ */
+export function adapterSource(adapter: string): string | URL {
+  const remote = remoteSource("--exit-adapter", adapter);
+  if (remote !== undefined) return remote;
+  if (existsSync(adapter)) return adapter;
+  throw new FailureError(`--exit-adapter ${adapter}: there is no file ${resolve(adapter)}: check the path`);
+}
+
+/** A name on the hub, or a URL; undefined for a path. @throws FailureError for a URL of another kind */
+function remoteSource(option: string, source: string): string | URL | undefined {
+  if (/^hf:/i.test(source)) return source;
+  if (/^(https?|file):\/\//i.test(source) && URL.canParse(source)) return new URL(source);
+  const [protocol] = /^\w+:\/\//.exec(source) ?? [];
+  if (!protocol) return undefined;
+  throw new FailureError(`${option} ${source}: ${protocol} is not read: give an http or https URL, or a path`);
 }
 
 export interface SourceFlags {

@@ -22,6 +22,7 @@ import { type MatmulKind, streamStride } from "../kernels/matmul_form.ts";
 import { rmsNormShape } from "../kernels/rms_norm.ts";
 import { paddedSize } from "../kernels/weight_format.ts";
 import type { ExitAdapterWeights } from "../weights/exit_adapter_upload.ts";
+import { matrixBytes } from "../weights/held_weights.ts";
 import { Constants } from "./constants.ts";
 import { Head, type HeadKit } from "./head.ts";
 import { HotColumns } from "./hot_columns.ts";
@@ -30,7 +31,7 @@ import { type BoundLayer, LayerBinder, type LayerKit, type Products } from "./la
 import { productKind } from "./product_kinds.ts";
 import type { PassRows } from "./row_table.ts";
 
-/** Whom the buffers of the one that drafts are booked under. */
+/** What is booked under begins so: each adapter has an owner of its own, since the next is made before the last is freed. */
 export const EXIT_ADAPTER = "exit adapter";
 
 /** What it shares with the model. */
@@ -41,6 +42,17 @@ export interface ExitAdapterKit {
   /** The model's head, whose columns it takes. */
   headParts: ConstructorParameters<typeof HotColumns>[2];
   finalNorm: GPUBuffer;
+}
+
+/** Bytes that an adapter takes beside its weights. */
+export function adapterBytes(
+  { hiddenSize }: { hiddenSize: number },
+  contextLength: number,
+  { slotBytes }: KvCache,
+  hasBlock: boolean,
+): number {
+  const rows = PROMPT_CAPACITY * streamStride(hiddenSize) + ROW_CAPACITY * paddedSize(hiddenSize);
+  return rows * 4 + (hasBlock ? 2 * contextLength * slotBytes : 0);
 }
 
 export class ExitAdapter {
@@ -54,7 +66,8 @@ export class ExitAdapter {
   /** The final norm, from what it has made. */
   readonly norm: GPUBindGroup;
   readonly #device: Device;
-  readonly #owner: string;
+  /** Whom all of it is booked under. */
+  readonly owner: string;
   readonly #kit: ExitAdapterKit;
   readonly #weights: ExitAdapterWeights;
   readonly #binder: LayerBinder;
@@ -62,6 +75,8 @@ export class ExitAdapter {
   readonly #forked: GPUBindGroup;
   readonly #block: BoundLayer | undefined;
   readonly #map: Products;
+  /** Its columns of the head are there. */
+  #filled = false;
 
   /** @param owner whom what it allocates is booked under, beside its weights */
   constructor(kit: ExitAdapterKit, kv: KvCache, weights: ExitAdapterWeights, owner: string) {
@@ -79,7 +94,7 @@ export class ExitAdapter {
     const mapped = allocate("mapped", ROW_CAPACITY * paddedSize(hiddenSize) * 4);
     const kvBytes = layers.contextLength * kv.slotBytes;
     this.#device = device;
-    this.#owner = owner;
+    this.owner = owner;
     this.#kit = kit;
     this.#weights = weights;
     this.exitLayer = exitLayer;
@@ -133,8 +148,7 @@ export class ExitAdapter {
   /** Bytes of its own matrices, the head's left out. */
   get bytes(): number {
     const { block, map } = this.#weights;
-    const ofBlock = block ? [...block.qkv, block.output, ...block.gateUp, ...block.ungated, block.down] : [];
-    return [map, ...ofBlock].reduce((sum, { weight, scales }) => sum + weight.size + scales.size, 0);
+    return map.weight.size + map.scales.size + (block ? matrixBytes(block) : 0);
   }
 
   /**
@@ -149,10 +163,15 @@ export class ExitAdapter {
     await Promise.all([
       this.#fork.prepare(),
       this.columns?.prepare(),
-      kernels.prepare([1], [...this.#binder.kinds, ...this.head.kinds("headArgmax"), ...this.head.kinds("store")]),
-      kernels.prepare(rowCounts, passing),
+      kernels.prepare(
+        [1],
+        [...this.#binder.kinds, ...this.head.kinds("headArgmax"), ...this.head.kinds("store")],
+        this.#binder.kinds,
+      ),
+      kernels.prepare(rowCounts, passing, []),
     ]);
-    if (this.columns && this.hotIds) this.columns.fill(this.hotIds);
+    if (!this.#filled && this.hotIds) this.columns?.fill(this.hotIds);
+    this.#filled = true;
   }
 
   /** Records what every row leaves that has passed layer `exitLayer`: its keys and values. */
@@ -178,6 +197,6 @@ export class ExitAdapter {
 
   /** Frees its weights and all that was made for it. */
   dispose(): void {
-    this.#device.ledger.releaseOwner(this.#owner);
+    this.#device.ledger.releaseOwner(this.owner);
   }
 }

@@ -21,10 +21,10 @@ import { rmsNormShape } from "../kernels/rms_norm.ts";
 import { formatName, paddedSize } from "../kernels/weight_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ExitAdapterWeights } from "../weights/exit_adapter_upload.ts";
-import type { ModelWeights } from "../weights/held_weights.ts";
+import { type ModelWeights, matrixBytes } from "../weights/held_weights.ts";
 import { type Activations, createActivations } from "./activations.ts";
 import { Constants } from "./constants.ts";
-import { EXIT_ADAPTER, ExitAdapter } from "./exit_adapter.ts";
+import { ExitAdapter } from "./exit_adapter.ts";
 import { candidateCounts, Head, type HeadKit } from "./head.ts";
 import { HotColumns } from "./hot_columns.ts";
 import type { KvCache } from "./kv_cache.ts";
@@ -138,12 +138,23 @@ export class Forward {
 
   /** Compiles what prompts and passes of these numbers of generated rows need, with the head's `argmax` after them. */
   async prepare(rowCounts: readonly number[]): Promise<void> {
-    await Promise.all([this.#kernels.prepare(rowCounts, this.#kinds), this.#exitAdapter?.prepare(rowCounts)]);
+    await Promise.all([
+      this.#kernels.prepare(rowCounts, this.#kinds, this.#binder.kinds),
+      this.#exitAdapter?.prepare(rowCounts),
+    ]);
   }
 
   /** The products of a step, each kind once. */
   get #kinds(): MatmulKind[] {
     return [...this.#binder.kinds, ...this.head.kinds("headArgmax")];
+  }
+
+  /** Compiles what prompts need, with the head's `argmax` after passes of these numbers of rows. */
+  async preparePrompts(rowCounts: readonly number[]): Promise<void> {
+    await Promise.all([
+      this.#kernels.prepare(rowCounts, this.head.kinds("headArgmax"), this.#binder.kinds),
+      this.#exitAdapter?.prepare([1]),
+    ]);
   }
 
   /**
@@ -153,7 +164,10 @@ export class Forward {
   async prepareLogits(rowCounts: readonly number[], regime: Regime): Promise<GPUBuffer> {
     const logits = await this.head.allocateLogits();
     const layers = regime === "generated" ? this.#binder.kinds : [];
-    await this.#kernels.prepare(rowCounts, [...layers, ...this.head.kinds("store")]);
+    await Promise.all([
+      this.#kernels.prepare(rowCounts, [...layers, ...this.head.kinds("store")], this.#binder.kinds),
+      this.#exitAdapter?.prepare(regime === "generated" ? rowCounts : [1]),
+    ]);
     return logits;
   }
 
@@ -196,7 +210,7 @@ export class Forward {
     }
     const { columns, head } = this.#hotHead;
     await columns.prepare();
-    await this.#kernels.prepare([1], [...head.kinds("headArgmax"), ...head.kinds("store")]);
+    await this.#kernels.prepare([1], [...head.kinds("headArgmax"), ...head.kinds("store")], []);
     return this.#hotHead;
   }
 
@@ -233,15 +247,18 @@ export class Forward {
     return this.#exitAdapter;
   }
 
-  /**
-   * Puts an adapter behind its layer, in the place of the one before. Not while anything runs.
-   * @param weights booked under `EXIT_ADAPTER`, after `removeExitAdapter`
-   */
-  addExitAdapter(weights: ExitAdapterWeights): void {
-    this.#exitAdapter = this.makeExitAdapter(weights, EXIT_ADAPTER);
+  /** Puts an adapter, which has been prepared, behind its layer, and frees the one before. Not while anything runs. */
+  putExitAdapter(adapter: ExitAdapter): void {
+    this.removeExitAdapter();
+    this.#exitAdapter = adapter;
   }
 
-  /** An adapter that is not put behind its layer. @param owner whom all but its weights is booked under */
+  /** Bytes of a layer's matrices. */
+  layerBytes(layer: number): number {
+    return matrixBytes(this.#weights.layers[layer]!);
+  }
+
+  /** An adapter that is not yet put behind its layer. @param owner whom all of it is booked under, its weights too */
   makeExitAdapter(weights: ExitAdapterWeights, owner: string): ExitAdapter {
     const { head: headParts, finalNorm } = this.#weights;
     const shared = { device: this.#device, layers: this.#layerKit, head: this.#headKit, headParts, finalNorm };

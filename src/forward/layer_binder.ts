@@ -91,14 +91,14 @@ export function rotationTables(
 export class LayerBinder {
   readonly #kit: LayerKit;
   /** The products that were bound, each kind once. */
-  readonly #kinds = new Map<string, MatmulKind>();
+  readonly #kinds = new Map<string, MatmulKind<ManyRowForm>>();
 
   constructor(kit: LayerKit) {
     this.#kit = kit;
   }
 
   /** The kernels that what was bound needs, each kind of product once. */
-  get kinds(): MatmulKind[] {
+  get kinds(): MatmulKind<ManyRowForm>[] {
     return [...this.#kinds.values()];
   }
 

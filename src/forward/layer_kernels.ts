@@ -9,7 +9,7 @@ import { FewQueryAttention } from "../kernels/few_query_attention.ts";
 import { bucketsFor, FewRowMatmul } from "../kernels/few_row_matmul.ts";
 import { Gate } from "../kernels/gate.ts";
 import type { RowSet } from "../kernels/kernel.ts";
-import { type ManyRowForm, ManyRowMatmul } from "../kernels/many_row_matmul.ts";
+import { type ManyRowForm, ManyRowMatmul, takesInt8 } from "../kernels/many_row_matmul.ts";
 import {
   kindName,
   type MatmulBinding,
@@ -118,8 +118,13 @@ export class LayerKernels {
    * Compiles what prompts and passes of generated rows need.
    * @param rowCounts numbers of generated rows a pass may have
    * @param generated the products of generated rows, of those asked for so far
+   * @param prompt the products of rows of a prompt
    */
-  async prepare(rowCounts: readonly number[], generated: readonly MatmulKind[]): Promise<void> {
+  async prepare(
+    rowCounts: readonly number[],
+    generated: readonly MatmulKind[],
+    prompt: readonly MatmulKind<ManyRowForm>[],
+  ): Promise<void> {
     const few = [...new Set(generated.map((kind) => this.#fewRow(kind)))];
     const buckets = bucketsFor(few.length);
     await Promise.all([
@@ -131,7 +136,7 @@ export class LayerKernels {
       this.attention.prompt.prepare(),
       ...[...this.#embeddings.values()].map((embedding) => embedding.prepare()),
       ...few.flatMap((matmul) => rowCounts.map((count) => matmul.prepare(count, buckets))),
-      ...[...this.#many.values()].map((matmul) => matmul.prepare()),
+      ...[...new Set(prompt.map((kind) => this.#manyRow(kind)))].map((matmul) => matmul.prepare()),
     ]);
   }
 
@@ -140,7 +145,10 @@ export class LayerKernels {
   }
 
   #manyRow<F extends ManyRowForm>(kind: MatmulKind<F>): ManyRowMatmul {
-    return kept(this.#many, kindName(kind), () => new ManyRowMatmul(this.#device, kind, this.#choice.manyRows));
+    // What is put into a model (an exit adapter) may be of other formats than what was chosen for the model.
+    const { manyRows } = this.#choice;
+    const variant = manyRows === "int8" && !takesInt8(kind.format) ? "tiles" : manyRows;
+    return kept(this.#many, kindName(kind), () => new ManyRowMatmul(this.#device, kind, variant));
   }
 }
 

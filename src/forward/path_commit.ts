@@ -10,7 +10,7 @@ export class PathCommit {
   readonly #kernel: Commit;
   readonly #forward: Forward;
   readonly #buffers: { shape: GPUBuffer; path: GPUBuffer };
-  readonly #groups = new Map<GPUBuffer, GPUBindGroup>();
+  readonly #groups = new WeakMap<GPUBuffer, GPUBindGroup>();
   /** Of 16 bytes, in a slot of keys. */
   readonly #vectors: number;
 

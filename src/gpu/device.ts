@@ -218,8 +218,17 @@ export class Device {
     const inner = scoped(this.handle, "validation", () => scoped(this.handle, "out-of-memory", collecting));
     const attempt = inner.value();
     const [memory, validation] = await Promise.all([attempt.error, inner.error]);
-    if (memory || validation) for (const buffer of added) this.ledger.release(buffer);
-    const value = attempt.value();
+    const releaseAll = () => {
+      for (const buffer of added) this.ledger.release(buffer);
+    };
+    if (memory || validation) releaseAll();
+    let value: T;
+    try {
+      value = attempt.value();
+    } catch (error) {
+      releaseAll();
+      throw error;
+    }
     if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
     if (validation) throw new GpuError(what, validation.message);
     return value;

@@ -1,7 +1,7 @@
 /** What `model.calibrate` and `model.exitAgreement` do: options checked, the text cut into pieces, progress told. */
 
 import { exitAgreement } from "../calibration/exit_agreement.ts";
-import { type FitTarget, fitExits } from "../calibration/fit.ts";
+import { type Fit, type FitTarget, fitExits } from "../calibration/fit.ts";
 import { InputError } from "../errors.ts";
 import type {
   CalibratedExit,
@@ -19,8 +19,8 @@ const AGREEMENT_OPTIONS: readonly (keyof ExitAgreementOptions)[] = [
 ];
 const DEFAULT_TOKENS = 4096;
 const DEFAULT_COMPARED = 256;
-/** Tokens of a piece of a text, which is read as a text of its own. */
-const PIECE = 512;
+/** Tokens of a piece of a text that maps are fitted on: each is read as a text of its own. */
+export const PIECE = 512;
 /** Exit layers that are compared, as shares of all layers. */
 const CANDIDATES = [1 / 10, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3];
 /** Between two rests of the host, in milliseconds: a page stays alive. */
@@ -75,16 +75,30 @@ function breather(signal: AbortSignal | undefined): (tell: () => void) => Promis
   };
 }
 
-/** Pieces of a text, `maxTokens` in all at most. */
-export function pieces(texts: readonly (readonly number[])[], maxTokens: number, contextLength: number): number[][] {
-  const length = Math.min(PIECE, contextLength);
-  const all: number[][] = [];
+/** Into which pieces texts are cut. */
+export interface Cutting {
+  /** In all, at most. */
+  maxTokens: number;
+  /** Of a piece, at most. */
+  length: number;
+  /** What pieces begin with that are not the beginning of a text. */
+  begin?: readonly number[];
+}
+
+/** Pieces of texts, in their order. */
+export function pieces(
+  texts: readonly (readonly number[])[],
+  { maxTokens, length, begin = [] }: Cutting,
+): (readonly number[])[] {
+  const all: (readonly number[])[] = [];
   let left = maxTokens;
   for (const ids of texts) {
-    for (let start = 0; start < ids.length && left > 0; start += length) {
-      const piece = ids.slice(start, Math.min(start + length, start + left));
-      all.push(piece);
-      left -= piece.length;
+    for (let start = 0; start < ids.length && left > 0; ) {
+      const before = start === 0 ? [] : begin;
+      const count = Math.min(length - before.length, left, ids.length - start);
+      all.push([...before, ...ids.slice(start, start + count)]);
+      left -= count;
+      start += count;
     }
   }
   return all;
@@ -95,15 +109,16 @@ export async function fitAndChoose(
   target: FitTarget,
   texts: readonly (readonly number[])[],
   { exitLayers, breath }: CalibrationRequest,
-  speedupOf: (exitLayer: number, agreement: number) => number,
+  speedupOf: (exitLayer: number, fit: Fit) => number,
 ): Promise<Calibration> {
   const { fits, tokens, testTokens } = await fitExits(target, texts, { exitLayers, breath });
-  const exits = fits.map(({ exitLayer, plainAgreement, agreement }): CalibratedExit => {
-    return { exitLayer, plainAgreement, agreement, speedup: speedupOf(exitLayer, agreement) };
+  const exits = fits.map((fit): CalibratedExit => {
+    const { exitLayer, plainAgreement, agreement } = fit;
+    return { exitLayer, plainAgreement, agreement, speedup: speedupOf(exitLayer, fit) };
   });
   const best = exits.reduce((best, { speedup }, i) => (speedup > exits[best]!.speedup ? i : best), 0);
-  const { bytes, exitLayer } = fits[best]!;
-  return { bytes, exitLayer, exits, tokens, testTokens };
+  const { file, exitLayer } = fits[best]!;
+  return { bytes: file, exitLayer, exits, tokens, testTokens };
 }
 
 /** What is asked of a comparison, checked. */

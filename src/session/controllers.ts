@@ -40,16 +40,17 @@ export class Controllers {
     this.#spec = spec;
   }
 
-  /** Another exit adapter has been loaded, or none is any more: what was priced with the one before says nothing. */
-  adapterChanged(adapter: ExitAdapterInfo | undefined): void {
+  /**
+   * Another exit adapter has been loaded, or none is any more: what the rounds of the one before took says nothing.
+   * @param adapter with what it reads of a draft, in layers
+   */
+  adapterChanged(adapter: (Pick<ExitAdapterInfo, "exitLayer" | "hotIds"> & { layers: number }) | undefined): void {
     const { vocabSize } = this.#spec;
-    const own = layerWeights(this.#spec);
     this.#adapter = adapter && {
-      exitLayer: adapter.exitLayer,
-      layers: adapter.parameters / own,
+      ...{ exitLayer: adapter.exitLayer, layers: adapter.layers },
       head: (adapter.hotIds ?? vocabSize) / vocabSize,
     };
-    this.#prices.clear();
+    for (const [kind, prices] of this.#prices) this.#prices.set(kind, withoutAdapter(prices, this.priceShape()));
   }
 
   /** Plans that the rounds of a generation may follow. */
@@ -113,13 +114,13 @@ export class Controllers {
       case "auto":
         if (acceptRule === "ratio") return []; // which needs a distribution to draft from
         return [
-          ...this.#adapterChains(CHOSEN_DRAFT_LENGTH),
+          ...this.#adapterChains(Math.max(CHOSEN_DRAFT_LENGTH, draftLength)),
           ...sized("lookup", LOOKUP_SIZES),
           ...(this.#spec.layerSkip ? [] : sized("recycle", RECYCLE_SIZES)),
         ];
       case "adapter":
         if (treeSize > 0) return [this.#fixedPlan(drafting)];
-        return controller === "governor" ? this.#adapterChains(draftLength) : [];
+        return controller === "governor" ? this.#adapterChains(Math.max(CHOSEN_DRAFT_LENGTH, draftLength)) : [];
       case "lookup":
       case "recycle": {
         const sizes = drafter === "lookup" ? LOOKUP_SIZES : RECYCLE_SIZES;
@@ -174,11 +175,11 @@ export class Controllers {
   }
 
   /** Tokens of plain decoding in the time of one that drafts with a linear map behind an exit allow, which agrees so often: at the best draft length. */
-  speedupOf(exitLayer: number, agreement: number): number {
-    const { layers, hiddenSize } = this.#spec;
-    const exitAdapter = { exitLayer, layers: hiddenSize ** 2 / layerWeights(this.#spec), head: 1 };
-    const shape = { ...this.priceShape(), exitAdapter };
-    const prices = Prices.fromJSON(this.#prices.get(GREEDY)?.toJSON(), shape) ?? new Prices(shape);
+  speedupOf({ exitLayer, layers: mapLayers }: { exitLayer: number; layers: number }, agreement: number): number {
+    const { layers } = this.#spec;
+    const shape = { ...this.priceShape(), exitAdapter: { layers: mapLayers, head: 1 } };
+    const greedy = this.#prices.get(GREEDY);
+    const prices = greedy ? withoutAdapter(greedy, shape) : new Prices(shape);
     const plain = prices.milliseconds(plainPlan(layers));
     const speedups = Array.from({ length: CHOSEN_DRAFT_LENGTH }, (_, i) => {
       const price = prices.milliseconds({ drafter: "adapter", exitLayer, draftLength: i + 1 });
@@ -216,6 +217,13 @@ export class Controllers {
       ...(this.#adapter && { exitAdapter: this.#adapter }),
     };
   }
+}
+
+/** The same prices, but for rounds that an exit adapter drafted. */
+function withoutAdapter(prices: Prices, shape: PriceShape): Prices {
+  const json = prices.toJSON();
+  const plans = json.plans.filter(({ drafter }) => drafter !== "adapter");
+  return Prices.fromJSON({ ...json, plans }, shape) ?? new Prices(shape);
 }
 
 /** Whether drafts are chosen by layers and a head, so that they have probabilities. */

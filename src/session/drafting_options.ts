@@ -92,7 +92,8 @@ export function readDrafting(
   // Who says how to draft wants drafts, whatever the checkpoint was trained for.
   const { treeSize, controller, hotVocabulary } = options;
   const asked = options.exitLayer ?? options.draftLength ?? treeSize ?? controller ?? (hotVocabulary || undefined);
-  const byLayers = adapter && (options.exitLayer ?? adapter.exitLayer) === adapter.exitLayer ? "adapter" : "layerskip";
+  const suits = adapter && acceptRule !== "ratio" && (options.exitLayer ?? adapter.exitLayer) === adapter.exitLayer;
+  const byLayers = suits ? "adapter" : "layerskip";
   const { drafter: given = asked === undefined ? defaults.drafter : byLayers } = options;
   if (given instanceof DraftModel) return modelDrafting(where, given, options);
   if (typeof given === "object") return ownDrafting(where, given, options);

@@ -1,8 +1,8 @@
 /** Exit adapters of a loaded model: from where they are to behind their layer. */
 
 import { sha256 } from "#platform";
-import { InputError, SourceError } from "../errors.ts";
-import { EXIT_ADAPTER } from "../forward/exit_adapter.ts";
+import { GpuMemoryError, InputError, SourceError } from "../errors.ts";
+import { adapterBytes, EXIT_ADAPTER, type ExitAdapter } from "../forward/exit_adapter.ts";
 import type { Forward } from "../forward/forward.ts";
 import type { Device } from "../gpu/device.ts";
 import { BufferUsage } from "../gpu/usage.ts";
@@ -11,7 +11,13 @@ import { blobSource } from "../sources/blob_source.ts";
 import { openSource } from "../sources/open.ts";
 import type { ExitAdapterOptions, ExitAdapterSource, ModelSource } from "../types.ts";
 import type { Holding } from "../weights/dtype.ts";
-import { type AdapterBase, EXIT_ADAPTER_FILE, type ExitAdapterInfo, openExitAdapter } from "../weights/exit_adapter.ts";
+import {
+  type AdapterBase,
+  EXIT_ADAPTER_FILE,
+  type ExitAdapterFile,
+  type ExitAdapterInfo,
+  openExitAdapter,
+} from "../weights/exit_adapter.ts";
 import { planExitAdapter, uploadExitAdapter } from "../weights/exit_adapter_upload.ts";
 import type { Folder, Source } from "../weights/source.ts";
 import { requireKnown } from "./options.ts";
@@ -29,8 +35,11 @@ export interface AdapterTarget {
 
 const OPTIONS: readonly (keyof ExitAdapterOptions)[] = ["cache", "endpoint", "onDownload", "signal", "token"];
 
+/** Adapters loaded so far: each has an owner in the books. */
+let count = 0;
+
 /**
- * Puts an adapter into the place of the one before.
+ * Puts an adapter into the place of the one before, once all of it is there.
  * @throws the errors of `Model.loadExitAdapter`
  * @internal
  */
@@ -39,24 +48,49 @@ export async function loadExitAdapter(
   from: ExitAdapterSource,
   options: ExitAdapterOptions,
 ): Promise<ExitAdapterInfo> {
-  const { device, forward, holding } = target;
+  const { forward } = target;
   const { signal } = options;
   requireKnown("loadExitAdapter", options, OPTIONS);
   const { source, folder } = await openAdapterSource(from, options);
   try {
-    const base = await adapterBase(target);
-    const file = await openExitAdapter(source, base, signal);
-    const plan = planExitAdapter(file, holding, device.ledger.bindableBytes);
-    forward.removeExitAdapter();
-    const weights = await uploadExitAdapter(device, EXIT_ADAPTER, file, plan, signal);
-    await folder?.verified?.(signal);
-    await device.allocating(file.name, 0, () => forward.addExitAdapter(weights));
-    return { ...file.info, bytes: forward.exitAdapter!.bytes };
-  } catch (error) {
-    if (!forward.exitAdapter) device.ledger.releaseOwner(EXIT_ADAPTER);
-    throw error;
+    const file = await openExitAdapter(source, await adapterBase(target), signal);
+    const make = () => preparedAdapter(target, file, `${EXIT_ADAPTER} ${++count}`, folder, signal);
+    let adapter: ExitAdapter;
+    try {
+      adapter = await make();
+    } catch (error) {
+      if (!(error instanceof GpuMemoryError) || !forward.exitAdapter) throw error;
+      forward.removeExitAdapter(); // there is no room for two
+      adapter = await make();
+    }
+    forward.putExitAdapter(adapter);
+    return { ...file.info, bytes: adapter.bytes };
   } finally {
     await source.close();
+  }
+}
+
+/** An adapter that can be put behind its layer; where it cannot be made nothing of it is left. */
+async function preparedAdapter(
+  { device, forward, holding }: AdapterTarget,
+  file: ExitAdapterFile,
+  owner: string,
+  folder: Folder | undefined,
+  signal: AbortSignal | undefined,
+): Promise<ExitAdapter> {
+  try {
+    const plan = planExitAdapter(file, holding, device.ledger.bindableBytes);
+    const weights = await uploadExitAdapter(device, owner, file, plan, signal);
+    await folder?.verified?.(signal);
+    const { spec, contextLength, kv } = forward;
+    const bytes = adapterBytes(spec, contextLength, kv, weights.block !== undefined);
+    const make = () => forward.makeExitAdapter(weights, owner);
+    const adapter = await device.allocating(`${file.name} (an exit adapter)`, bytes, make);
+    await adapter.prepare([1]);
+    return adapter;
+  } catch (error) {
+    device.ledger.releaseOwner(owner);
+    throw error;
   }
 }
 
@@ -101,13 +135,19 @@ async function openAdapterSource(
   if (from instanceof Uint8Array) {
     return { source: blobSource("exit adapter", new Blob([from as Uint8Array<ArrayBuffer>])) };
   }
-  if (from instanceof Blob) return { source: blobSource("name" in from ? String(from.name) : "exit adapter", from) };
+  const only = isListOfOne(from) ? from[0] : from;
+  if (only instanceof Blob) return { source: blobSource("name" in only ? String(only.name) : "exit adapter", only) };
   if (from === undefined || from === null) {
     const expected = "a name, a URL, a file, or the bytes of one";
     throw new InputError({ file: "loadExitAdapter", field: "source", found: String(from), expected });
   }
   const folder = await openSource(from as ModelSource, sourceOptions(options));
   return { source: await openIn(folder, options.signal), folder };
+}
+
+/** Files that were picked are a list, also where there is one. */
+function isListOfOne(source: ExitAdapterSource): source is ArrayLike<Blob> {
+  return typeof source === "object" && source !== null && "length" in source && source.length === 1;
 }
 
 /** The adapter that lies beside a model; undefined where there is none, or the place cannot tell. */

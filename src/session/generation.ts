@@ -37,19 +37,27 @@ export interface GenerationContext {
   observe: (outcome: RoundOutcome) => void;
 }
 
+/** How a generation drafts and chooses. @internal */
+export interface GenerationChoices {
+  /** The plans that its rounds may have, and who chooses among them; made once these are compiled. */
+  plans: readonly RoundPlan[];
+  controller: () => Controller;
+  /** The caller's own drafter. */
+  drafter: HostDrafter | undefined;
+  selection: SelectionRequest;
+}
+
 /** What is asked of it, checked and complete. @internal */
 export interface GenerationRequest {
   promptIds: readonly number[];
   /** The new text is an answer and begins on its own; else it continues the prompt's. */
   answers: boolean;
-  /** The plans that its rounds may have, and who chooses among them; made once these are compiled. */
-  plans: readonly RoundPlan[];
-  controller: () => Controller;
+  /** How it drafts and chooses: asked when it begins, since what drafts may have changed since it was made. */
+  choices: () => GenerationChoices;
   /** The token after the prompt, whose keys and values are in place: nothing is prefilled. */
   first?: number | undefined;
-  /** The caller's own drafter. */
-  drafter?: HostDrafter | undefined;
-  selection: SelectionRequest;
+  /** What its noise is drawn from; undefined where nothing is drawn. */
+  seed: number | undefined;
   limits: Limits;
   stop: readonly string[];
   timeLimitMs: number;
@@ -110,8 +118,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   /** What its noise is drawn from; undefined where nothing is drawn. */
   get seed(): number | undefined {
-    const { temperature, seed } = this.#request.selection.settings;
-    return temperature > 0 ? seed : undefined;
+    return this.#request.seed;
   }
 
   /**
@@ -179,7 +186,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire, observe } = this.#context;
-    const { promptIds, answers, limits, selection, plans, drafter, signal } = this.#request;
+    const { promptIds, answers, limits, signal } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
@@ -187,9 +194,10 @@ export class Generation implements AsyncIterable<GenerationPart> {
     try {
       release = acquire();
       signal?.addEventListener("abort", end, { once: true });
+      const { plans, selection, controller: createController, drafter } = this.#request.choices();
       const text = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
       const begin = await scheduler.prepare(plans, selection);
-      const controller = this.#request.controller();
+      const controller = createController();
 
       tally.prefillFrom = this.#counters();
       tally.begunAt = performance.now();

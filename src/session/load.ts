@@ -113,8 +113,9 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
         }),
     );
     signal?.throwIfAborted();
-    const adapter = options.exitAdapter ?? (await adapterBeside(folder, signal));
-    if (adapter) await model.loadExitAdapter(adapter, sourceOptions(options));
+    const { exitAdapter = await adapterBeside(folder, signal) } = options;
+    if (options.exitAdapter) await model.loadExitAdapter(options.exitAdapter, sourceOptions(options));
+    else if (exitAdapter) await model.tryExitAdapter(exitAdapter, sourceOptions(options));
     meter.report("compile", weightBytes, weightBytes);
     // Nothing that was made of bytes that are not those published is handed out.
     const ready = model.prepare().then(() => model.priceRounds(options, signal));

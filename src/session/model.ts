@@ -3,11 +3,21 @@
  * A loaded model: what `load` returns and everything an app does with it.
  */
 
+import type { Fit } from "../calibration/fit.ts";
 import type { PriceShape } from "../decode/controllers/price_features.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
-import { BusyError, ContextLengthError, DisposedError, GpuError, InputError } from "../errors.ts";
+import {
+  BusyError,
+  ContextLengthError,
+  DisposedError,
+  FileFormatError,
+  GpuError,
+  GpuMemoryError,
+  InputError,
+  UnsupportedModelError,
+} from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { RowTable } from "../forward/row_table.ts";
@@ -47,6 +57,7 @@ import {
   type CalibrationRequest,
   fitAndChoose,
   measureAgreement,
+  PIECE,
   pieces,
   readAgreementOptions,
   readCalibrateOptions,
@@ -56,7 +67,7 @@ import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
 import { type AdapterTarget, adapterBase, loadExitAdapter } from "./exit_adapter.ts";
-import { Generation, type GenerationRequest } from "./generation.ts";
+import { Generation, type GenerationChoices } from "./generation.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
 import { requireChoice, requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
@@ -133,7 +144,7 @@ export class Model {
   readonly #table: RowTable;
   readonly #scheduler: Scheduler;
   readonly #controllers: Controllers;
-  readonly #warnings: readonly string[];
+  readonly #warnings: string[];
   /** Its ids by how frequent they are, once they have been asked for. */
   #frequentIds: number[] | undefined;
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
@@ -147,7 +158,7 @@ export class Model {
   constructor(parts: ModelParts) {
     const { name, device, spec, weights, tokenizer, contextLength, dtype, kernels, parameters, weightBytes } = parts;
     this.kernels = kernelNames(kernels);
-    this.#warnings = parts.warnings;
+    this.#warnings = [...parts.warnings];
     this.name = name;
     this.spec = spec;
     this.contextLength = contextLength;
@@ -192,7 +203,7 @@ export class Model {
     return this.#device.ledger.report();
   }
 
-  /** What is not used because this device computes it wrong, or not to the bit. */
+  /** What is not used because this device computes it wrong, or not to the bit, or because it is not the model's. */
   get warnings(): string[] {
     return [
       ...[...this.#warnings, ...this.#forward.warnings],
@@ -292,20 +303,37 @@ export class Model {
    * Loads an exit adapter (docs/exit-adapters.md), which makes this model's early exit guess better, in the place of the one before. It
    * drafts from the next `generate` on: `auto` weighs it, and is the default then.
    * @throws InputError when it was made for another model; FileFormatError when it is damaged, UnsupportedModelError when it is of a kind
-   * that there is not; SourceError; GpuMemoryError | GpuError when it does not fit (no adapter is left then); BusyError while a generation
-   * runs; DisposedError | DeviceLostError; the signal's reason
+   * that there is not; SourceError; GpuMemoryError when it does not fit (also not without the one before, which is gone then); GpuError when
+   * this device does not compute it; BusyError while a generation runs; DisposedError | DeviceLostError; the signal's reason. But for memory,
+   * the one before is still there then.
    */
   async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
     const release = this.#acquire();
     try {
       this.#adapterIs(await loadExitAdapter(this.#adapterTarget, source, options));
     } catch (error) {
-      if (!this.#forward.exitAdapter) this.#adapterIs(undefined);
+      if (!this.#forward.exitAdapter && this.#exitAdapter) this.#adapterIs(undefined);
       throw error;
     } finally {
       release();
     }
     return this.#exitAdapter!;
+  }
+
+  /**
+   * The same for an adapter that was found, and not asked for: one that cannot be used is a warning.
+   * @internal `load` calls it.
+   */
+  async tryExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions): Promise<void> {
+    try {
+      await this.loadExitAdapter(source, options);
+    } catch (error) {
+      const isUnfit = [InputError, FileFormatError, UnsupportedModelError, GpuError, GpuMemoryError].some(
+        (kind) => error instanceof kind,
+      );
+      if (!isUnfit) throw error;
+      this.#warnings.push(`the exit adapter beside the model is not used: ${(error as Error).message}`);
+    }
   }
 
   /** Frees the exit adapter, if there is one. @throws BusyError while a generation runs; DisposedError */
@@ -325,7 +353,7 @@ export class Model {
    *
    * It takes a pass over the text: the time of a prompt of so many tokens, and that of writing it where none is given.
    * @throws InputError for too little text, or options that are out of range; BusyError while a generation runs; GpuMemoryError | GpuError;
-   * DisposedError | DeviceLostError; the signal's reason. The adapter that was loaded is still there then.
+   * DisposedError | DeviceLostError; the signal's reason. The adapter that was loaded is still there then, but for a GpuMemoryError.
    */
   async calibrate(options: CalibrateOptions = {}): Promise<Calibration> {
     const request = readCalibrateOptions(options, this.spec.layers);
@@ -336,8 +364,9 @@ export class Model {
     try {
       const target = this.#adapterTarget;
       const fitted = { ...target, base: await adapterBase(target), table: this.#table, name: this.name };
-      const parts = pieces(ids, maxTokens, this.contextLength);
-      const speedupOf = (exitLayer: number, agreement: number) => this.#controllers.speedupOf(exitLayer, agreement);
+      const parts = pieces(ids, { maxTokens, length: Math.min(PIECE, this.contextLength), begin: this.tokenize("") });
+      const speedupOf = (exitLayer: number, { agreement, bytes }: Fit) =>
+        this.#controllers.speedupOf({ exitLayer, layers: bytes / this.#forward.layerBytes(0) }, agreement);
       calibration = await fitAndChoose(fitted, parts, request, speedupOf);
     } finally {
       release();
@@ -355,12 +384,16 @@ export class Model {
     const begin = this.#tokenizer.encode("");
     const first = begin.length > 0 ? begin : this.spec.eosTokenIds.slice(0, 1);
     for (let left = maxTokens; left > 0; ) {
-      const options = { temperature: 1, seed: seed + texts.length, maxTokens: Math.min(left, WRITTEN_TOKENS) };
+      const options = {
+        temperature: 1,
+        seed: (seed + texts.length) % 2 ** 53,
+        maxTokens: Math.min(left, WRITTEN_TOKENS),
+      };
       const generation = this.generate(first.length > 0 ? first : [0], { ...options, ...(signal && { signal }) });
       const ids = [...first];
       for await (const part of generation) {
         ids.push(...part.ids);
-        await breath("write", 1 - (left - ids.length) / maxTokens);
+        await breath("write", Math.min(1, 1 - (left - ids.length) / maxTokens));
       }
       signal?.throwIfAborted();
       texts.push(ids);
@@ -384,7 +417,7 @@ export class Model {
     const release = this.#acquire();
     try {
       const target = { ...this.#adapterTarget, table: this.#table };
-      return await measureAgreement(target, pieces(texts, maxTokens, this.contextLength), request);
+      return await measureAgreement(target, pieces(texts, { maxTokens, length: this.contextLength }), request);
     } finally {
       release();
     }
@@ -396,7 +429,7 @@ export class Model {
 
   #adapterIs(adapter: ExitAdapterInfo | undefined): void {
     this.#exitAdapter = adapter;
-    this.#controllers.adapterChanged(adapter);
+    this.#controllers.adapterChanged(adapter && { ...adapter, layers: adapter.bytes / this.#forward.layerBytes(0) });
   }
 
   /**
@@ -477,7 +510,9 @@ export class Model {
     const room = this.contextLength - promptIds.length;
     if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
-    const choices = this.#choices(options, promptIds);
+    let choices = this.#choices(options, promptIds);
+    const { settings } = choices.selection;
+    const madeWith = this.#exitAdapter;
     return new Generation(
       {
         device: this.#device,
@@ -489,7 +524,13 @@ export class Model {
       {
         ...{ promptIds, first },
         answers: isChat(prompt),
-        ...choices,
+        seed: settings.temperature > 0 ? settings.seed : undefined,
+        choices: () => {
+          if (this.#exitAdapter === madeWith) return choices;
+          choices = this.#choices(options, promptIds);
+          // The seed that was drawn is the generation's.
+          return { ...choices, selection: { ...choices.selection, settings } };
+        },
         limits: {
           maxTokens: Math.min(maxTokens, room),
           contextLength: this.contextLength,
@@ -547,10 +588,7 @@ export class Model {
   }
 
   /** How a generation drafts and chooses. */
-  #choices(
-    options: GenerateOptions,
-    promptIds: readonly number[],
-  ): Pick<GenerationRequest, "plans" | "controller" | "selection" | "drafter"> {
+  #choices(options: GenerateOptions, promptIds: readonly number[]): GenerationChoices {
     const where = "generate";
     const drafting = readDrafting(where, this.spec, this.defaults, options, this.#exitAdapter);
     if (drafting.model && !this.#draftModels.has(drafting.model)) {

@@ -7,5 +7,7 @@ export function isModelFile(name: string): boolean {
 
 /** Whether a file of this name is asked for alone: a whole model, or what is put into one (an exit adapter). */
 export function isWholeFile(name: string): boolean {
-  return isModelFile(name) || (/\.safetensors$/i.test(name) && !/(^|[/\\])model[^/\\]*$/i.test(name));
+  return (
+    isModelFile(name) || (/\.safetensors$/i.test(name) && !/(^|[/\\])model(-\d+-of-\d+)?\.safetensors$/i.test(name))
+  );
 }

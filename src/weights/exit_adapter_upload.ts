@@ -35,14 +35,17 @@ export interface ExitAdapterPlan {
 }
 
 /**
- * Its matrices are held as the model's head is: it is small, and what it drafts is as good as its numbers.
+ * Its matrices are held as the model's head would be, and no larger than their file has them: it is small, and what it drafts is as good as
+ * its numbers.
  * @throws GpuError for a matrix that the device does not bind whole
  */
 export function planExitAdapter(
   { tensors: { block, map, mapBias }, tensor }: ExitAdapterFile,
-  holding: Holding,
+  modelHolding: Holding,
   bindableBytes: number,
 ): ExitAdapterPlan {
+  const isHalf = tensor(map).dtype === "F16";
+  const holding: Holding = isHalf && modelHolding.dtype === "f32" ? { ...modelHolding, dtype: "f16" } : modelHolding;
   return {
     block: block && planLayer(tensor, block, "head", holding, bindableBytes),
     map: planMatrix(tensor, { tensor: map, bias: mapBias }, "head", holding, bindableBytes),

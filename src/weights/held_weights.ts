@@ -42,6 +42,12 @@ export interface LayerWeights {
   postFeedforwardNorm: GPUBuffer | undefined;
 }
 
+/** Bytes of a layer's matrices. */
+export function matrixBytes({ qkv, output, gateUp, ungated, down }: LayerWeights): number {
+  const matrices = [...qkv, output, ...gateUp, ...ungated, down];
+  return matrices.reduce((sum, { weight, scales }) => sum + weight.size + scales.size, 0);
+}
+
 /** A model's weights: matrices in their formats, norms as vectors of f32. */
 export interface ModelWeights {
   /** In runs of vocabulary ids, as the head is. */

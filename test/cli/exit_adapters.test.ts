@@ -74,10 +74,15 @@ describe("what does not work says so, and leaves no file", () => {
       /calibrate: text: found \d tokens, expected at least 128/,
     ],
     ["no text", ["--text", join(folder, "absent.txt")], /--text .*absent\.txt: ENOENT/],
-    ["a layer that there is not", ["--text", text, "--exit-layer", "5"], /calibrate: exitLayer: found 5/],
+    ["a folder that there is not", ["--text", text, "--out", join(folder, "absent/a.safetensors")], /--out .*ENOENT/],
+    [
+      "a layer that there is not",
+      ["--text", text, "--exit-layer", "5"],
+      /--exit-layer: found 5, expected an integer from 1 to 4/,
+    ],
   ])("%s", async (_, args, line) => {
     writeFileSync(join(folder, "short.txt"), "Once upon");
-    const run = await layerleap(["calibrate", ...args, "--out", out]);
+    const run = await layerleap(["calibrate", "--out", out, ...args]);
     expect(run.code).not.toBe(0);
     expect(run.stdout).toBe("");
     expect(run.stderr).toMatch(line);
@@ -89,7 +94,7 @@ describe("what does not work says so, and leaves no file", () => {
     writeFileSync(damaged, "not a file of tensors");
     const run = await layerleap(["generate", "Once", "--exit-adapter", damaged]);
     expect(run).toMatchObject({ code: 1, stdout: "" });
-    expect(run.stderr).toMatch(/damaged\.safetensors/);
+    expect(run.stderr).toMatch(/damaged\.safetensors: header length: found /);
     expect(readFileSync(damaged, "utf8")).toBe("not a file of tensors");
   });
 });

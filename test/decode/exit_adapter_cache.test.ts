@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { decode } from "../../src/decode/decoding.ts";
 import type { HostDrafter } from "../../src/decode/drafters/host_drafter.ts";
 import { plainPlan, type RoundPlan } from "../../src/decode/plan.ts";
+import { GpuMemoryError } from "../../src/errors.ts";
 import { openFolder } from "../../src/platform/node.ts";
 import { loadExitAdapter } from "../../src/session/exit_adapter.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
@@ -96,5 +97,56 @@ test.each<[name: string, folder: string, exitLayer: number]>([
     expect(drafted).toEqual(text);
     expect(compared).toBeGreaterThan(2 * plans.length);
   })();
+  device.dispose();
+});
+
+test("where there is no room for two, the one before goes first; where there is none for one, none is left", async () => {
+  const { device, scheduler, forward, spec } = await openEngine(STORIES, 64);
+  const checkpoint = await openCheckpoint(openFolder(STORIES));
+  await checkpoint.close();
+  const target = {
+    device,
+    forward,
+    layers: checkpoint.tensors.layers,
+    holding: { dtype: "f32", keepsBlocks: false },
+  } as const;
+  const load = async (exitLayer: number) =>
+    await loadExitAdapter(target, adapterFile(await nextLayerAdapter(STORIES, exitLayer)), {});
+  const before = device.ledger.report().buffers;
+  await load(1);
+  const withOne = device.ledger.report().buffers;
+
+  const { pushErrorScope, popErrorScope } = device.handle;
+  const scopes: GPUErrorFilter[] = [];
+  let refusals = 0;
+  Object.defineProperties(device.handle, {
+    pushErrorScope: {
+      value(filter: GPUErrorFilter) {
+        scopes.push(filter);
+        return pushErrorScope.call(device.handle, filter);
+      },
+    },
+    popErrorScope: {
+      value() {
+        const refused = scopes.pop() === "out-of-memory" && refusals-- > 0;
+        const popped = popErrorScope.call(device.handle);
+        return refused ? popped.then(() => ({ message: "full" })) : popped;
+      },
+    },
+  });
+  refusals = 1;
+  await load(2);
+  expect(forward.exitAdapter).toMatchObject({ exitLayer: 2 });
+  expect(device.ledger.report().buffers).toBe(withOne);
+
+  refusals = Number.POSITIVE_INFINITY;
+  await expect(load(3)).rejects.toThrow(GpuMemoryError);
+  refusals = 0;
+  expect(forward.exitAdapter).toBeUndefined();
+  expect(device.ledger.report().buffers).toBe(before);
+  // Plain decoding goes on.
+  const plan = plainPlan(spec.layers);
+  scheduler.begin({ maxTokens: 4, contextLength: 64, eosTokenIds: [] }, (await scheduler.prepare([plan]))());
+  expect(await (await scheduler.prefill([1, 2, 3], () => false))!.report).toMatchObject({ length: 3 });
   device.dispose();
 });

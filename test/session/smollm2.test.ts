@@ -28,6 +28,8 @@ interface BlockCase {
   name: string;
   prompt: number[];
   greedy: number[];
+  /** Share of positions where it chooses what the whole model does. */
+  agreement: number;
   /** Accepted drafts of each round, by draft length. */
   rounds: Record<string, number[]>;
 }
@@ -144,7 +146,7 @@ describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASS
       expect(accepted.slice(0, 2)).toEqual(rounds[4]!.slice(0, 2));
     });
 
-    describe.runIf(SLOW).each(blockCases)("$name, in full", ({ name, prompt, greedy, rounds }) => {
+    describe.runIf(SLOW).each(blockCases)("$name, in full", ({ name, prompt, greedy, rounds, agreement }) => {
       test.each([1, 2, 3, 5, 8])("draft length %i: golden ids and accepted drafts", async (draftLength) => {
         const options = { drafter: "adapter", draftLength, maxTokens: greedy.length } as const;
         const result = await model.generate(prompt, options).result();
@@ -152,6 +154,16 @@ describe.skipIf(!hasAsset(FILE))("SmolLM2-135M-Instruct.Q4_1.gguf (LAYERLEAP_ASS
         expect(result.ids.slice(0, certain)).toEqual(greedy.slice(0, certain));
         const expected = rounds[draftLength]!;
         expect(result.rounds.map(({ accepted }) => accepted).slice(0, expected.length)).toEqual(expected);
+      });
+
+      test("agreement with the whole model is the golden one", async () => {
+        // The last token of the text is followed by none.
+        const ids = [...prompt, ...greedy.slice(0, -1)];
+        const options = { text: ids, from: prompt.length, maxTokens: ids.length, exitLayers: [3] };
+        const { positions, adapter, exits } = await model.exitAgreement(options);
+        expect(positions).toBe(greedy.length - 1);
+        expect(adapter!.agreement).toBeCloseTo(agreement, 3);
+        expect(exits[0]!.agreement).toBeLessThan(0.15);
       });
 
       test.each<[string, GenerateOptions]>([

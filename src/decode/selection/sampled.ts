@@ -95,7 +95,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   /** For the ratio rule, which needs the scores of both at once. */
   #ratio: (OwnDraft & { group: GPUBindGroup }) | undefined;
   /** For drafts by other heads. Those of hot ids are not asked for again once another size has taken their place. */
-  readonly #byHead = new Map<Head, OwnDraft>();
+  readonly #byHead = new WeakMap<Head, OwnDraft>();
   #request: SampledRequest | undefined;
   /** The drafts of this generation, where they are scored apart, and those of the exit adapter. */
   #own: OwnDraft | undefined;

@@ -1,6 +1,5 @@
 /** Which selection a generation needs; what is not needed is neither compiled nor allocated. */
 
-import { EXIT_ADAPTER } from "../../forward/exit_adapter.ts";
 import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
 import type { Head } from "../../forward/head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
@@ -44,7 +43,7 @@ export class Selections {
   readonly #greedy: GreedySelection;
   #sampled: SampledSelection | undefined;
   /** Greedy drafts by other heads; those of hot ids as in `SampledSelection`. */
-  readonly #greedyByHead = new Map<Head, { draft: DraftSelection; choice: CandidateChoice }>();
+  readonly #greedyByHead = new WeakMap<Head, { draft: DraftSelection; choice: CandidateChoice }>();
 
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState) {
     this.#device = device;
@@ -128,7 +127,7 @@ export class Selections {
     const { exitAdapter } = this.#forward;
     if (!exitAdapter) throw new Error("drafts of an exit adapter that there is not");
     if (hot?.exitHead) return { owner: HOT_HEAD, head: hot.exitHead, columns: hot.columns };
-    return { owner: EXIT_ADAPTER, head: exitAdapter.head, columns: exitAdapter.columns };
+    return { owner: exitAdapter.owner, head: exitAdapter.head, columns: exitAdapter.columns };
   }
 
   async #greedyBy({ owner, head, columns }: DraftHead): Promise<DraftSelection> {
