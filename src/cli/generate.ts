@@ -111,7 +111,8 @@ function governed(rounds: readonly Round[]): string | undefined {
 
 /** A plan in few letters, such as `E=2 d=4` or `lookup of 7`. */
 function planWords({ drafter, exitLayer, draftLength, treeSize }: Round): string {
-  const chain = exitLayer > 0 ? `E=${exitLayer} d=${draftLength}` : `${drafter} of ${draftLength + treeSize}`;
+  const layers = `${drafter === "adapter" ? "adapter " : ""}E=${exitLayer} d=${draftLength}`;
+  const chain = exitLayer > 0 ? layers : `${drafter} of ${draftLength + treeSize}`;
   return exitLayer > 0 && treeSize > 0 ? `${chain} and ${treeSize}` : chain;
 }
 

@@ -1,12 +1,16 @@
 /** The governor among drafters: what it foresees of lookup, what it learns of trees, and which it plans. */
 
 import { describe, expect, test } from "vitest";
+import { calibrationPlans } from "../../../src/decode/controllers/calibration.ts";
 import { Governor } from "../../../src/decode/controllers/governor.ts";
 import { LookupForecast } from "../../../src/decode/controllers/lookup_forecast.ts";
+import { priceFeatures } from "../../../src/decode/controllers/price_features.ts";
+import { Prices } from "../../../src/decode/controllers/prices.ts";
+import { Random } from "../../../src/decode/controllers/random.ts";
 import { TreeAcceptance } from "../../../src/decode/controllers/tree_acceptance.ts";
 import { drafterOf, plainPlan, type RoundOutcome, type RoundPlan } from "../../../src/decode/plan.ts";
 import { seeded } from "../../reference/random.ts";
-import { calibrated, costOn, GPU, SMALL, SOFTWARE, type TestDevice, timed } from "./devices.ts";
+import { calibrated, costOn, DEEP, GPU, SMALL, SOFTWARE, type TestDevice, timed } from "./devices.ts";
 
 const LOOKUP: RoundPlan = { drafter: "lookup", exitLayer: 0, draftLength: 0, treeSize: 7 };
 const RECYCLE: RoundPlan = { drafter: "recycle", exitLayer: 0, draftLength: 0, treeSize: 7 };
@@ -120,6 +124,51 @@ describe.each([GPU, SOFTWARE])("the governor among drafters, on a device like a 
       governor.tell([n % 3]); // a text that seems to repeat itself
     }
     expect(steps).toBeLessThan(1.02 * n + 2);
+  });
+});
+
+describe("the governor with an exit adapter: a layer of its own and a sixth of the head, behind layer 3 of 30", () => {
+  const shape = { ...DEEP, exitAdapter: { layers: 1.1, head: 1 / 6 } };
+  const chains = [1, 2, 3, 5].map((draftLength): RoundPlan => ({ drafter: "adapter", exitLayer: 3, draftLength }));
+  /** Steps of plain decoding saved in 300 rounds, and rounds that drafted, where a draft is right so often. */
+  const run = (device: TestDevice, acceptance: number) => {
+    const cost = costOn(device, shape);
+    const prices = new Prices(shape);
+    const plans = calibrationPlans({ layers: 30, exitLayers: [], maxDraftLength: 7, others: [chains[0]!, chains[3]!] });
+    for (const plan of plans) prices.observe(timed(plan, cost(plan)));
+    const options = { layers: 30, exitLayers: [], draftLengths: [1, 2, 3, 4, 6], trees: chains, prices };
+    const governor = new Governor({ ...options, acceptance: 0.6 });
+    const random = new Random(7);
+    let saved = 0;
+    let drafted = 0;
+    for (let round = 0; round < 300; round++) {
+      const plan = governor.plan();
+      let accepted = 0;
+      while (accepted < plan.draftLength && random.uniform() < acceptance) accepted++;
+      if (plan.draftLength > 0) drafted++;
+      saved += accepted + 1 - cost(plan) / cost(plainPlan(30));
+      governor.observe({ ...timed(plan, cost(plan)), accepted });
+    }
+    return { saved, drafted };
+  };
+
+  test("drafts where half of its drafts are right, on a GPU", () => {
+    const { saved, drafted } = run(GPU, 0.5);
+    expect(drafted).toBeGreaterThan(240);
+    expect(saved).toBeGreaterThan(90);
+  });
+
+  test("loses at most 2 % and two rounds where none is, and drafts seldom where further rows cost much", () => {
+    for (const device of [GPU, SOFTWARE]) expect(run(device, 0).saved).toBeGreaterThan(-(0.02 * 300 + 2));
+    const { saved, drafted } = run(SOFTWARE, 0.25);
+    expect(drafted).toBeLessThan(60);
+    expect(saved).toBeGreaterThan(-(0.02 * 300 + 2));
+  });
+
+  test("prices a draft by the layers, the adapter and its part of the head", () => {
+    const [, layers, heads] = priceFeatures(chains[1]!, shape);
+    expect(layers).toBeCloseTo(30 + 2 * (3 + 1.1), 9);
+    expect(heads).toBeCloseTo(1 + 2 / 6, 9);
   });
 });
 
