@@ -17,7 +17,7 @@ test("Exit adapter fits one first, shows what it does for each exit, drafts with
   expect(await ids(page)).toEqual(greedy);
 
   const words = page.locator("#adapter-words");
-  await expect(words).toContainText(/Fitted on \d+ tokens in .+ s/);
+  await expect(words).toContainText(/Fitted on [\d,]+ tokens in .+ s/);
   const table = page.locator("#adapter-table");
   await expect(table.getByRole("row")).toHaveCount(1 + 3);
   await expect(table.locator(".prices__chosen")).toHaveCount(1);

@@ -27,7 +27,7 @@ describe("a context that runs to the model's limit of 512", () => {
   });
 
   test.each([
-    ...(SLOW ? [1, 2, 3, 4, 5, 6, 7, 8, 15, 31] : [1, 4, 7, 31]).map((draftLength) => [4, draftLength] as const),
+    ...(SLOW ? [1, 2, 3, 4, 5, 6, 7, 8, 15, 31] : [4, 31]).map((draftLength) => [4, draftLength] as const),
     ...[1, 2, 3].map((exitLayer) => [exitLayer, 5] as const),
   ])("exit layer %i, draft length %i gives the same ids", async (exitLayer, draftLength) => {
     const options = { drafter: "layerskip", exitLayer, draftLength, ignoreEos: true } as const;
@@ -71,7 +71,7 @@ describe("maxTokens", () => {
 });
 
 describe("any drafting gives plain decoding's ids, on models of random shape and weights", () => {
-  test.each(Array.from({ length: SLOW ? 24 : 3 }, (_, i) => i))(
+  test.each(Array.from({ length: SLOW ? 24 : 2 }, (_, i) => i))(
     "model %i",
     seeded(async (random) => {
       const eosTokenIds = random.uniform() < 0.5 ? [2] : [];

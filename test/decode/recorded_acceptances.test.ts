@@ -11,6 +11,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type GenerateOptions, load, type Model } from "../../src/index.ts";
 import { STORIES } from "../memory_folder.ts";
+import { SLOW } from "../slow.ts";
 import type { RecordedText } from "./controllers/replay.ts";
 
 const FILE = new URL("recorded_acceptances.json", import.meta.url);
@@ -36,11 +37,11 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function record(name: string): Promise<RecordedText> {
+async function record(name: string, exitLayers: readonly number[] = [1, 2, 3, 4]): Promise<RecordedText> {
   const { prompt, options } = TEXTS[name]!;
   const { layers } = model.spec;
   const exits: Record<string, number[]> = {};
-  for (let exitLayer = 1; exitLayer < layers; exitLayer++) {
+  for (const exitLayer of exitLayers) {
     const drafting = { exitLayer, draftLength: LONGEST, ignoreEos: true };
     const { rounds } = await model.generate(prompt, { ...options, ...drafting }).result();
     exits[exitLayer] = rounds.flatMap(({ accepted }) => Array.from({ length: accepted + 1 }, (_, i) => accepted - i));
@@ -68,6 +69,9 @@ if (process.env.LAYERLEAP_WRITE_RECORDINGS === "1") {
 
   test("recorded again, a text agrees as often", async () => {
     const name = "Tom, temperature 1";
-    expect(await record(name)).toEqual(texts.find((text) => text.name === name));
+    const { exits } = texts.find((text) => text.name === name)!;
+    // A pass of 31 drafts from layer 4 takes longest.
+    const again = await record(name, SLOW ? undefined : [1, 3]);
+    expect(again.exits).toEqual(SLOW ? exits : { 1: exits[1], 3: exits[3] });
   });
 }

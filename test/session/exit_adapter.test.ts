@@ -37,7 +37,7 @@ describe.each([
 ] as const)("%s", (_, adapterOf, later) => {
   test.each([1, 2, 3])("after layer %i: golden ids and accepted drafts", async (exitLayer) => {
     await model.loadExitAdapter(adapterFile(await adapterOf(STORIES, exitLayer)));
-    for (const { prompt, greedy, rounds } of cases) {
+    for (const { prompt, greedy, rounds } of SLOW ? cases : cases.slice(0, 3)) {
       for (const draftLength of SLOW ? [1, 2, 3, 4, 5, 6] : [3]) {
         const options = { drafter: "adapter", draftLength, maxTokens: greedy.length } as const;
         const result = await model.generate(prompt, options).result();

@@ -35,18 +35,20 @@ test("there is a folder of every family and quirk", () => {
   expect(FAMILIES).toHaveLength(12);
 });
 
-describe.each(FAMILIES)("families/%s", (family) => {
+describe.each(FAMILIES.map((family, number) => ({ family, number })))("families/$family", ({ family, number }) => {
   const golden = read(family, "golden.json") as Golden;
   const source: ModelSource = family === ROUNDED ? withRoundedFrequencies(family) : familyFolder(family);
 
-  test("f32: golden logits within 2e-3, golden ids, plain and drafted from every exit", async () => {
+  test("f32: golden logits within 2e-3, golden ids, plain and drafted", async () => {
     await using model = await load(source);
     expect(model.warnings).toEqual([]);
     const { logits } = await model.score(golden.prompt, { at: golden.logits_at });
     for (const [i, row] of golden.logits.entries()) expect(maxAbsDiff(logits[i]!, row)).toBeLessThan(2e-3);
     expect(model.defaults.drafter).toBe("none");
     expect(await idsOf(model, golden)).toEqual(golden.greedy);
-    for (let exitLayer = 1; exitLayer < model.spec.layers; exitLayer++) {
+    // Every exit in the slow run, one of them in the fast one.
+    const exits = Array.from({ length: model.spec.layers - 1 }, (_, i) => i + 1);
+    for (const exitLayer of SLOW ? exits : [exits[number % exits.length]!]) {
       expect(await idsOf(model, golden, exitLayer)).toEqual(golden.greedy);
     }
   });
