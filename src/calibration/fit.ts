@@ -97,6 +97,7 @@ export async function fitExits(
     best.push({ exitLayer, tokens, agreement: 0, ...(await mapOf(pairs, ridge, done)) });
   }
   const { plain, adapted, bytes } = await compare(target, tested, best, (done) => breath("test", done / testTokens));
+  await breath("test", 1);
   const fits = best.map((map, i): Fit => {
     const agreement = adapted[i]!;
     const file = encodeLinearAdapter({ ...map, agreement }, target.base, target.name);

@@ -1,7 +1,7 @@
 /** `layerleap calibrate`: fits an exit adapter to a model and writes it to a file. */
 
-import { accessSync, constants, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, existsSync, openSync, readSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { Calibration, CalibrationProgress, Model } from "../index.ts";
 import { interruptible } from "./interruption.ts";
 import { type LoadFlags, loadModel } from "./load.ts";
@@ -31,7 +31,7 @@ export async function calibrate(flags: CalibrateFlags): Promise<number> {
   return interruptible(async (signal) => {
     const { exitLayer, maxTokens, out } = flags;
     const text = flags.text === undefined ? undefined : readTextFile(flags.text);
-    requireWritable(out);
+    requirePlace(out);
     await using model = await loadModel({ ...flags, exitAdapter: false }, signal);
     const begun = performance.now();
     const calibration = await calibrated(model, { text, exitLayer, maxTokens, signal });
@@ -46,6 +46,12 @@ export async function calibrate(flags: CalibrateFlags): Promise<number> {
           `fitted on ${tokens} tokens and tried on ${testTokens} others in ${seconds.toFixed(1)} s`,
       ),
     );
+    const { plainAgreement, agreement } = calibration.exits.find((exit) => exit.exitLayer === calibration.exitLayer)!;
+    if (agreement <= plainAgreement) {
+      note(
+        "layerleap: the map does not help: the model was trained for early exit, or the text is too short (some thousand tokens)",
+      );
+    }
     return EXIT.success;
   });
 }
@@ -60,13 +66,23 @@ async function calibrated(
   return await model.calibrate({ ...options, onProgress });
 }
 
-/** Hours of work should not end with a folder that there is not. */
-function requireWritable(path: string): void {
+/** Bytes at the beginning of a file in which an adapter says what it is. */
+const HEAD_BYTES = 4096;
+
+/** Long work should not end with a folder that there is not, nor in the place of a text or a model. */
+function requirePlace(path: string): void {
+  const folder = dirname(resolve(path));
+  if (!existsSync(folder)) throw new FailureError(`--out ${path}: there is no folder ${folder}`);
+  if (!existsSync(path)) return;
+  const file = openSync(path, "r");
   try {
-    accessSync(dirname(path), constants.W_OK);
-  } catch (cause) {
-    throw new FailureError(`--out ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    const head = Buffer.alloc(HEAD_BYTES);
+    readSync(file, head, 0, HEAD_BYTES, 0);
+    if (head.includes("layerleap-exit-adapter")) return;
+  } finally {
+    closeSync(file);
   }
+  throw new FailureError(`--out ${path}: there is such a file, and it is no exit adapter: give another name`);
 }
 
 /** Writes it whole, or leaves the one that there is. */

@@ -28,7 +28,8 @@ export async function exits(flags: ExitsFlags): Promise<number> {
     if (flags.json) await write(`${JSON.stringify(toJson(result))}\n`);
     else await write(table(result));
     const source = flags.text ?? (flags.ids ? "the ids" : "a text of its own");
-    note(faint(`${result.positions} positions of ${source}`));
+    note(faint(`${result.positions} ${result.positions === 1 ? "position" : "positions"} of ${source}`));
+    if (result.positions < FEW) note(`layerleap: so few positions tell nothing: give a text of ${FEW} tokens or more`);
     return EXIT.success;
   });
 }
@@ -46,6 +47,9 @@ async function compared(
   using line = new StatusLine();
   return await model.exitAgreement({ ...options, onProgress: (done) => line.show(`${Math.round(100 * done)} %`) });
 }
+
+/** Fewer positions are a game of chance. */
+const FEW = 32;
 
 /** Characters of a bar of all positions. */
 const BAR = 40;

@@ -1,14 +1,14 @@
 /** `layerleap generate`: continues a prompt, as streamed text or as one JSON object. */
 
 import { text } from "node:stream/consumers";
-import type { ExitAdapterInfo, Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
+import type { Generation, GenerationResult, Model, Prompt, Round, Token } from "../index.ts";
 import { deviceJson } from "./device_json.ts";
 import { readDraftMemory, writeDraftMemory } from "./draft_memory.ts";
 import { draftModelSource, type GenerateFlags, generateOptions } from "./generate_options.ts";
 import { Interruption } from "./interruption.ts";
 import { loadDraftModel, loadJson, loadModel } from "./load.ts";
 import { EXIT, faint, note, OutputClosedError, write } from "./output.ts";
-import { planJson, priceJson, Trace } from "./trace.ts";
+import { adapterJson, planJson, priceJson, Trace } from "./trace.ts";
 
 /**
  * Generates and prints. Ctrl-C stops between two rounds and keeps what there is.
@@ -156,10 +156,6 @@ function toJson(result: GenerationResult, model: Model, { logprobs, topLogprobs 
     kernels,
     warnings,
   };
-}
-
-function adapterJson({ kind, exitLayer, hotIds, baseModel, parameters }: ExitAdapterInfo): object {
-  return { kind, exit_layer: exitLayer, hot_ids: hotIds, base_model: baseModel, parameters };
 }
 
 function tokenJson({ id, text, origin, logProb, topLogProbs }: Token): object {

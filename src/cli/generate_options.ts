@@ -77,22 +77,22 @@ export function addGenerateOptions(command: Command): Command {
     .addOption(
       new Option(
         "--drafter <name>",
-        `who guesses ahead: ${DRAFTERS.join(", ")}, or model:SOURCE, a smaller model with the same tokenizer; see docs/drafters.md (default: auto, where a governor decides each round, for checkpoints trained for LayerSkip, else none; layerskip with any other option of drafting)`,
+        `who guesses ahead: ${DRAFTERS.join(", ")}, or model:SOURCE, a smaller model with the same tokenizer; see docs/drafters.md (default: auto, where a governor decides each round, for checkpoints trained for LayerSkip and with an exit adapter, else none; with any other option of drafting layerskip, or adapter where there is one)`,
       ).argParser(drafterName),
     )
     .option(
       "--exit-layer <n>",
-      "layers that draft, 1 to all but one; del and governor choose among others too (default: the checkpoint's own, else a quarter)",
+      "layers that draft, 1 to all but one; del and governor choose among others too (default: the checkpoint's own, else a quarter; an adapter stands behind its own)",
       positiveInteger,
     )
     .option(
       "--draft-length <n>",
-      "tokens drafted a round; what heuristic begins with (default: the checkpoint's own, else 4)",
+      "tokens drafted a round; what heuristic begins with (default: the checkpoint's own, else 4; 2 for adapter)",
       positiveInteger,
     )
     .option(
       "--tree-size <n>",
-      "rows of a round's tree: of lookup, recycle and ouroboros, and second choices of layerskip (default: the drafter's own)",
+      "rows of a round's tree: of lookup, recycle and ouroboros, and second choices of layerskip and adapter (default: the drafter's own)",
       positiveInteger,
     )
     .option("--draft-memory <file>", "what recycle and ouroboros have learned: read where it is, written at the end")

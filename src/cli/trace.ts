@@ -6,7 +6,15 @@
  */
 
 import { closeSync, openSync, writeSync } from "node:fs";
-import type { GenerateOptions, Generation, GenerationPart, Model, PlanPrice, RoundPlan } from "../index.ts";
+import type {
+  ExitAdapterInfo,
+  GenerateOptions,
+  Generation,
+  GenerationPart,
+  Model,
+  PlanPrice,
+  RoundPlan,
+} from "../index.ts";
 import { deviceJson } from "./device_json.ts";
 import { FailureError } from "./report.ts";
 
@@ -23,9 +31,10 @@ export class Trace implements Disposable {
 
   /** Describes the run. */
   begin(model: Model, { promptIds, seed }: Generation, options: GenerateOptions): void {
-    const { name, device, dtype, kernels } = model;
+    const { name, device, dtype, kernels, exitAdapter } = model;
     this.#write({
       ...{ model: name, device: deviceJson(device), dtype, kernels },
+      ...(exitAdapter && { exit_adapter: adapterJson(exitAdapter) }),
       options: optionsJson(options),
       prompt_ids: promptIds,
       seed,
@@ -103,4 +112,9 @@ function drafterJson(drafter: GenerateOptions["drafter"]): string | undefined {
 /** JSON has no infinite numbers: -Infinity bans an id. */
 function finite(_key: string, value: unknown): unknown {
   return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
+
+/** The exit adapter that is loaded. */
+export function adapterJson({ kind, exitLayer, hotIds, baseModel, parameters }: ExitAdapterInfo): object {
+  return { kind, exit_layer: exitLayer, hot_ids: hotIds, base_model: baseModel, parameters };
 }

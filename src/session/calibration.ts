@@ -58,16 +58,16 @@ export function readCalibrateOptions(options: CalibrateOptions, layers: number):
         : [requireInteger(where, "exitLayer", exitLayer, 1, layers - 1)],
     maxTokens: requireInteger(where, "maxTokens", maxTokens, 1, Number.MAX_SAFE_INTEGER),
     seed: requireInteger(where, "seed", seed, 0, LAST_SEED),
-    breath: (phase, done) => rest(() => onProgress?.({ phase, done })),
+    breath: (phase, done) => rest(() => onProgress?.({ phase, done }), done >= 1),
   };
 }
 
 /** Tells progress, hears of an abort, and lets the host rest; the last two not each time. */
-function breather(signal: AbortSignal | undefined): (tell: () => void) => Promise<void> {
+function breather(signal: AbortSignal | undefined): (tell: () => void, always?: boolean) => Promise<void> {
   let restedAt = performance.now();
-  return async (tell) => {
+  return async (tell, always = false) => {
     signal?.throwIfAborted();
-    if (performance.now() - restedAt < REST_EVERY_MS) return;
+    if (!always && performance.now() - restedAt < REST_EVERY_MS) return;
     tell();
     await new Promise((resolve) => setTimeout(resolve));
     signal?.throwIfAborted();

@@ -147,7 +147,12 @@ function adapterDrafting(where: string, adapter: DraftingAdapter | undefined, op
   const refuse = (field: keyof DraftingOptions, found: string, expected: string): never => {
     throw new InputError({ file: where, field, found, expected });
   };
-  if (!adapter) return refuse("drafter", `'${drafter}' without an exit adapter`, "one loaded: model.loadExitAdapter");
+  if (!adapter)
+    return refuse(
+      "drafter",
+      `'${drafter}' without an exit adapter`,
+      "one loaded: model.loadExitAdapter, the option exitAdapter of load, --exit-adapter FILE",
+    );
   const { exitLayer } = adapter;
   const { draftLength = ADAPTER_DRAFT_LENGTH, treeSize, hotVocabulary, controller = "fixed" } = options;
   if (options.exitLayer !== undefined && options.exitLayer !== exitLayer) {

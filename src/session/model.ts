@@ -122,6 +122,13 @@ const PRICES_VERSION = 2;
 
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 
+/** What a model is called in a file that others may get: no folders of this machine. */
+function shortName(name: string): string {
+  const parts = name.split(/[/\\]/).filter(Boolean);
+  const resolved = parts.indexOf("resolve");
+  return resolved > 2 ? parts.slice(resolved - 2, resolved).join("/") : (parts.at(-1) ?? name);
+}
+
 export class Model {
   /** Where it was loaded from. */
   readonly name: string;
@@ -363,7 +370,7 @@ export class Model {
     let calibration: Calibration;
     try {
       const target = this.#adapterTarget;
-      const fitted = { ...target, base: await adapterBase(target), table: this.#table, name: this.name };
+      const fitted = { ...target, base: await adapterBase(target), table: this.#table, name: shortName(this.name) };
       const parts = pieces(ids, { maxTokens, length: Math.min(PIECE, this.contextLength), begin: this.tokenize("") });
       const speedupOf = (exitLayer: number, { agreement, bytes }: Fit) =>
         this.#controllers.speedupOf({ exitLayer, layers: bytes / this.#forward.layerBytes(0) }, agreement);

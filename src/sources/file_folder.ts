@@ -5,7 +5,7 @@ import { type FileHandle, open, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SourceError } from "../errors.ts";
 import type { Folder, Source } from "../weights/source.ts";
-import { isWholeFile } from "./model_file.ts";
+import { isModelFile } from "./model_file.ts";
 
 /** One system call reads at most this much, so that an abort is heard in between. */
 const CHUNK_BYTES = 16 * 2 ** 20;
@@ -48,14 +48,17 @@ function isDirectory(location: string): boolean {
   try {
     const status = statSync(location);
     if (status.isDirectory()) return true;
-    if (status.isFile() && isWholeFile(location)) return false;
+    if (status.isFile() && (isModelFile(location) || /\.safetensors$/i.test(location))) return false;
   } catch (cause) {
     const reason = isAbsent(cause)
       ? "no such folder: name the folder that holds the model, or write hf:owner/name for one on the hub"
       : reasonOf(cause);
     throw new SourceError(location, reason, { cause });
   }
-  throw new SourceError(location, "is a file, not the folder of a model or a .gguf file");
+  throw new SourceError(
+    location,
+    "is a file, not the folder of a model, a .gguf file or (an adapter) a .safetensors file",
+  );
 }
 
 async function openFile(path: string): Promise<Source | undefined> {

@@ -73,8 +73,12 @@ describe("what does not work says so, and leaves no file", () => {
       ["--text", join(folder, "short.txt")],
       /calibrate: text: found \d tokens, expected at least 128/,
     ],
-    ["no text", ["--text", join(folder, "absent.txt")], /--text .*absent\.txt: ENOENT/],
-    ["a folder that there is not", ["--text", text, "--out", join(folder, "absent/a.safetensors")], /--out .*ENOENT/],
+    ["no text", ["--text", join(folder, "absent.txt")], /--text .*absent\.txt: there is no file /],
+    [
+      "a folder that there is not",
+      ["--text", text, "--out", join(folder, "absent/a.safetensors")],
+      /--out .*: there is no folder /,
+    ],
     [
       "a layer that there is not",
       ["--text", text, "--exit-layer", "5"],
