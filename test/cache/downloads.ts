@@ -71,11 +71,12 @@ export function expectSame(found: Buffer, expected: Buffer | undefined): void {
   expect(found.equals(expected!)).toBe(true);
 }
 
-/** Paths and sizes of all files below a folder. */
+/** Paths and sizes of all files below a folder; one that goes while it is looked at (a lock, a part that is renamed) was not there. */
 export function filesBelow(folder: string): Map<string, number> {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
-  return new Map(paths.map((path) => [path, statSync(path).size]));
+  const sizes = paths.map((path) => [path, statSync(path, { throwIfNoEntry: false })?.size] as const);
+  return new Map(sizes.filter((entry): entry is readonly [string, number] => entry[1] !== undefined));
 }
 
 /** The stored chunks of a cache, in order. */
