@@ -26,8 +26,6 @@ export interface ExitAgreement {
   exitLayer: number;
   agreed: number;
   positions: number;
-  /** The exit is followed by the adapter. */
-  adapter: boolean;
 }
 
 export interface AgreementOptions {
@@ -118,10 +116,7 @@ export async function exitAgreement(
       }
     }
     device.check();
-    return choosers.slice(0, -1).map(({ exitLayer, adapter }, i) => ({
-      ...{ exitLayer, agreed: agreed[i]!, positions },
-      adapter: adapter !== undefined,
-    }));
+    return choosers.slice(0, -1).map(({ exitLayer }, i) => ({ exitLayer, agreed: agreed[i]!, positions }));
   } finally {
     device.ledger.releaseOwner(OWNER);
   }

@@ -29,8 +29,10 @@ const TEST_SHARE = 0.2;
 const MOST_TEST_TOKENS = 1024;
 /** Fewer tokens tell nothing of any text but themselves. */
 const LEAST_TOKENS = 128;
-type Texts = readonly (readonly number[])[];
 const OWNER = "fitted adapters";
+
+/** Ids of texts. */
+type Texts = readonly (readonly number[])[];
 
 /** What is calibrated. */
 export interface FitTarget {
@@ -75,11 +77,7 @@ export interface Fits {
  * @param texts each at most `contextLength` ids
  * @throws InputError for too little text; GpuMemoryError | GpuError; what `breath` throws. Nothing of it stays on the GPU.
  */
-export async function fitExits(
-  target: FitTarget,
-  texts: readonly (readonly number[])[],
-  { exitLayers, breath }: FitOptions,
-): Promise<Fits> {
+export async function fitExits(target: FitTarget, texts: Texts, { exitLayers, breath }: FitOptions): Promise<Fits> {
   const { device } = target;
   const [rest, tested] = split(texts, TEST_SHARE, MOST_TEST_TOKENS);
   const [fitted, choosing] = split(rest, CHOICE_SHARE, MOST_CHOICE_TOKENS);
@@ -138,7 +136,7 @@ async function bestRidge(
 /** Shares of a text's positions where exits choose what the whole model does: by themselves, and with these maps. */
 async function compare(
   target: FitTarget,
-  texts: readonly (readonly number[])[],
+  texts: Texts,
   maps: readonly LinearAdapter[],
   breath: (done: number) => Promise<void>,
 ): Promise<{ plain: number[]; adapted: number[]; bytes: number[] }> {
@@ -159,7 +157,7 @@ async function compare(
 
 async function collect(
   { device, forward, table }: FitTarget,
-  texts: readonly (readonly number[])[],
+  texts: Texts,
   exitLayers: readonly number[],
   told: (done: number) => Promise<void>,
 ): Promise<{ exitLayer: number; sums: PairSums }[]> {
@@ -185,7 +183,7 @@ async function placed({ device, forward, base, holding }: FitTarget, bytes: Uint
 }
 
 /** Texts, and a share of them at the end, cut where need be. */
-function split(texts: readonly (readonly number[])[], share: number, most: number): [Texts, Texts] {
+function split(texts: Texts, share: number, most: number): [Texts, Texts] {
   let wanted = Math.min(most, Math.floor(countOf(texts) * share));
   const first = [...texts];
   const last: (readonly number[])[] = [];
@@ -199,6 +197,6 @@ function split(texts: readonly (readonly number[])[], share: number, most: numbe
   return [first, last];
 }
 
-function countOf(texts: readonly (readonly number[])[]): number {
+function countOf(texts: Texts): number {
   return texts.reduce((sum, { length }) => sum + length, 0);
 }

@@ -163,20 +163,8 @@ export class PairSumsCollector {
 
   /** The sums of each exit layer. */
   async read(): Promise<{ exitLayer: number; sums: PairSums }[]> {
-    const { MAP_READ, COPY_DST } = BufferUsage;
     const { hiddenSize: size } = this.#forward.spec;
-    const read = async (buffer: GPUBuffer): Promise<Float32Array> => {
-      const copy = this.#device.ledger.allocate("readback", "sums", buffer.size, MAP_READ | COPY_DST);
-      try {
-        const [bytes] = await this.#device.run("read sums", (recorder) => {
-          recorder.copy(buffer, 0, copy, 0, buffer.size);
-          return [copy];
-        });
-        return new Float32Array(bytes!);
-      } finally {
-        this.#device.ledger.release(copy);
-      }
-    };
+    const read = async (buffer: GPUBuffer) => new Float32Array(await this.#device.contents(buffer));
     const all: { exitLayer: number; sums: PairSums }[] = [];
     for (const { layer, products, targets } of this.#exits) {
       all.push({ exitLayer: layer, sums: { size, products: await read(products), targets: await read(targets) } });

@@ -1,6 +1,6 @@
 /** `layerleap calibrate`: fits an exit adapter to a model and writes it to a file. */
 
-import { closeSync, existsSync, openSync, readSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { Calibration, CalibrationProgress, Model } from "../index.ts";
 import { interruptible } from "./interruption.ts";
@@ -10,6 +10,7 @@ import { readTextFile } from "./read_text.ts";
 import { FailureError } from "./report.ts";
 import { bytes } from "./size.ts";
 import { StatusLine } from "./status_line.ts";
+import { writeWhole } from "./write_file.ts";
 
 export interface CalibrateFlags extends LoadFlags {
   text?: string;
@@ -36,7 +37,7 @@ export async function calibrate(flags: CalibrateFlags): Promise<number> {
     const begun = performance.now();
     const calibration = await calibrated(model, { text, exitLayer, maxTokens, signal });
     const seconds = (performance.now() - begun) / 1000;
-    writeWhole(out, calibration.bytes);
+    writeWhole("--out", out, calibration.bytes);
     if (flags.json) await write(`${JSON.stringify({ ...toJson(calibration), out, seconds })}\n`);
     else await write(table(calibration, model));
     const { tokens, testTokens } = calibration;
@@ -83,16 +84,6 @@ function requirePlace(path: string): void {
     closeSync(file);
   }
   throw new FailureError(`--out ${path}: there is such a file, and it is no exit adapter: give another name`);
-}
-
-/** Writes it whole, or leaves the one that there is. */
-function writeWhole(path: string, contents: Uint8Array): void {
-  try {
-    writeFileSync(`${path}.part`, contents);
-    renameSync(`${path}.part`, path);
-  } catch (cause) {
-    throw new FailureError(`--out ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
-  }
 }
 
 function table({ exits, exitLayer }: Calibration, { spec }: Model): string {

@@ -72,6 +72,20 @@ const exitAdapter = () =>
 
 const noExitAdapter = () => new Option("--no-exit-adapter", "none, though one lies in the model's folder");
 
+/** The options of a command that loads a model. */
+function modelOptions(command: Command): Command {
+  return command
+    .option(...MODEL)
+    .addOption(endpoint())
+    .addOption(dtype())
+    .addOption(context());
+}
+
+/** The same of a command that drafts with it. */
+function draftingModelOptions(command: Command): Command {
+  return modelOptions(command).addOption(exitAdapter()).addOption(noExitAdapter());
+}
+
 /** The hub that names are looked up at. */
 const endpoint = () =>
   new Option("--endpoint <url>", "the hub or its mirror (default: HF_ENDPOINT, else huggingface.co)");
@@ -109,17 +123,13 @@ export async function run(args: readonly string[]): Promise<number> {
       "\nExample:\n  layerleap generate \"Once upon a time\"\n\n'layerleap COMMAND --help' explains a command.",
     );
 
-  const generate = program
-    .command("generate")
-    .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
+  const generate = draftingModelOptions(
+    program
+      .command("generate")
+      .description("Continues a prompt. The text streams to stdout, a summary of one line goes to stderr.")
+      .optionsGroup("Model:"),
+  )
     .argument("[PROMPT]", "text to continue; - reads it from stdin (one line end at its end is left out)")
-    .optionsGroup("Model:")
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
-    .addOption(exitAdapter())
-    .addOption(noExitAdapter())
     .addOption(kernels());
   addGenerateOptions(generate)
     .addHelpText(
@@ -145,16 +155,10 @@ The drafter changes the speed, never the text (but with --accept-rule ratio). A 
       await compute(flags.model, async () => (await import("./generate.ts")).generate(prompt, flags));
     });
 
-  program
-    .command("score")
-    .description("Computes the logits at positions of a token sequence.")
+  modelOptions(program.command("score").description("Computes the logits at positions of a token sequence."))
     .requiredOption("--ids <list>", "the token ids, as they are: no BOS is added", integers)
     .option("--at <list>", "positions, from 0 (default: all)", integers)
     .option("--exit-layer <n>", "logits of the first n layers instead of the full model's", positiveInteger)
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
     .addOption(kernels())
     .option("--json", "one JSON object on stdout instead of the likeliest tokens: ids, at, logits")
     .addHelpText(
@@ -168,13 +172,11 @@ Examples:
       await compute(flags.model, async () => (await import("./score.ts")).score(flags));
     });
 
-  program
-    .command("calibrate")
-    .description("Fits an exit adapter to a model, so that its first layers draft better; it is written to a file.")
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
+  modelOptions(
+    program
+      .command("calibrate")
+      .description("Fits an exit adapter to a model, so that its first layers draft better; it is written to a file."),
+  )
     .option("--text <file>", "text like that which will be generated (default: the model writes it itself)")
     .option("--exit-layer <n>", "layers that draft (default: what promises most for its price)", positiveInteger)
     .option("--max-tokens <n>", "tokens of the text that are used at most", positiveInteger, 4096)
@@ -191,15 +193,11 @@ Examples:
       await compute(flags.model, async () => (await import("./calibrate.ts")).calibrate(flags));
     });
 
-  program
-    .command("exits")
-    .description("Shows how often a model's layers say what the whole model does, alone and with an exit adapter.")
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
-    .addOption(exitAdapter())
-    .addOption(noExitAdapter())
+  draftingModelOptions(
+    program
+      .command("exits")
+      .description("Shows how often a model's layers say what the whole model does, alone and with an exit adapter."),
+  )
     .option("--text <file>", "the text whose positions are compared (default: the model writes it itself)")
     .option("--ids <list>", "token ids instead of a text, as they are: no BOS is added", integers)
     .option("--from <n>", "position from which on exits are compared (default: 0)", wholeNumber)
@@ -214,15 +212,13 @@ Examples:
       await compute(flags.model, async () => (await import("./exits.ts")).exits(flags));
     });
 
-  program
-    .command("inspect")
-    .description(
-      "Shows whether a model runs here, what it takes, and what the device offers. Only the headers of its files are fetched.",
-    )
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
+  modelOptions(
+    program
+      .command("inspect")
+      .description(
+        "Shows whether a model runs here, what it takes, and what the device offers. Only the headers of its files are fetched.",
+      ),
+  )
     .addOption(kernels())
     .option("--load", "loads it too, as --dtype and --kernels say, and shows what it holds and how long that took")
     .option("--json", "one JSON object on stdout instead of tables")
@@ -283,15 +279,11 @@ Examples:
 
   const bench = program.command("bench").description("Measures on this device.");
 
-  bench
-    .command("decode")
-    .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan.")
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
-    .addOption(exitAdapter())
-    .addOption(noExitAdapter())
+  draftingModelOptions(
+    bench
+      .command("decode")
+      .description("Compares plain decoding with drafting, run in turn; prints the median speed-up of each plan."),
+  )
     .addOption(kernels())
     .option("--prompt <text>", "text to continue", "Once upon a time")
     .option("--max-tokens <n>", "tokens of a run", positiveInteger, 128)
@@ -311,15 +303,11 @@ Examples:
       await compute(flags.model, async () => (await import("./bench.ts")).bench(flags));
     });
 
-  bench
-    .command("drafters")
-    .description("Compares drafters on a continuation, a summary, an edit, code and a chat; one prefill a prompt.")
-    .option(...MODEL)
-    .addOption(endpoint())
-    .addOption(dtype())
-    .addOption(context())
-    .addOption(exitAdapter())
-    .addOption(noExitAdapter())
+  draftingModelOptions(
+    bench
+      .command("drafters")
+      .description("Compares drafters on a continuation, a summary, an edit, code and a chat; one prefill a prompt."),
+  )
     .option("--draft-model <source>", "a second, smaller model with the same tokenizer, to be compared too")
     .option("--drafters <list>", "which are compared, beside plain decoding (default: all)", (list) => list.split(","))
     .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)

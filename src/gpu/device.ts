@@ -10,7 +10,7 @@ import type { DeviceInfo } from "./device_info.ts";
 import { scoped } from "./error_scope.ts";
 import { BufferLedger } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { MAP_MODE_READ } from "./usage.ts";
+import { BufferUsage, MAP_MODE_READ } from "./usage.ts";
 
 /** How long a lost device may take to tell that it is. */
 const LOSS_TOLD_WITHIN_MS = 2000;
@@ -178,6 +178,24 @@ export class Device {
       if (read.status === "rejected") throw read.reason;
       return read.value;
     });
+  }
+
+  /**
+   * The whole contents of a buffer that can be copied from.
+   * @throws GpuError | DeviceLostError | DisposedError when they cannot be read
+   */
+  async contents(buffer: GPUBuffer): Promise<ArrayBuffer> {
+    const { MAP_READ, COPY_DST } = BufferUsage;
+    const copy = this.ledger.allocate("readback", buffer.label, buffer.size, MAP_READ | COPY_DST);
+    try {
+      const [bytes] = await this.run(`read ${buffer.label}`, (recorder) => {
+        recorder.copy(buffer, 0, copy, 0, buffer.size);
+        return [copy];
+      });
+      return bytes!;
+    } finally {
+      this.ledger.release(copy);
+    }
   }
 
   /**

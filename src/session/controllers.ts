@@ -27,6 +27,12 @@ const RECYCLE_SIZES = [7, 15] as const;
 const MODEL_LENGTHS = [1, 2, 4, 6] as const;
 const ADAPTER_LENGTHS = [1, 2, 3, 5] as const;
 
+/** An exit adapter as far as its price goes. */
+export interface PricedAdapter extends Pick<ExitAdapterInfo, "exitLayer" | "hotIds"> {
+  /** What a draft reads of it, in layers. */
+  layers: number;
+}
+
 export class Controllers {
   readonly #scheduler: Scheduler;
   readonly #spec: ModelSpec;
@@ -42,9 +48,8 @@ export class Controllers {
 
   /**
    * Another exit adapter has been loaded, or none is any more: what the rounds of the one before took says nothing.
-   * @param adapter with what it reads of a draft, in layers
    */
-  adapterChanged(adapter: (Pick<ExitAdapterInfo, "exitLayer" | "hotIds"> & { layers: number }) | undefined): void {
+  adapterChanged(adapter: PricedAdapter | undefined): void {
     const { vocabSize } = this.#spec;
     this.#adapter = adapter && {
       ...{ exitLayer: adapter.exitLayer, layers: adapter.layers },

@@ -2,7 +2,7 @@
 
 import { CONTROLLER_NAMES, type ControllerName } from "../decode/controllers/registry.ts";
 import { HOST_TREE_SIZE, type HostDrafter } from "../decode/drafters/host_drafter.ts";
-import type { DrafterKind } from "../decode/plan.ts";
+import { DRAFTER_KINDS, type DrafterKind } from "../decode/plan.ts";
 import { InputError } from "../errors.ts";
 import { MAX_DRAFT_LENGTH, MAX_TREE_SIZE } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -47,15 +47,9 @@ export type DraftingOptions = Pick<
 const DEFAULT_DRAFT_LENGTH = 4;
 /** An adapter's exit agrees half as often as one that was trained with the model. */
 const ADAPTER_DRAFT_LENGTH = 2;
-export const DRAFTER_NAMES: readonly DrafterName[] = [
-  "auto",
-  "none",
-  "layerskip",
-  "adapter",
-  "lookup",
-  "recycle",
-  "ouroboros",
-];
+const isNamed = (kind: DrafterKind): kind is Exclude<DrafterKind, "model" | "own"> =>
+  kind !== "model" && kind !== "own";
+export const DRAFTER_NAMES: readonly DrafterName[] = ["auto", ...DRAFTER_KINDS.filter(isNamed)];
 /** Rows of their trees: with the pending token's, as many as are read in one pass over the weights. */
 const TREE_SIZES = { lookup: 7, recycle: 15 } as const;
 /** Drafts and phrases of an Ouroboros round, and the fewest phrases. */

@@ -4,22 +4,23 @@ import { sha256 } from "#platform";
 import { GpuMemoryError, InputError, SourceError } from "../errors.ts";
 import { adapterBytes, EXIT_ADAPTER, type ExitAdapter } from "../forward/exit_adapter.ts";
 import type { Forward } from "../forward/forward.ts";
+import type { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
-import { BufferUsage } from "../gpu/usage.ts";
 import type { LayerTensors } from "../model/spec.ts";
 import { blobSource } from "../sources/blob_source.ts";
+import { EXIT_ADAPTER_FILE } from "../sources/model_file.ts";
 import { openSource } from "../sources/open.ts";
 import type { ExitAdapterOptions, ExitAdapterSource, ModelSource } from "../types.ts";
 import type { Holding } from "../weights/dtype.ts";
 import {
   type AdapterBase,
-  EXIT_ADAPTER_FILE,
   type ExitAdapterFile,
   type ExitAdapterInfo,
   openExitAdapter,
 } from "../weights/exit_adapter.ts";
 import { planExitAdapter, uploadExitAdapter } from "../weights/exit_adapter_upload.ts";
 import type { Folder, Source } from "../weights/source.ts";
+import type { PricedAdapter } from "./controllers.ts";
 import { requireKnown } from "./options.ts";
 import { sourceOptions } from "./source_options.ts";
 
@@ -27,6 +28,7 @@ import { sourceOptions } from "./source_options.ts";
 export interface AdapterTarget {
   device: Device;
   forward: Forward;
+  table: RowTable;
   /** The tensors of the model's layers, by name. */
   layers: readonly LayerTensors[];
   /** What the model's matrices are held in. */
@@ -34,6 +36,45 @@ export interface AdapterTarget {
 }
 
 const OPTIONS: readonly (keyof ExitAdapterOptions)[] = ["cache", "endpoint", "onDownload", "signal", "token"];
+
+/** The one exit adapter that a model drafts with, if it has one. */
+export class ExitAdapterSeat {
+  readonly target: AdapterTarget;
+  readonly #onChange: (adapter: PricedAdapter | undefined) => void;
+  #info: ExitAdapterInfo | undefined;
+
+  /** @param onChange told of another one, or none */
+  constructor(target: AdapterTarget, onChange: (adapter: PricedAdapter | undefined) => void) {
+    this.target = target;
+    this.#onChange = onChange;
+  }
+
+  get info(): ExitAdapterInfo | undefined {
+    return this.#info;
+  }
+
+  /** @throws the errors of `Model.loadExitAdapter` */
+  async load(source: ExitAdapterSource, options: ExitAdapterOptions): Promise<ExitAdapterInfo> {
+    try {
+      const info = await loadExitAdapter(this.target, source, options);
+      this.#is(info);
+      return info;
+    } catch (error) {
+      if (this.#info && !this.target.forward.exitAdapter) this.#is(undefined);
+      throw error;
+    }
+  }
+
+  remove(): void {
+    this.target.forward.removeExitAdapter();
+    this.#is(undefined);
+  }
+
+  #is(info: ExitAdapterInfo | undefined): void {
+    this.#info = info;
+    this.#onChange(info && { ...info, layers: info.bytes / this.target.forward.layerBytes(0) });
+  }
+}
 
 /** Adapters loaded so far: each has an owner in the books. */
 let count = 0;
@@ -94,28 +135,10 @@ async function preparedAdapter(
   }
 }
 
-/** The model as adapters know it. */
-export async function adapterBase({
-  device,
-  forward,
-  layers,
-}: Pick<AdapterTarget, "device" | "forward" | "layers">): Promise<AdapterBase> {
-  return { spec: forward.spec, layers, fingerprint: await fingerprintOf(device, forward.finalNorm) };
-}
-
-/** Hex SHA-256 of a vector: two trainings of one architecture hardly have the same final norm. */
-async function fingerprintOf(device: Device, vector: GPUBuffer): Promise<string> {
-  const { MAP_READ, COPY_DST } = BufferUsage;
-  const read = device.ledger.allocate("readback", "fingerprint", vector.size, MAP_READ | COPY_DST);
-  try {
-    const [bytes] = await device.run("fingerprint", (recorder) => {
-      recorder.copy(vector, 0, read, 0, vector.size);
-      return [read];
-    });
-    return sha256().update(new Uint8Array(bytes!)).hex();
-  } finally {
-    device.ledger.release(read);
-  }
+/** The model as adapters know it. Two trainings of one architecture hardly have the same final norm. */
+export async function adapterBase({ device, forward, layers }: AdapterTarget): Promise<AdapterBase> {
+  const norm = new Uint8Array(await device.contents(forward.finalNorm));
+  return { spec: forward.spec, layers, fingerprint: sha256().update(norm).hex() };
 }
 
 /** The file of an adapter in a folder: the one that is so called, or the only one of its kind. */
@@ -125,7 +148,9 @@ async function openIn(folder: Folder, signal: AbortSignal | undefined): Promise<
   const path = files.includes(EXIT_ADAPTER_FILE) ? EXIT_ADAPTER_FILE : tensors.length === 1 ? tensors[0]! : undefined;
   const source = path === undefined ? undefined : await folder.open(path, signal);
   if (source) return source;
-  throw new SourceError(folder.name, `has no ${EXIT_ADAPTER_FILE}: name the file of the adapter`);
+  const reason =
+    path === undefined ? `has no ${EXIT_ADAPTER_FILE}: name the file of the adapter` : `there is no ${path}`;
+  throw new SourceError(folder.name, reason);
 }
 
 async function openAdapterSource(

@@ -3,11 +3,9 @@
  * A loaded model: what `load` returns and everything an app does with it.
  */
 
-import type { Fit } from "../calibration/fit.ts";
 import type { PriceShape } from "../decode/controllers/price_features.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
-import type { SelectionRequest } from "../decode/selection/selections.ts";
 import {
   BusyError,
   ContextLengthError,
@@ -24,13 +22,10 @@ import { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
-import { TOP_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
-import { frequentIds, hotIds } from "../text/hot_ids.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
-  AcceptRule,
   CalibrateOptions,
   Calibration,
   ChatMessage,
@@ -54,26 +49,25 @@ import type {
 import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
 import type { ModelWeights } from "../weights/held_weights.ts";
 import {
-  type CalibrationRequest,
-  fitAndChoose,
+  calibrate,
   measureAgreement,
-  PIECE,
-  pieces,
   readAgreementOptions,
   readCalibrateOptions,
+  type WantedText,
+  writeTexts,
 } from "./calibration.ts";
 import { Controllers } from "./controllers.ts";
 import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
-import { type Drafting, type GenerationDefaults, generationDefaults, readDrafting } from "./drafting_options.ts";
-import { type AdapterTarget, adapterBase, loadExitAdapter } from "./exit_adapter.ts";
-import { Generation, type GenerationChoices } from "./generation.ts";
+import { type GenerationDefaults, generationDefaults } from "./drafting_options.ts";
+import { type AdapterTarget, ExitAdapterSeat } from "./exit_adapter.ts";
+import { Generation } from "./generation.ts";
+import { type AvailableDrafters, ChoiceReader, requireGenerateOptions } from "./generation_choices.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
-import { requireChoice, requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
+import { requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
 import { priceCache } from "./price_cache.ts";
 import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
-import { readSampling, SAMPLING_OPTIONS } from "./sampling_options.ts";
 
 /** What `load` has gathered. @internal */
 export interface ModelParts {
@@ -96,38 +90,10 @@ export interface ModelParts {
   loadDraftModel: (target: DraftTarget, source: ModelSource, options: DraftModelOptions) => Promise<DraftModel>;
 }
 
-const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
-  "maxTokens",
-  "drafter",
-  "exitLayer",
-  "draftLength",
-  "treeSize",
-  "controller",
-  "hotVocabulary",
-  "acceptRule",
-  "draftProbabilities",
-  "logprobs",
-  "topLogprobs",
-  "ignoreEos",
-  "stop",
-  "timeLimitMs",
-  "signal",
-  ...SAMPLING_OPTIONS,
-];
-const ACCEPT_RULES: readonly AcceptRule[] = ["invariant", "ratio"];
-/** Tokens of a text that the model writes to be calibrated on. */
-const WRITTEN_TOKENS = 256;
 /** Prices kept by another version of the library, whose rounds cost something else, are not read. */
 const PRICES_VERSION = 2;
 
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
-
-/** What a model is called in a file that others may get: no folders of this machine. */
-function shortName(name: string): string {
-  const parts = name.split(/[/\\]/).filter(Boolean);
-  const resolved = parts.indexOf("resolve");
-  return resolved > 2 ? parts.slice(resolved - 2, resolved).join("/") : (parts.at(-1) ?? name);
-}
 
 export class Model {
   /** Where it was loaded from. */
@@ -152,12 +118,10 @@ export class Model {
   readonly #scheduler: Scheduler;
   readonly #controllers: Controllers;
   readonly #warnings: string[];
-  /** Its ids by how frequent they are, once they have been asked for. */
-  #frequentIds: number[] | undefined;
+  readonly #choices: ChoiceReader;
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
   readonly #draftModels = new Set<DraftModel>();
-  #exitAdapter: ExitAdapterInfo | undefined;
-  readonly #placing: Pick<AdapterTarget, "layers" | "holding">;
+  readonly #adapters: ExitAdapterSeat;
   #busy = false;
   #disposed = false;
 
@@ -176,23 +140,25 @@ export class Model {
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
     this.#loadDraftModel = parts.loadDraftModel;
-    this.#placing = parts.placing;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     const kv = new KvCache(device, spec, contextLength, kernels.kv);
     this.#table = new RowTable(device);
     this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
     this.#scheduler = new Scheduler(device, this.#forward, this.#table);
     this.#controllers = new Controllers(this.#scheduler, spec);
+    this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
+    const target = { device, forward: this.#forward, table: this.#table, ...parts.placing };
+    this.#adapters = new ExitAdapterSeat(target, (adapter) => this.#controllers.adapterChanged(adapter));
   }
 
   /** What `generate` does when its options say nothing. */
   get defaults(): GenerationDefaults {
-    return generationDefaults(this.spec, this.#exitAdapter);
+    return generationDefaults(this.spec, this.exitAdapter);
   }
 
   /** The exit adapter that drafts; undefined where none is loaded. */
   get exitAdapter(): Readonly<ExitAdapterInfo> | undefined {
-    return this.#exitAdapter;
+    return this.#adapters.info;
   }
 
   /** The adapter it runs on. */
@@ -255,7 +221,7 @@ export class Model {
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
-    const { plans, selection } = this.#choices(options, []);
+    const { plans, selection } = this.#choices.read(options, [], this.#drafters);
     const release = this.#acquire();
     try {
       await this.#scheduler.prepare(plans, selection);
@@ -317,14 +283,10 @@ export class Model {
   async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
     const release = this.#acquire();
     try {
-      this.#adapterIs(await loadExitAdapter(this.#adapterTarget, source, options));
-    } catch (error) {
-      if (!this.#forward.exitAdapter && this.#exitAdapter) this.#adapterIs(undefined);
-      throw error;
+      return await this.#adapters.load(source, options);
     } finally {
       release();
     }
-    return this.#exitAdapter!;
   }
 
   /**
@@ -347,8 +309,7 @@ export class Model {
   removeExitAdapter(): void {
     const release = this.#acquire();
     try {
-      this.#forward.removeExitAdapter();
-      this.#adapterIs(undefined);
+      this.#adapters.remove();
     } finally {
       release();
     }
@@ -364,17 +325,13 @@ export class Model {
    */
   async calibrate(options: CalibrateOptions = {}): Promise<Calibration> {
     const request = readCalibrateOptions(options, this.spec.layers);
-    const { texts, maxTokens } = request;
+    const { texts } = request;
     const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
     const release = this.#acquire();
     let calibration: Calibration;
     try {
-      const target = this.#adapterTarget;
-      const fitted = { ...target, base: await adapterBase(target), table: this.#table, name: shortName(this.name) };
-      const parts = pieces(ids, { maxTokens, length: Math.min(PIECE, this.contextLength), begin: this.tokenize("") });
-      const speedupOf = (exitLayer: number, { agreement, bytes }: Fit) =>
-        this.#controllers.speedupOf({ exitLayer, layers: bytes / this.#forward.layerBytes(0) }, agreement);
-      calibration = await fitAndChoose(fitted, parts, request, speedupOf);
+      const text = { texts: ids, begin: this.tokenize("") };
+      calibration = await calibrate(this.#adapters.target, this.name, text, request, this.#controllers);
     } finally {
       release();
     }
@@ -382,31 +339,10 @@ export class Model {
     return calibration;
   }
 
-  /** Texts of the model's own, as many tokens as are wanted. */
-  async #write(
-    { maxTokens, seed, breath }: Pick<CalibrationRequest, "maxTokens" | "seed" | "breath">,
-    signal?: AbortSignal,
-  ): Promise<number[][]> {
-    const texts: number[][] = [];
-    const begin = this.#tokenizer.encode("");
-    const first = begin.length > 0 ? begin : this.spec.eosTokenIds.slice(0, 1);
-    for (let left = maxTokens; left > 0; ) {
-      const options = {
-        temperature: 1,
-        seed: (seed + texts.length) % 2 ** 53,
-        maxTokens: Math.min(left, WRITTEN_TOKENS),
-      };
-      const generation = this.generate(first.length > 0 ? first : [0], { ...options, ...(signal && { signal }) });
-      const ids = [...first];
-      for await (const part of generation) {
-        ids.push(...part.ids);
-        await breath("write", Math.min(1, 1 - (left - ids.length) / maxTokens));
-      }
-      signal?.throwIfAborted();
-      texts.push(ids);
-      left -= ids.length;
-    }
-    return texts;
+  /** Texts of the model's own. */
+  #write(wanted: WantedText, signal: AbortSignal | undefined): Promise<number[][]> {
+    const [first = this.spec.eosTokenIds[0] ?? 0, ...more] = this.tokenize("");
+    return writeTexts((prompt, options) => this.generate(prompt, options), [first, ...more], wanted, signal);
   }
 
   /**
@@ -416,27 +352,16 @@ export class Model {
    */
   async exitAgreement(options: ExitAgreementOptions = {}): Promise<ExitAgreementResult> {
     const request = readAgreementOptions(options, this.spec.layers);
-    const { text, maxTokens } = request;
-    const breath = async () => await request.breath(0);
+    const { text } = request;
     const given = typeof text === "string" ? this.tokenize(text) : text;
-    const texts = given ? [given] : await this.#write({ ...request, breath }, options.signal);
+    const texts = given ? [given] : await this.#write(request, options.signal);
     for (const ids of texts) this.#requireIds("exitAgreement", "text", ids);
     const release = this.#acquire();
     try {
-      const target = { ...this.#adapterTarget, table: this.#table };
-      return await measureAgreement(target, pieces(texts, { maxTokens, length: this.contextLength }), request);
+      return await measureAgreement(this.#adapters.target, texts, request);
     } finally {
       release();
     }
-  }
-
-  get #adapterTarget(): AdapterTarget {
-    return { device: this.#device, forward: this.#forward, ...this.#placing };
-  }
-
-  #adapterIs(adapter: ExitAdapterInfo | undefined): void {
-    this.#exitAdapter = adapter;
-    this.#controllers.adapterChanged(adapter && { ...adapter, layers: adapter.bytes / this.#forward.layerBytes(0) });
   }
 
   /**
@@ -503,7 +428,7 @@ export class Model {
   #generate(prompt: Prompt, options: GenerateOptions, first?: number): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
-    requireKnown(where, options, GENERATE_OPTIONS);
+    requireGenerateOptions(options);
     const promptIds = readPrompt(this.#prompts, prompt);
     if (promptIds.length === 0) {
       throw new InputError({
@@ -517,9 +442,9 @@ export class Model {
     const room = this.contextLength - promptIds.length;
     if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
-    let choices = this.#choices(options, promptIds);
+    let choices = this.#choices.read(options, promptIds, this.#drafters);
     const { settings } = choices.selection;
-    const madeWith = this.#exitAdapter;
+    const madeWith = this.exitAdapter;
     return new Generation(
       {
         device: this.#device,
@@ -533,10 +458,10 @@ export class Model {
         answers: isChat(prompt),
         seed: settings.temperature > 0 ? settings.seed : undefined,
         choices: () => {
-          if (this.#exitAdapter === madeWith) return choices;
-          choices = this.#choices(options, promptIds);
-          // The seed that was drawn is the generation's.
-          return { ...choices, selection: { ...choices.selection, settings } };
+          if (this.exitAdapter !== madeWith) {
+            choices = this.#choices.read(options, promptIds, this.#drafters, settings);
+          }
+          return choices;
         },
         limits: {
           maxTokens: Math.min(maxTokens, room),
@@ -594,54 +519,9 @@ export class Model {
     await this.dispose();
   }
 
-  /** How a generation drafts and chooses. */
-  #choices(options: GenerateOptions, promptIds: readonly number[]): GenerationChoices {
-    const where = "generate";
-    const drafting = readDrafting(where, this.spec, this.defaults, options, this.#exitAdapter);
-    if (drafting.model && !this.#draftModels.has(drafting.model)) {
-      const [found, expected] = ["a draft model of another model", "one that this model's loadDraftModel gave"];
-      throw new InputError({ file: where, field: "drafter", found, expected });
-    }
-    const settings = readSampling(where, options, this.spec.vocabSize);
-    const acceptRule = requireChoice(where, "acceptRule", options.acceptRule ?? "invariant", ACCEPT_RULES);
-    const { logprobs = false, topLogprobs = logprobs ? 0 : undefined } = options;
-    const controllers = this.#controllers;
-    const selection: SelectionRequest = {
-      settings,
-      promptIds,
-      acceptRule: settings.temperature > 0 ? acceptRule : "invariant", // without noise they are the same
-      probabilities: controllers.needProbabilities(drafting, options.draftProbabilities),
-      branches: (drafting.drafter === "layerskip" || drafting.drafter === "adapter") && drafting.treeSize > 0,
-      hotIds: this.#hotIds(options, drafting, promptIds),
-      draftModel: drafting.model?.forward,
-      learns: this.#controllers.learns(drafting),
-      topLogProbs:
-        topLogprobs === undefined ? undefined : requireInteger(where, "topLogprobs", topLogprobs, 0, TOP_CAPACITY),
-    };
-    return {
-      plans: controllers.plans(drafting),
-      controller: () => controllers.create(drafting, selection),
-      selection,
-      drafter: drafting.own,
-    };
-  }
-
-  /** The ids that drafts choose among; undefined: all. */
-  #hotIds(
-    { hotVocabulary = 0, acceptRule }: GenerateOptions,
-    { controller }: Drafting,
-    promptIds: readonly number[],
-  ): Uint32Array<ArrayBuffer> | undefined {
-    const where = "generate";
-    const { vocabSize, eosTokenIds } = this.spec;
-    const size = requireInteger(where, "hotVocabulary", hotVocabulary, 0, Number.MAX_SAFE_INTEGER);
-    if (size > 0 && acceptRule === "ratio") {
-      const expected = "0 with acceptRule 'ratio', which needs the draft's whole distribution";
-      throw new InputError({ file: where, field: "hotVocabulary", found: String(size), expected });
-    }
-    if (size === 0 || size >= vocabSize || controller === undefined) return undefined;
-    this.#frequentIds ??= frequentIds(this.#tokenizer, vocabSize);
-    return hotIds(this.#frequentIds, { promptIds, eosTokenIds, size });
+  /** What drafts now, beside the layers. */
+  get #drafters(): AvailableDrafters {
+    return { defaults: this.defaults, adapter: this.exitAdapter, draftModels: this.#draftModels };
   }
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {

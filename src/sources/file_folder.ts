@@ -1,11 +1,11 @@
 /** A directory on disk, or one file that is a whole model (Node only), read by ranges through file handles. */
 
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { type FileHandle, open, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { SourceError } from "../errors.ts";
 import type { Folder, Source } from "../weights/source.ts";
-import { isModelFile } from "./model_file.ts";
+import { EXIT_ADAPTER_FILE, isModelFile, isOfFile } from "./model_file.ts";
 
 /** One system call reads at most this much, so that an abort is heard in between. */
 const CHUNK_BYTES = 16 * 2 ** 20;
@@ -35,10 +35,14 @@ export function fileFolder(location: string): Folder {
   const file = basename(location);
   return {
     name: location,
-    list: async () => [file],
+    async list(signal) {
+      signal?.throwIfAborted();
+      const has = isModelFile(file) && existsSync(join(dirname(location), EXIT_ADAPTER_FILE));
+      return has ? [file, EXIT_ADAPTER_FILE] : [file];
+    },
     async open(path, signal) {
       signal?.throwIfAborted();
-      return path === file ? openFile(join(dirname(location), file)) : undefined;
+      return isOfFile(file, path) ? openFile(join(dirname(location), path)) : undefined;
     },
   };
 }

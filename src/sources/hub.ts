@@ -11,7 +11,7 @@ import type { AccessToken } from "../types.ts";
 import { type Http, refusal, request, shown } from "./exchange.ts";
 import { knownHttpFile, openHttpFile } from "./http_file.ts";
 import type { HubReference } from "./hub_reference.ts";
-import { isModelFile, isWholeFile } from "./model_file.ts";
+import { isModelFile, isOfFile, isWholeFile } from "./model_file.ts";
 import type { RemoteFolder } from "./remote.ts";
 
 /** A file as the hub lists it. */
@@ -114,7 +114,9 @@ export function hubRemote(
     throw new SourceError(name, "is one file of a model: name its folder, or a .gguf file");
   }
   const prefix = only === undefined ? (asked ? `${asked}/` : "") : only.replace(/[^/]*$/, "");
-  const inside = files.filter(({ path }) => (only === undefined ? path.startsWith(prefix) : path === only));
+  const isInside = (path: string) =>
+    path.startsWith(prefix) && (only === undefined || isOfFile(only.slice(prefix.length), path.slice(prefix.length)));
+  const inside = files.filter(({ path }) => isInside(path));
   if (inside.length === 0) throw new SourceError(name, `no such file or folder in ${repo}${suggestion(files)}`);
   return {
     name,
@@ -124,7 +126,7 @@ export function hubRemote(
     },
     async open(path, signal, retry) {
       const file = byPath.get(`${prefix}${path}`);
-      if (!file || (only !== undefined && file.path !== only)) return undefined;
+      if (!file || !isInside(file.path)) return undefined;
       const url = hubUrl(
         endpoint,
         `${repo}/resolve/${commit}/${file.path.split("/").map(encodeURIComponent).join("/")}`,

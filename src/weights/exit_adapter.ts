@@ -15,8 +15,6 @@ import type { Source, WeightTensor } from "./source.ts";
 
 const FORMAT = "layerleap-exit-adapter";
 const VERSION = "1";
-/** The file's own name beside a model. */
-export const EXIT_ADAPTER_FILE = "exit-adapter.safetensors";
 const HOT_IDS = "hot_ids";
 
 /** `block`: a decoder layer and a linear map. `linear`: a linear map of the normed hidden state. */

@@ -26,13 +26,13 @@ test.each<[name: string, folder: string, exitLayer: number]>([
   ["the default model", STORIES, 2],
   ...(SLOW ? FAMILIES.map((name): [string, string, number] => [name, familyFolder(name), 1]) : []),
 ])("%s: after every round they are the next layer's", async (_, folder, exitLayer) => {
-  const { device, kv, scheduler, spec, forward } = await openEngine(folder, CONTEXT);
+  const { device, kv, table, scheduler, spec, forward } = await openEngine(folder, CONTEXT);
   const checkpoint = await openCheckpoint(openFolder(folder));
   const { layers } = checkpoint.tensors;
   await checkpoint.close();
   const holding = { dtype: "f32", keepsBlocks: false } as const;
   const file = adapterFile(await nextLayerAdapter(folder, exitLayer));
-  await loadExitAdapter({ device, forward, layers, holding }, file, {});
+  await loadExitAdapter({ device, forward, table, layers, holding }, file, {});
   const own = forward.exitAdapter!.cache!;
   const both = [own.keys, kv.keys[exitLayer]!, own.values, kv.values[exitLayer]!];
   // What was never written shows.
@@ -101,12 +101,13 @@ test.each<[name: string, folder: string, exitLayer: number]>([
 });
 
 test("where there is no room for two, the one before goes first; where there is none for one, none is left", async () => {
-  const { device, scheduler, forward, spec } = await openEngine(STORIES, 64);
+  const { device, table, scheduler, forward, spec } = await openEngine(STORIES, 64);
   const checkpoint = await openCheckpoint(openFolder(STORIES));
   await checkpoint.close();
   const target = {
     device,
     forward,
+    table,
     layers: checkpoint.tensors.layers,
     holding: { dtype: "f32", keepsBlocks: false },
   } as const;

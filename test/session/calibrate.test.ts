@@ -43,12 +43,13 @@ describe("calibrate", () => {
     expect([...phases].every((phase) => ["collect", "solve", "test"].includes(phase))).toBe(true);
 
     const plain = await model.generate(PROMPT, { drafter: "none", maxTokens: 60 }).result();
-    const drafted = await model.generate(PROMPT, { drafter: "adapter", draftLength: 3, maxTokens: 60 }).result();
+    const drafted = await model.generate(PROMPT, { drafter: "adapter", draftLength: 1, maxTokens: 60 }).result();
     expect(drafted.ids).toEqual(plain.ids);
-    expect(drafted.stats.acceptanceRate).toBeGreaterThan(0.2);
+    // Which exit was chosen goes by time: the first agrees least, in two of five positions.
+    expect(drafted.stats.acceptanceRate).toBeGreaterThan(0.25);
     // The file is the adapter that is loaded.
     await model.loadExitAdapter(bytes);
-    const again = await model.generate(PROMPT, { drafter: "adapter", draftLength: 3, maxTokens: 60 }).result();
+    const again = await model.generate(PROMPT, { drafter: "adapter", draftLength: 1, maxTokens: 60 }).result();
     expect(again.rounds.map(({ accepted }) => accepted)).toEqual(drafted.rounds.map(({ accepted }) => accepted));
     expect(model.exitAdapter!.agreement).toBeCloseTo(exits.find((exit) => exit.exitLayer === exitLayer)!.agreement, 3);
   });

@@ -105,20 +105,7 @@ export class Followers {
 
   /** Reads the matrix. */
   async read(): Promise<Uint32Array<ArrayBuffer>> {
-    const { device } = this.#kit;
-    const { COPY_DST, MAP_READ } = BufferUsage;
-    const buffer = await this.allocate();
-    const bytes = buffer.size;
-    const read = device.ledger.allocate(OWNER, "read", bytes, COPY_DST | MAP_READ);
-    try {
-      const [words] = await device.run("read followers", (recorder) => {
-        recorder.copy(buffer, 0, read, 0, bytes);
-        return [read];
-      });
-      return new Uint32Array(words!);
-    } finally {
-      device.ledger.release(read);
-    }
+    return new Uint32Array(await this.#kit.device.contents(await this.allocate()));
   }
 
   /** Replaces the matrix. What is no id counts as nothing known. */
