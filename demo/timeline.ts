@@ -8,6 +8,7 @@ import { byId, element } from "./elements.ts";
 import { duration, milliseconds } from "./format.ts";
 import { perFrame } from "./frames.ts";
 import { draftShare } from "./layer_work.ts";
+import { onPointing } from "./pointer.ts";
 import type { RoundEvents } from "./round_events.ts";
 import { CONTEXT_TOKENS, type RoundRecord, shortSentence } from "./round_text.ts";
 import { lineSpan, type Place, TimeLines, tickStep } from "./time_lines.ts";
@@ -40,8 +41,7 @@ export class Timeline {
   constructor({ point, select }: RoundEvents) {
     this.#select = select;
     const list = this.#list;
-    list.addEventListener("pointerover", ({ target }) => point(this.#numberOf(target)));
-    list.addEventListener("pointerleave", () => point(0));
+    onPointing(list, (target) => this.#numberOf(target), point);
     // Safari gives a clicked button no focus of its own. Nothing scrolls: the pointer would be on another bar.
     list.addEventListener("click", ({ target }) => {
       this.#buttons[this.#numberOf(target) - 1]?.focus({ preventScroll: true });

@@ -3,6 +3,7 @@
 import type { GenerationPart, Token } from "../src/index.ts";
 import { element } from "./elements.ts";
 import { originName } from "./origins.ts";
+import { onPointing } from "./pointer.ts";
 import type { RoundEvents } from "./round_events.ts";
 
 export class TokenView {
@@ -14,8 +15,7 @@ export class TokenView {
 
   constructor(root: HTMLElement, { point, select }: RoundEvents) {
     this.#root = root;
-    root.addEventListener("pointerover", ({ target }) => point(roundOf(target)));
-    root.addEventListener("pointerleave", () => point(0));
+    onPointing(root, roundOf, point);
     root.addEventListener("click", ({ target }) => {
       const round = roundOf(target);
       if (round > 0) select(round);
