@@ -65,10 +65,10 @@ export async function benchDrafters(
   for (const { name, prompt } of prompts) {
     // The second model, where there is one, goes through the prompt with the first.
     const opening = { maxTokens: 1, ignoreEos: true, ...(draftModel && { drafter: draftModel }) };
-    const { promptIds, ids } = await model.generate(prompt, opening).result();
+    const { promptIds } = await model.generate(prompt, opening).result();
     const run = async ({ name: way, drafting }: DrafterWay, most = maxTokens): Promise<GenerationResult> => {
       await model.loadDraftMemory(memories.get(way) ?? nothing);
-      return await model.goOn(promptIds, ids[0]!, { maxTokens: most, ignoreEos: true, ...drafting }).result();
+      return await model.generate(promptIds, { maxTokens: most, ignoreEos: true, ...drafting }).result();
     };
     // A first short run of each way compiles and warms; it is not counted, and what it learns is forgotten.
     if (rows.length === 0) for (const way of ways) await run(way, Math.min(maxTokens, WARMING_TOKENS));

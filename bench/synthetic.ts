@@ -38,7 +38,7 @@ export function syntheticModel(
     if (kernels.kv === "f32") filler.floats(buffer);
     else filler.words(buffer);
   }
-  const table = new RowTable(device);
+  const table = new RowTable(device, contextLength);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, kernels);
   return { spec, weights, kv, table, forward, scheduler: new Scheduler(device, forward, table) };
 }

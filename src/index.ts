@@ -9,6 +9,7 @@ export type { DrafterKind, PlanDecision, PlanPrice, RoundPlan } from "./decode/p
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
+export type { Chat } from "./session/chat.ts";
 export { check } from "./session/check.ts";
 export type { DraftModel } from "./session/draft_model.ts";
 export type { GenerationDefaults } from "./session/drafting_options.ts";

@@ -52,7 +52,7 @@ export async function openEngine(
   const choice = { ...bestChoice(device), ...kernels };
   const kv = new KvCache(device, spec, contextLength, choice.kv);
   poison(device, kv);
-  const table = new RowTable(device);
+  const table = new RowTable(device, contextLength);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, choice);
   return { device, spec, kv, table, forward, weights, scheduler: new Scheduler(device, forward, table) };
 }

@@ -3,13 +3,14 @@
 import type { Device } from "../../src/gpu/device.ts";
 import { BufferUsage } from "../../src/gpu/usage.ts";
 import type { RowSet } from "../../src/kernels/kernel.ts";
-import { chainOf, encodeRanges, encodeRows } from "../../src/kernels/rows.ts";
+import { chainOf, encodeRanges, encodeRows, pagesInOrder } from "../../src/kernels/rows.ts";
 
 const { STORAGE, UNIFORM, COPY_DST } = BufferUsage;
 
 export class BenchRows {
   readonly rows: GPUBuffer;
   readonly ranges: GPUBuffer;
+  readonly pages: GPUBuffer;
   readonly #start: number;
   readonly #counts: readonly number[];
 
@@ -27,6 +28,9 @@ export class BenchRows {
     const { ledger, handle } = device;
     this.rows = ledger.allocate("rows", `rows at ${start}`, rows.byteLength, STORAGE | COPY_DST);
     this.ranges = ledger.allocate("rows", `ranges at ${start}`, ranges.byteLength, UNIFORM | STORAGE | COPY_DST);
+    const pages = pagesInOrder(start + Math.max(...counts));
+    this.pages = ledger.allocate("rows", `pages at ${start}`, pages.byteLength, STORAGE | COPY_DST);
+    handle.queue.writeBuffer(this.pages, 0, pages);
     handle.queue.writeBuffer(this.rows, 0, rows);
     handle.queue.writeBuffer(this.ranges, 0, ranges);
   }

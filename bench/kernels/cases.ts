@@ -245,7 +245,8 @@ export class CaseBuilder {
     const at = tables[position];
     const length = POSITIONS[POSITIONS.length - 1]! + Math.max(...this.#rows);
     const shape = constants.uniform(attentionShape(spec, length));
-    const shared = { range: at.ranges, shape, rows: at.rows, queries, attended, partialSums, partialSoftmax };
+    const buffers = { range: at.ranges, rows: at.rows, pages: at.pages };
+    const shared = { ...buffers, shape, queries, attended, partialSums, partialSoftmax };
     const groups = this.#data.caches(this.#choice.kv, position).map((cache) => generated.bind({ ...shared, ...cache }));
     return this.#rows.map((rows) => {
       const set = at.of(rows);
@@ -260,7 +261,7 @@ export class CaseBuilder {
     const { prompt } = this.#kernels.attention;
     const at = tables.prompt;
     const shape = constants.uniform(attentionShape(spec, POSITIONS[0]));
-    const shared = { range: at.ranges, shape, rows: at.rows, queries, attended };
+    const shared = { range: at.ranges, shape, rows: at.rows, pages: at.pages, queries, attended };
     const caches = this.#data.caches(this.#choice.kv, POSITIONS[0]);
     const groups = caches.map((cache) => prompt.bind({ ...shared, ...cache }));
     const set = at.of(PROMPT_ROWS);

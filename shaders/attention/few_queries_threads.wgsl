@@ -5,7 +5,7 @@
 // second stage, few_queries_workgroup.wgsl the form for GPUs.
 //
 // queries:      [rows][heads][headDim / 4] vec4, rotated
-// keys, values: as the kv piece says
+// keys, values: as the kv piece says; pages: as pages.wgsl says
 // partialSums:  [rows][heads][maxChunks][headDim / 4] vec4
 // partialSoftmax: [rows][heads][maxChunks] (largest score, sum of exponentials)
 //
@@ -14,12 +14,13 @@
 //
 // One thread a (key-value head, chunk, block of queries); workgroups are small, so that few threads fill all cores.
 //
-// Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP, and those of the pieces. Needs rows.wgsl, visible_keys.wgsl,
-// query_blocks.wgsl, walk_keys.wgsl and a kv piece.
+// Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP, and those of the pieces. Needs rows.wgsl, pages.wgsl,
+// visible_keys.wgsl, query_blocks.wgsl, walk_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> partialSums: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(7) var<storage, read_write> partialSoftmax: array<vec2f>;
+@group(0) @binding(6) var<storage, read> pages: array<u32>;
+@group(0) @binding(7) var<storage, read_write> partialSums: array<array<vec4f, HEAD_VECTORS>>;
+@group(0) @binding(8) var<storage, read_write> partialSoftmax: array<vec2f>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3u) {

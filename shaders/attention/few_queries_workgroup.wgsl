@@ -4,7 +4,7 @@
 // of sums; a device uses one of them always.
 //
 // queries:      [rows][heads][headDim / 4] vec4, rotated
-// keys, values: as the kv piece says
+// keys, values: as the kv piece says; pages: as pages.wgsl says
 // partialSums:  [rows][heads][maxChunks][headDim / 4] vec4
 // partialSoftmax: [rows][heads][maxChunks] (largest score, sum of exponentials)
 //
@@ -23,11 +23,12 @@
 //
 // Constants: QUERIES, KEYS_PER_CHUNK and WORKGROUP (the same), HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8),
 // KEY_PARTS (HALF_VECTORS * KEY_PARTS <= WORKGROUP), KEYS_PER_PART, SCORE_PARTS (WORKGROUP / QUERIES). Needs rows.wgsl,
-// visible_keys.wgsl, query_blocks.wgsl and a kv piece.
+// pages.wgsl, visible_keys.wgsl, query_blocks.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> partialSums: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(7) var<storage, read_write> partialSoftmax: array<vec2f>;
+@group(0) @binding(6) var<storage, read> pages: array<u32>;
+@group(0) @binding(7) var<storage, read_write> partialSums: array<array<vec4f, HEAD_VECTORS>>;
+@group(0) @binding(8) var<storage, read_write> partialSoftmax: array<vec2f>;
 
 var<workgroup> query: array<array<vec4f, HEAD_VECTORS>, QUERIES>;
 // Of each key: its head's place in `keys` and `values`.

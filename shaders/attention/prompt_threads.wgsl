@@ -4,7 +4,7 @@
 // prompt_tiles.wgsl is the form for GPUs; the two differ in their order of sums, and a device uses one of them always.
 //
 // queries:  [rows][heads][headDim / 4] vec4, rotated
-// keys, values: as the kv piece says; position p stands in slot p
+// keys, values: as the kv piece says; pages: as pages.wgsl says
 // attended: [rows][attendedStride] vec4, head after head
 //
 // A block is QUERIES queries of a key-value head, of one row or of rows side by side; each key and value is loaded once for
@@ -12,14 +12,15 @@
 // afresh, and after the last one they are written. Outside of that their numbers are walked along and mean nothing, so
 // nothing is masked, and what a row computes is the same in any block and any chunk of the prompt.
 //
-// Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP. Needs rows.wgsl, visible_keys.wgsl, walk_keys.wgsl and a kv
-// piece.
+// Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP. Needs rows.wgsl, pages.wgsl, visible_keys.wgsl,
+// walk_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> attended: array<vec4f>;
+@group(0) @binding(6) var<storage, read> pages: array<u32>;
+@group(0) @binding(7) var<storage, read_write> attended: array<vec4f>;
 
 fn slotOf(_row: u32, position: u32) -> u32 {
-  return position;
+  return slotAt(position);
 }
 
 @compute @workgroup_size(WORKGROUP)

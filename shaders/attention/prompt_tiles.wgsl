@@ -5,7 +5,7 @@
 // prompt_threads.wgsl is the form for software adapters.
 //
 // queries:  [rows][heads][headDim / 4] vec4, rotated
-// keys, values: as the kv piece says; position p stands in slot p
+// keys, values: as the kv piece says; pages: as pages.wgsl says
 // attended: [rows][attendedStride] vec4, head after head
 //
 // One workgroup a (key-value head, TILE_QUERIES queries): query heads that share the key-value head, and rows side by side.
@@ -18,10 +18,11 @@
 //
 // Constants: TILE_QUERIES, TILE_KEYS, THREADS_PER_QUERY (WORKGROUP / TILE_QUERIES), KEYS_PER_THREAD (TILE_KEYS / THREADS_PER_QUERY),
 // PAIRS_PER_THREAD (of HALF_VECTORS, rounded up), HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), WORKGROUP. Needs
-// rows.wgsl, visible_keys.wgsl and a kv piece.
+// rows.wgsl, pages.wgsl, visible_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
-@group(0) @binding(6) var<storage, read_write> attended: array<vec4f>;
+@group(0) @binding(6) var<storage, read> pages: array<u32>;
+@group(0) @binding(7) var<storage, read_write> attended: array<vec4f>;
 
 // One vec4 more than a head, so that the same vec4 of neighbouring keys lies in different banks.
 const STRIDE = HEAD_VECTORS + 1;
@@ -70,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let key = start + item / HALF_VECTORS;
       let j = item % HALF_VECTORS;
       if (key >= firstKey && key < endKey) {
-        let pair = keyPair(key * shape.kvHeads + kvHead, j);
+        let pair = keyPair(slotAt(key) * shape.kvHeads + kvHead, j);
         let at = (key - start) * STRIDE + j;
         tile[at] = pair[0];
         tile[at + HALF_VECTORS] = pair[1];
@@ -108,7 +109,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let key = start + item / HALF_VECTORS;
       let j = item % HALF_VECTORS;
       if (key >= firstKey && key < endKey) {
-        let pair = valuePair(key * shape.kvHeads + kvHead, j);
+        let pair = valuePair(slotAt(key) * shape.kvHeads + kvHead, j);
         let at = (key - start) * STRIDE + j;
         tile[at] = pair[0];
         tile[at + HALF_VECTORS] = pair[1];

@@ -5,7 +5,7 @@
 // nearly every chunk of a long context, is cut into blocks of QUERIES whatever rows they are of. In any other chunk (keys
 // in flight, the edge of a window) a block holds queries of one row.
 //
-// Constants: QUERIES, KEYS_PER_CHUNK, NONE. Needs rows.wgsl and visible_keys.wgsl.
+// Constants: QUERIES, KEYS_PER_CHUNK, NONE. Needs rows.wgsl, pages.wgsl and visible_keys.wgsl.
 
 struct Block {
   // Queries [firstQuery, endQuery) of the key-value head, at most QUERIES; none: there is nothing to do.
@@ -60,7 +60,7 @@ fn seenByAll(start: u32, end: u32) -> bool {
 // row's ancestors, which makes a draft tree and a chain the same walk.
 fn slotOf(rowNumber: u32, position: u32) -> u32 {
   if (position < range.linear) {
-    return position;
+    return slotAt(position);
   }
   var ancestor = rowNumber;
   while (rows[ancestor].position > position && rows[ancestor].parent != NONE) {

@@ -1,9 +1,9 @@
-// Moves the keys and values of an accepted path into place: token k of the path goes to slot first + k.
+// Moves the keys and values of an accepted path into place: token k of the path goes from slots[k] to places[k].
 //
 // keys, values: a layer's cache, [slot][vectors] vec4u of whatever type
 //
-// Rows of a path stand in ascending slots, none before its place. So a thread that takes the tokens in ascending order never
-// writes to a slot that it has still to read. A chain is in place, and the dispatch returns at once.
+// Rows of a path stand in the slots of ascending positions, none before its place. So a thread that takes the tokens in ascending
+// order never writes to a slot that it has still to read. A chain is in place, and the dispatch returns at once.
 //
 // One thread a vec4 of a slot, for all tokens of the path.
 //
@@ -25,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   for (var k = 0u; k < path.count; k++) {
     let source = path.slots[k] * shape.vectors + id.x;
-    let place = (path.first + k) * shape.vectors + id.x;
+    let place = path.places[k] * shape.vectors + id.x;
     if (source != place) {
       keys[place] = keys[source];
       values[place] = values[source];

@@ -5,18 +5,19 @@
 // slots for. What cannot be is dropped, with all that continues it. A child that its parent has already is that child, so
 // drafters may propose paths that begin alike.
 //
-// A row of the tree stands in the slot `length + its number`. Rows that happen to be a chain stand where their positions are.
+// A row of the tree stands in the slot of position `length + its number`. Rows that happen to be a chain stand where they belong.
 //
 // One thread: some thousand steps at most. (A row depends on those before it.)
 //
 // Constants: ROW_CAPACITY, NONE, RANGE_VERIFY_EARLY, RANGE_VERIFY, those of state.wgsl and of proposal.wgsl. Needs rows.wgsl,
-// state.wgsl and proposal.wgsl.
+// pages.wgsl, state.wgsl and proposal.wgsl.
 
 @group(0) @binding(0) var<uniform> settings: Settings;
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read> proposal: Proposal;
 @group(0) @binding(3) var<storage, read_write> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> ranges: array<RowRange>;
+@group(0) @binding(5) var<storage, read> pages: array<u32>;
 
 // The row that each node became; NONE: it was dropped.
 var<workgroup> rowOf: array<u32, PROPOSAL_CAPACITY>;
@@ -39,7 +40,7 @@ fn main() {
       row = childOf(parent, node.token, count);
       if (row == NONE && count < most && rows[parent].position - state.length < longest) {
         row = count;
-        rows[row] = Row(node.token, rows[parent].position + 1, state.length + row, parent);
+        rows[row] = Row(node.token, rows[parent].position + 1, slotAt(state.length + row), parent);
         isChain = isChain && parent == row - 1;
         count++;
       }

@@ -5,7 +5,7 @@
 // draft is the target's own: a correction where drafts were refused, a bonus where none was left. The earliest EOS ends the
 // generation there; what was accepted behind it is dropped.
 //
-// Committing is arithmetic where the path is a chain: row i stands in slot length + i. Of a tree's path it is told which slots
+// Committing is arithmetic where the path is a chain: row i stands where position length + i belongs. Of a tree's path it is told which slots
 // have to move (commit.wgsl). The keys and values of refused rows are past the new length and will be overwritten.
 //
 // Parents stand before their children, so the search for a child goes forward only. The prefill ends with the same kernel:
@@ -13,7 +13,7 @@
 //
 // One thread.
 //
-// Constants: ROW_CAPACITY, NONE and those of state.wgsl. Needs rows.wgsl and state.wgsl.
+// Constants: ROW_CAPACITY, NONE and those of state.wgsl. Needs rows.wgsl, pages.wgsl and state.wgsl.
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> settings: Settings;
@@ -24,6 +24,7 @@
 @group(0) @binding(6) var<storage, read_write> path: Path;
 // The text: the token at each position, the pending one last.
 @group(0) @binding(7) var<storage, read_write> history: array<u32>;
+@group(0) @binding(8) var<storage, read> pages: array<u32>;
 
 fn isEos(id: u32) -> bool {
   for (var i = 0u; i < settings.eosCount; i++) {
@@ -75,8 +76,10 @@ fn main() {
     }
     report.lines[emitted].id = id;
     report.lines[emitted].row = row - range.first;
+    let place = slotAt(first + emitted);
     path.slots[emitted] = rows[row].slot;
-    inPlace = inPlace && rows[row].slot == first + emitted;
+    path.places[emitted] = place;
+    inPlace = inPlace && rows[row].slot == place;
     emitted++;
     history[first + emitted] = id;
     state.pending = id;
@@ -87,7 +90,6 @@ fn main() {
     accepted += select(1u, 0u, row == NONE);
   }
   path.count = select(emitted, 0u, inPlace);
-  path.first = first;
 
   state.length = first + emitted;
   state.emitted += emitted;

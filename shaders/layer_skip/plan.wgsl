@@ -9,12 +9,14 @@
 //
 // One thread: a handful of numbers.
 //
-// Constants: MAX_DRAFT_LENGTH, NONE, RANGE_VERIFY_EARLY, RANGE_VERIFY and those of state.wgsl. Needs rows.wgsl, state.wgsl.
+// Constants: MAX_DRAFT_LENGTH, NONE, RANGE_VERIFY_EARLY, RANGE_VERIFY and those of state.wgsl. Needs rows.wgsl,
+// pages.wgsl and state.wgsl.
 
 @group(0) @binding(0) var<uniform> settings: Settings;
 @group(0) @binding(1) var<storage, read> state: State;
 @group(0) @binding(2) var<storage, read_write> rows: array<Row>;
 @group(0) @binding(3) var<storage, read_write> ranges: array<RowRange>;
+@group(0) @binding(4) var<storage, read> pages: array<u32>;
 
 @compute @workgroup_size(1)
 fn main() {
@@ -26,7 +28,7 @@ fn main() {
   let end = state.length + draftLength + 1;
   for (var i = 0u; i <= MAX_DRAFT_LENGTH; i++) {
     let position = state.length + i;
-    rows[i] = Row(select(NONE, state.pending, i == 0), position, position, select(i - 1, NONE, i == 0));
+    rows[i] = Row(select(NONE, state.pending, i == 0), position, slotAt(position), select(i - 1, NONE, i == 0));
     ranges[i] = RowRange(i, select(0u, 1u, i < draftLength), end);
   }
   ranges[RANGE_VERIFY_EARLY] = RowRange(draftLength, open, end);

@@ -57,10 +57,10 @@ struct ReportLine {
 }
 
 // Where the keys and values of what was accepted stand, and where they belong: token k of the path goes from slots[k] to
-// slot first + k.
+// places[k].
 struct Path {
   // 0 where all is in place.
   count: u32,
-  first: u32,
   slots: array<u32, ROW_CAPACITY>,
+  places: array<u32, ROW_CAPACITY>,
 }

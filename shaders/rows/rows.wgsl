@@ -21,6 +21,6 @@ struct Row {
 struct RowRange {
   first: u32,
   count: u32,
-  // Positions below this stand in the slot of the same number. Keys at or past it are found through the rows' parents.
+  // Positions below this are found through the text's pages (pages.wgsl), those at or past it through the rows' parents.
   @size(248) linear: u32,
 }

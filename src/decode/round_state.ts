@@ -46,7 +46,7 @@ export class RoundState {
   readonly #path: PathCommit;
   readonly #vocabSize: number;
 
-  constructor(device: Device, forward: Forward, { rows, ranges }: RowTable) {
+  constructor(device: Device, forward: Forward, { rows, ranges, pages }: RowTable) {
     const { contextLength } = forward;
     this.#device = device;
     this.#vocabSize = forward.spec.vocabSize;
@@ -72,9 +72,19 @@ export class RoundState {
     this.#path = new PathCommit(device, forward, path);
     this.#kernels = { plan: new Plan(device), graft: new Graft(device), accept: new Accept(device) };
     this.#groups = {
-      plan: this.#kernels.plan.bind({ settings, state, rows, ranges }),
-      graft: this.#kernels.graft.bind({ settings, state, proposal, rows, ranges }),
-      accept: this.#kernels.accept.bind({ range: ranges, settings, rows, targets, state, report, path, history }),
+      plan: this.#kernels.plan.bind({ settings, state, rows, ranges, pages }),
+      graft: this.#kernels.graft.bind({ settings, state, proposal, rows, ranges, pages }),
+      accept: this.#kernels.accept.bind({
+        range: ranges,
+        settings,
+        rows,
+        targets,
+        state,
+        report,
+        path,
+        history,
+        pages,
+      }),
     };
   }
 

@@ -7,13 +7,14 @@
  */
 
 import type { Forward } from "../forward/forward.ts";
+import type { Regime } from "../forward/layer_kernels.ts";
 import type { PassRows, RowTable } from "../forward/row_table.ts";
 import { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Pace } from "../gpu/pace.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
-import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, RUNNING } from "../kernels/constants.ts";
+import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, ROW_CAPACITY } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
 import type { GpuDrafter } from "./drafters/drafter.ts";
 import type { Followers } from "./drafters/followers.ts";
@@ -28,6 +29,21 @@ import { type SelectionRequest, Selections } from "./selection/selections.ts";
 
 /** What bounds a generation. */
 export type Limits = Pick<RoundSettings, "maxTokens" | "contextLength" | "eosTokenIds">;
+
+/** What of a prompt is in the KV cache, and how the rest is computed. */
+export interface PromptPlace {
+  /** Tokens from the front whose keys and values are there: less than the prompt. */
+  readonly reused: number;
+  /** Whether a token was generated: it is computed again as it was then. */
+  isGenerated(position: number): boolean;
+  /** Tokens from the front that a second model has keys and values of. */
+  seenBy(model: Forward): number;
+  /** Gives the positions below `end` their slots. */
+  reserve(end: number): void;
+}
+
+/** A prompt that shares nothing with others, where positions have slots already. */
+const UNSHARED: PromptPlace = { reused: 0, isGenerated: () => false, seenBy: () => 0, reserve: () => {} };
 
 /** Rows through a layer that a first submission of a prompt holds, and the fewest of any: a tile of the matmul. */
 const FIRST_PREFILL_UNITS = 32;
@@ -44,8 +60,10 @@ export class Scheduler {
   readonly #readbacks: ReadbackRing;
   /** The prompt's way to the GPU; its unit is one row through one layer. */
   readonly #prefillQueue: PacedQueue;
-  /** A layer of a second model costs something else. */
+  /** A layer of a second model costs something else, and so do rows that are computed as generated ones. */
   readonly #draftPace: Pace;
+  readonly #replayPace: Pace;
+  #place = UNSHARED;
   #limits: Limits = { maxTokens: 0, contextLength: 0, eosTokenIds: [] };
   #selection: Selection | undefined;
   /** The drafters of the generation that runs. */
@@ -68,6 +86,7 @@ export class Scheduler {
       inFlight: 2, // the GPU never idles, and a stop takes effect within two submissions
     });
     this.#draftPace = this.#prefillQueue.newPace();
+    this.#replayPace = this.#prefillQueue.newPace();
   }
 
   /** Ids there are. */
@@ -88,9 +107,10 @@ export class Scheduler {
   /**
    * Compiles what prompts of any length and rounds of these plans need.
    * @param request how ids are selected; undefined: greedily
+   * @param replays whether the prompt has tokens that were generated
    * @returns how to begin: to be called when the generation does
    */
-  async prepare(plans: readonly RoundPlan[], request?: SelectionRequest): Promise<() => Selection> {
+  async prepare(plans: readonly RoundPlan[], request?: SelectionRequest, replays = false): Promise<() => Selection> {
     const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
     const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
     if (request?.draftModel) this.#drafters.use(request.draftModel);
@@ -100,6 +120,7 @@ export class Scheduler {
     const [begin] = await Promise.all([
       this.#selections.prepare(rowCounts, request, kinds.has("adapter")),
       this.state.prepare(trees),
+      replays && this.#forward.prepare([ROW_CAPACITY]),
       learner?.prepare(rowCounts),
       ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
     ]);
@@ -122,6 +143,7 @@ export class Scheduler {
   ): void {
     this.#limits = limits;
     this.#selection = selection;
+    this.#place = UNSHARED;
     this.state.begin({ draftLength: 0, ...limits }, ...committed);
   }
 
@@ -131,34 +153,38 @@ export class Scheduler {
    * A submission holds as many rows and layers as this device computes in a moment. No result depends on how the prompt is
    * cut.
    * @param stop asked before each submission
+   * @param place what of it is in the KV cache
    * @returns the last submission, not waited for; undefined when it was stopped
    */
-  async prefill(ids: readonly number[], stop: () => boolean): Promise<PendingRound | undefined> {
+  async prefill(
+    ids: readonly number[],
+    stop: () => boolean,
+    place: PromptPlace = UNSHARED,
+  ): Promise<PendingRound | undefined> {
     const { layers } = this.#forward.spec;
-    const plan = plainPlan(layers);
-    const queue = this.#prefillQueue;
+    this.#place = place;
     this.state.tellPrompt(ids);
-    for (const drafter of this.#active) drafter.begin?.(ids.length);
-    for (let start = 0; start < ids.length; ) {
-      const rows = Math.min(PROMPT_CAPACITY, queue.units - (queue.units % LEAST_PREFILL_UNITS));
-      const chunkIds = ids.slice(start, start + rows);
-      const { chunk, last } = this.#table.writeChunk(chunkIds, start);
+    for (const drafter of this.#active) {
+      drafter.begin?.(ids.length);
+      if (drafter.forward && !(await this.#prefillThrough(drafter.forward, ids, stop))) return undefined;
+    }
+    for (let start = place.reused; start < ids.length; ) {
+      const regime: Regime = place.isGenerated(start) ? "generated" : "prompt";
+      const pace = regime === "prompt" ? this.#prefillQueue.pace : this.#replayPace;
+      const { chunk, last } = this.#nextChunk(ids.slice(0, this.#endOfRun(start, ids.length)), start, regime, pace);
       start += chunk.count;
-      for (const { forward } of this.#active) {
-        if (forward && !(await this.#prefillThrough(forward, chunk, stop))) return undefined;
-      }
       for (let layer = 0; layer < layers; ) {
         if (stop()) return undefined;
-        const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(queue.units / chunk.count)));
+        const toLayer = nextLayer(layer, layers, chunk, pace);
         const recorder = new Recorder(this.#device.handle, "prefill");
         this.#forward.forward(recorder, chunk, layer, toLayer);
         if (start === ids.length && toLayer === layers) {
           this.#forward.liftLast(recorder, chunk.count - 1);
           this.#chosen.target.target(recorder, last);
           this.#accept(recorder, last, false, this.#chosen.target);
-          return this.#submit(recorder, plan);
+          return this.#submit(recorder, plainPlan(layers));
         }
-        await queue.submit(recorder, chunk.count * (toLayer - layer));
+        await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), pace);
         this.dispatches += recorder.dispatches;
         layer = toLayer;
       }
@@ -166,35 +192,39 @@ export class Scheduler {
     return undefined; // a prompt has tokens
   }
 
-  /** Runs a chunk of the prompt through a drafter's own model. @returns false when it was stopped */
-  async #prefillThrough(model: Forward, chunk: PassRows, stop: () => boolean): Promise<boolean> {
+  /** Runs what a drafter's own model has not seen of a prompt through it. @returns false when it was stopped */
+  async #prefillThrough(model: Forward, ids: readonly number[], stop: () => boolean): Promise<boolean> {
     const { layers } = model.spec;
-    for (let layer = 0; layer < layers; ) {
-      if (stop()) return false;
-      const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(this.#draftPace.units / chunk.count)));
-      const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
-      model.forward(recorder, chunk, layer, toLayer);
-      await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), this.#draftPace);
-      this.dispatches += recorder.dispatches;
-      layer = toLayer;
+    for (let start = this.#place.seenBy(model); start < ids.length; ) {
+      const { chunk } = this.#nextChunk(ids, start, "prompt", this.#draftPace);
+      start += chunk.count;
+      for (let layer = 0; layer < layers; ) {
+        if (stop()) return false;
+        const toLayer = nextLayer(layer, layers, chunk, this.#draftPace);
+        const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
+        model.forward(recorder, chunk, layer, toLayer);
+        await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), this.#draftPace);
+        this.dispatches += recorder.dispatches;
+        layer = toLayer;
+      }
     }
     return true;
   }
 
-  /**
-   * Begins anew behind a prompt that `prefill` has run: its keys and values are in place, whatever rounds have followed it.
-   * @param first the token after the prompt
-   * @returns the prompt's end as `prefill` would have it
-   */
-  fork(ids: readonly number[], first: number): PendingRound {
-    this.begin(this.#limits, this.#chosen, ids.length, first, 1);
-    this.state.tellPrompt([...ids, first]);
-    for (const drafter of this.#active) drafter.begin?.(ids.length);
-    const told = { drafted: 0, accepted: 0, finished: RUNNING, length: ids.length, ids: [first], path: [0] };
-    const report = { ...told, draftIds: [], draftParents: [], probabilities: [], logProbs: undefined, shadowIds: [] };
-    const now = performance.now();
-    const plan = plainPlan(this.#forward.spec.layers);
-    return { plan, submittedAt: now, readbackBytes: 0, report: Promise.resolve({ ...report, doneAt: now }) };
+  /** The prompt's next tokens, as many as one submission takes through a layer. */
+  #nextChunk(ids: readonly number[], start: number, regime: Regime, { units }: Pace) {
+    const rows = Math.min(regime === "prompt" ? PROMPT_CAPACITY : ROW_CAPACITY, units - (units % LEAST_PREFILL_UNITS));
+    const end = Math.min(ids.length, start + rows);
+    this.#place.reserve(end);
+    return this.#table.writeChunk(ids.slice(start, end), start, regime);
+  }
+
+  /** Tokens from `start` on that are computed as it is. */
+  #endOfRun(start: number, end: number): number {
+    const generated = this.#place.isGenerated(start);
+    let next = start + 1;
+    while (next < end && this.#place.isGenerated(next) === generated) next++;
+    return next;
   }
 
   /**
@@ -204,6 +234,7 @@ export class Scheduler {
    */
   round(plan: RoundPlan, length: number, proposal?: DraftTree): PendingRound {
     const { draftLength, treeSize, leastProbability } = plan;
+    this.#place.reserve(Math.min(length + 1 + draftsOf(plan), this.#limits.contextLength));
     this.state.configure({
       ...this.#limits,
       draftLength,
@@ -285,4 +316,9 @@ export class Scheduler {
     if (!this.#selection) throw new Error("a round was recorded before a generation began");
     return this.#selection;
   }
+}
+
+/** How far a chunk goes in one submission. */
+function nextLayer(layer: number, layers: number, { count }: PassRows, { units }: Pace): number {
+  return Math.min(layers, layer + Math.max(1, Math.floor(units / count)));
 }

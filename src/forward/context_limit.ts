@@ -5,7 +5,7 @@
  */
 
 import { InputError } from "../errors.ts";
-import { KEYS_PER_CHUNK, ROW_CAPACITY } from "../kernels/constants.ts";
+import { KEYS_PER_CHUNK, PAGE_SLOTS, ROW_CAPACITY } from "../kernels/constants.ts";
 import { KV_BYTES, type KvType } from "../kernels/kv_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
@@ -19,7 +19,7 @@ interface Growing {
 /** Values are as large as keys; attention's partial softmax, two numbers a head and chunk, is smaller than its sums. */
 function growing({ heads, kvHeads, headDim }: ModelSpec, kv: KvType): Growing[] {
   return [
-    { what: "a layer's keys", bytes: kvHeads * headDim * KV_BYTES[kv], positions: 1 },
+    { what: "a layer's keys", bytes: PAGE_SLOTS * kvHeads * headDim * KV_BYTES[kv], positions: PAGE_SLOTS },
     { what: "the rotations of positions", bytes: headDim * 4, positions: 1 },
     { what: "attention's partial sums", bytes: ROW_CAPACITY * heads * headDim * 4, positions: KEYS_PER_CHUNK },
   ];
@@ -50,4 +50,21 @@ export function requireContext(
       `at most ${longest(tightest)} on this device: ` +
       `${what} would take ${needed} bytes and it binds at most ${bindableBytes}`,
   });
+}
+
+/**
+ * @throws InputError for more tokens than the device binds a layer's keys of: it says how many those may be
+ */
+export function requireKvBudget(
+  bindableBytes: number,
+  { kvHeads, headDim }: ModelSpec,
+  kvBudget: number,
+  kv: KvType,
+  caller = "load",
+): void {
+  const pageBytes = PAGE_SLOTS * kvHeads * headDim * KV_BYTES[kv];
+  const most = Math.floor(bindableBytes / pageBytes) * PAGE_SLOTS;
+  if (kvBudget <= most) return;
+  const expected = `at most ${most} on this device: it binds at most ${bindableBytes} bytes of a layer's keys`;
+  throw new InputError({ file: caller, field: "kvBudget", found: String(kvBudget), expected });
 }

@@ -47,12 +47,11 @@ export interface ExitAdapterKit {
 /** Bytes that an adapter takes beside its weights. */
 export function adapterBytes(
   { hiddenSize }: { hiddenSize: number },
-  contextLength: number,
-  { slotBytes }: KvCache,
+  { layerBytes }: KvCache,
   hasBlock: boolean,
 ): number {
   const rows = PROMPT_CAPACITY * streamStride(hiddenSize) + ROW_CAPACITY * paddedSize(hiddenSize);
-  return rows * 4 + (hasBlock ? 2 * contextLength * slotBytes : 0);
+  return rows * 4 + (hasBlock ? 2 * layerBytes : 0);
 }
 
 export class ExitAdapter {
@@ -92,13 +91,12 @@ export class ExitAdapter {
     const stride = streamStride(hiddenSize);
     const stream = allocate("stream", PROMPT_CAPACITY * stride * 4);
     const mapped = allocate("mapped", ROW_CAPACITY * paddedSize(hiddenSize) * 4);
-    const kvBytes = layers.contextLength * kv.slotBytes;
     this.#device = device;
     this.owner = owner;
     this.#kit = kit;
     this.#weights = weights;
     this.exitLayer = exitLayer;
-    this.cache = block && { keys: allocate("keys", kvBytes), values: allocate("values", kvBytes) };
+    this.cache = block && { keys: allocate("keys", kv.layerBytes), values: allocate("values", kv.layerBytes) };
     this.#binder = new LayerBinder({ ...layers, constants });
     this.#fork = new Fork(device);
     this.#forked = this.#fork.bind({

@@ -180,8 +180,8 @@ export class LayerBinder {
     const { queries, attended, partialSums, partialSoftmax } = this.#kit.activations;
     const rule = { scale: spec.attentionScale, softCap: spec.attentionSoftCap, window };
     const words = attentionShape(spec, contextLength, rule, paddedSize(spec.heads * spec.headDim));
-    const { rows, ranges: range } = this.#kit.table;
-    const seen = { range, rows, queries, attended, ...cache, shape: this.#kit.constants.uniform(words) };
+    const { rows, ranges: range, pages } = this.#kit.table;
+    const seen = { range, rows, pages, queries, attended, ...cache, shape: this.#kit.constants.uniform(words) };
     const { attention } = this.#kit.kernels;
     return {
       generated: attention.generated.bind({ ...seen, partialSums, partialSoftmax }),

@@ -32,6 +32,11 @@ export class PacedQueue {
     return this.#pace.units;
   }
 
+  /** The pace of work that has none of its own. */
+  get pace(): Pace {
+    return this.#pace;
+  }
+
   /** A pace of its own, for a kind of work whose units cost something else. */
   newPace(): Pace {
     return new Pace(this.#options);

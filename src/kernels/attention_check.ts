@@ -5,6 +5,7 @@
 
 import type { Device } from "../gpu/device.ts";
 import { attentionShape, chunkCount, type HeadShape, type ScoreRule } from "./attention_shape.ts";
+import { PAGE_SLOTS } from "./constants.ts";
 import { FewQueryAttention, type FewQueryVariant } from "./few_query_attention.ts";
 import type { KvType } from "./kv_format.ts";
 import { checkNumbers } from "./matmul_probe.ts";
@@ -21,6 +22,9 @@ const OWNER = "attention check";
 const ROWS = 5;
 const START = 125;
 const END = START + ROWS;
+/** Where the text's pages are in the cache: out of order. */
+const PAGES = [2, 0, 1];
+const slotOf = (position: number) => PAGES[Math.floor(position / PAGE_SLOTS)]! * PAGE_SLOTS + (position % PAGE_SLOTS);
 
 /**
  * By how much a result may be off, as a fraction of the largest value: WGSL's exp is good to (3 + 2 |x|) units of 2^-23, the
@@ -132,6 +136,16 @@ function attentionData({ heads, kvHeads, headDim }: HeadShape, kvType: KvType): 
   };
 }
 
+/** `[END][width]` in their slots; what nobody may look at is NaN. */
+function paged(numbers: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  const width = numbers.length / END;
+  const cache = new Float32Array(PAGES.length * PAGE_SLOTS * width).fill(Number.NaN);
+  for (let position = 0; position < END; position++) {
+    cache.set(numbers.subarray(position * width, (position + 1) * width), slotOf(position) * width);
+  }
+  return cache;
+}
+
 /** A cache as the kernels read it (kv_format.ts). */
 function packed(cache: Float32Array<ArrayBuffer>, headDim: number, kvType: KvType): Uint32Array<ArrayBuffer> {
   if (kvType === "f32") return new Uint32Array(cache.buffer);
@@ -165,10 +179,11 @@ async function run(
     const given = {
       range: uniform("range", encodeRanges(ranges)),
       shape: uniform("shape", attentionShape(shape, END, rule)),
-      rows: storage("rows", encodeRows(chainOf(ids, START))),
+      rows: storage("rows", encodeRows(chainOf(ids, START, slotOf))),
       queries: storage("queries", data.queries),
-      keys: storage("keys", packed(data.keys, headDim, kvType)),
-      values: storage("values", packed(data.values, headDim, kvType)),
+      keys: storage("keys", packed(paged(data.keys), headDim, kvType)),
+      pages: storage("pages", Uint32Array.from(PAGES)),
+      values: storage("values", packed(paged(data.values), headDim, kvType)),
       partialSums: scratch("partial sums", partials * headDim),
       partialSoftmax: scratch("partial softmax", partials * 2),
     };

@@ -11,6 +11,7 @@ export const ATTENTION_INPUTS = {
   queries: "read",
   keys: "read",
   values: "read",
+  pages: "read",
 } as const;
 
 /** Sizes of grouped-query attention. */

@@ -23,6 +23,9 @@ export const NONE = 0xffffffff;
 /** Keys of a chunk of attention, which is cut at multiples of it: what a thread walks, or a workgroup shares. */
 export const KEYS_PER_CHUNK = 64;
 
+/** Slots of a page of the KV cache. */
+export const PAGE_SLOTS = 64;
+
 /** Threads of a workgroup. */
 export const WORKGROUP = 64;
 
@@ -64,6 +67,7 @@ export const COMMON_CONSTANTS = { WORKGROUP, NONE, ROW_CAPACITY } as const;
 /** Constants of the kernels that read or write a generation's state. */
 export const STATE_CONSTANTS = {
   ...COMMON_CONSTANTS,
+  PAGE_SLOTS,
   MAX_DRAFT_LENGTH,
   EOS_CAPACITY,
   RUNNING,

@@ -13,6 +13,7 @@ import topFew from "../../shaders/drafting/top_few.wgsl?raw";
 import topIds from "../../shaders/drafting/top_ids.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
+import pages from "../../shaders/rows/pages.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import noise from "../../shaders/sampling/noise.wgsl?raw";
 import runs from "../../shaders/sampling/runs.wgsl?raw";
@@ -71,12 +72,13 @@ const GRAFT_BINDINGS = {
   proposal: "read",
   rows: "read-write",
   ranges: "read-write",
+  pages: "read",
 } as const;
 
 /** Makes rows of what is proposed. */
 export class Graft extends Kernel<keyof typeof GRAFT_BINDINGS> {
   constructor(device: Device) {
-    const code = [rows, state, proposal, graft];
+    const code = [rows, pages, state, proposal, graft];
     super(device, { name: "drafting/graft", code, bindings: GRAFT_BINDINGS }, PROPOSAL_CONSTANTS);
   }
 
@@ -243,12 +245,13 @@ const CATCH_UP_BINDINGS = {
   followed: "read-write",
   rows: "read-write",
   ranges: "read-write",
+  pages: "read",
 } as const;
 
 /** Makes rows of the text that a second model has not seen. */
 export class CatchUp extends Kernel<keyof typeof CATCH_UP_BINDINGS> {
   constructor(device: Device) {
-    const code = [rows, state, catchUp];
+    const code = [rows, pages, state, catchUp];
     super(device, { name: "drafting/catch_up", code, bindings: CATCH_UP_BINDINGS }, STATE_CONSTANTS);
   }
 

@@ -11,11 +11,12 @@ import mergeChunks from "../../shaders/attention/merge_chunks.wgsl?raw";
 import queryBlocks from "../../shaders/attention/query_blocks.wgsl?raw";
 import visibleKeys from "../../shaders/attention/visible_keys.wgsl?raw";
 import walkKeys from "../../shaders/attention/walk_keys.wgsl?raw";
+import pages from "../../shaders/rows/pages.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { ATTENTION_INPUTS, checkHeadShape, chunkCount, groupSize, type HeadShape } from "./attention_shape.ts";
-import { COMMON_CONSTANTS, KEYS_PER_CHUNK, WORKGROUP } from "./constants.ts";
+import { COMMON_CONSTANTS, KEYS_PER_CHUNK, PAGE_SLOTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import { KV_PIECES, type KvType } from "./kv_format.ts";
 
@@ -91,11 +92,12 @@ export class FewQueryAttention {
     const constants = {
       ...COMMON_CONSTANTS,
       KEYS_PER_CHUNK,
+      PAGE_SLOTS,
       HEAD_VECTORS: 2 * halfVectors,
       HALF_VECTORS: halfVectors,
       QUERIES: this.#queries,
     };
-    const shared = [rows, visibleKeys, queryBlocks, KV_PIECES[kvType]];
+    const shared = [rows, pages, visibleKeys, queryBlocks, KV_PIECES[kvType]];
     this.#chunks =
       variant === "threads"
         ? new Kernel(

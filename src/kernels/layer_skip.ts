@@ -11,6 +11,7 @@ import selectDraft from "../../shaders/layer_skip/select_draft.wgsl?raw";
 import selectTarget from "../../shaders/layer_skip/select_target.wgsl?raw";
 import state from "../../shaders/layer_skip/state.wgsl?raw";
 import best from "../../shaders/matmul/best.wgsl?raw";
+import pages from "../../shaders/rows/pages.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import idsAll from "../../shaders/sampling/ids_all.wgsl?raw";
 import idsHot from "../../shaders/sampling/ids_hot.wgsl?raw";
@@ -20,7 +21,13 @@ import type { Constants, KernelSource } from "../gpu/pipelines.ts";
 import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, NONE, ROW_CAPACITY, RUNNING, STATE_CONSTANTS } from "./constants.ts";
 import { Kernel, type RowSet } from "./kernel.ts";
 
-const PLAN_BINDINGS = { settings: "uniform", state: "read", rows: "read-write", ranges: "read-write" } as const;
+const PLAN_BINDINGS = {
+  settings: "uniform",
+  state: "read",
+  rows: "read-write",
+  ranges: "read-write",
+  pages: "read",
+} as const;
 
 const SELECT_DRAFT_BINDINGS = {
   range: "offset-uniform",
@@ -45,6 +52,7 @@ const ACCEPT_BINDINGS = {
   report: "read-write",
   path: "read-write",
   history: "read-write",
+  pages: "read",
 } as const;
 
 /** Bytes of `State`. */
@@ -58,7 +66,16 @@ const REPORT_LINE_WORDS = 4;
 /** Bytes of `Report`. */
 export const REPORT_BYTES = reportBytes(ROW_CAPACITY);
 /** Bytes of `Path`. */
-export const PATH_BYTES = (2 + ROW_CAPACITY) * 4;
+export const PATH_BYTES = (1 + 2 * ROW_CAPACITY) * 4;
+
+/** Contents of a `Path`: what stands in `slots[k]` goes to `places[k]`, at most `ROW_CAPACITY` of them. */
+export function encodePath(slots: readonly number[], places: readonly number[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(PATH_BYTES / 4);
+  words[0] = slots.length;
+  words.set(slots, 1);
+  words.set(places, 1 + ROW_CAPACITY);
+  return words;
+}
 
 /** Bytes that tell of a round of at most so many rows: all that it reads back. */
 export function reportBytes(rows: number): number {
@@ -140,7 +157,11 @@ export function candidatesShape(candidatesPerRow: number): Uint32Array<ArrayBuff
 /** Opens a round: draft length, rows and ranges. */
 export class Plan extends Kernel<keyof typeof PLAN_BINDINGS> {
   constructor(device: Device) {
-    super(device, { name: "layer_skip/plan", code: [rows, state, plan], bindings: PLAN_BINDINGS }, STATE_CONSTANTS);
+    super(
+      device,
+      { name: "layer_skip/plan", code: [rows, pages, state, plan], bindings: PLAN_BINDINGS },
+      STATE_CONSTANTS,
+    );
   }
 
   dispatch(recorder: Recorder, group: GPUBindGroup): void {
@@ -202,7 +223,7 @@ export class Accept extends Kernel<keyof typeof ACCEPT_BINDINGS> {
   constructor(device: Device) {
     super(
       device,
-      { name: "layer_skip/accept", code: [rows, state, accept], bindings: ACCEPT_BINDINGS },
+      { name: "layer_skip/accept", code: [rows, pages, state, accept], bindings: ACCEPT_BINDINGS },
       STATE_CONSTANTS,
     );
   }

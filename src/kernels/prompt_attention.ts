@@ -1,7 +1,7 @@
 /**
  * Attention of the rows of a prompt over the KV cache, in one dispatch (shaders/attention/prompt_*.wgsl).
  *
- * The rows stand at consecutive positions, and every position they see in the slot of its number. A row's result does not
+ * The rows stand at consecutive positions, and every position they see where the text's pages say. A row's result does not
  * depend on the other rows, so a prompt may be cut into chunks anywhere.
  */
 
@@ -9,11 +9,12 @@ import threads from "../../shaders/attention/prompt_threads.wgsl?raw";
 import tiles from "../../shaders/attention/prompt_tiles.wgsl?raw";
 import visibleKeys from "../../shaders/attention/visible_keys.wgsl?raw";
 import walkKeys from "../../shaders/attention/walk_keys.wgsl?raw";
+import pages from "../../shaders/rows/pages.wgsl?raw";
 import rows from "../../shaders/rows/rows.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import { ATTENTION_INPUTS, checkHeadShape, groupSize, type HeadShape } from "./attention_shape.ts";
-import { COMMON_CONSTANTS, WORKGROUP } from "./constants.ts";
+import { COMMON_CONSTANTS, PAGE_SLOTS, WORKGROUP } from "./constants.ts";
 import { groups, Kernel, type RowSet } from "./kernel.ts";
 import { KV_PIECES, type KvType } from "./kv_format.ts";
 
@@ -58,8 +59,8 @@ export class PromptAttention extends Kernel<keyof typeof BINDINGS> {
     const halfVectors = headDim / 8;
     const tile = tileOf(headDim);
     const queries = variant === "threads" ? queriesOfThread(headDim) : tile.queries;
-    const constants = { ...COMMON_CONSTANTS, HEAD_VECTORS: 2 * halfVectors, HALF_VECTORS: halfVectors };
-    const shared = [rows, visibleKeys, KV_PIECES[kvType]];
+    const constants = { ...COMMON_CONSTANTS, PAGE_SLOTS, HEAD_VECTORS: 2 * halfVectors, HALF_VECTORS: halfVectors };
+    const shared = [rows, pages, visibleKeys, KV_PIECES[kvType]];
     const threadsPerQuery = tile.threads / tile.queries;
     super(
       device,

@@ -1,6 +1,6 @@
 /** Rows and ranges as the shaders lay them out (shaders/rows/rows.wgsl). */
 
-import { NONE, RANGE_BYTES, ROW_BYTES } from "./constants.ts";
+import { NONE, PAGE_SLOTS, RANGE_BYTES, ROW_BYTES } from "./constants.ts";
 
 /** A row of the forward pass. */
 export interface Row {
@@ -12,16 +12,31 @@ export interface Row {
   parent: number;
 }
 
-/** Which rows a dispatch works on. Positions below `linear` stand in the slot of the same number. */
+/** Which rows a dispatch works on. Positions below `linear` stand where the text's pages say. */
 export interface RowRange {
   first: number;
   count: number;
   linear: number;
 }
 
-/** A run of tokens at positions `start`, `start + 1`, ...: each row continues the one before it. */
-export function chainOf(ids: readonly number[], start: number): Row[] {
-  return ids.map((token, i) => ({ token, position: start + i, slot: start + i, parent: i === 0 ? NONE : i - 1 }));
+/**
+ * A run of tokens at positions `start`, `start + 1`, ...: each row continues the one before it.
+ * @param slotOf where a position's keys and values stand; not given, in the slot of its number
+ */
+export function chainOf(
+  ids: readonly number[],
+  start: number,
+  slotOf: (position: number) => number = (position) => position,
+): Row[] {
+  return ids.map((token, i) => {
+    const position = start + i;
+    return { token, position, slot: slotOf(position), parent: i === 0 ? NONE : i - 1 };
+  });
+}
+
+/** A page table where position p stands in slot p, for contexts of `length` tokens. */
+export function pagesInOrder(length: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from({ length: Math.ceil(length / PAGE_SLOTS) }, (_, i) => i);
 }
 
 /** `[rows]` of `Row`. */

@@ -19,3 +19,11 @@ export function contextLengthOf(
   const length = asked ?? Math.min(maxPositionEmbeddings, DEFAULT_CONTEXT_LENGTH);
   return requireInteger(caller, "contextLength", length, 2, maxPositionEmbeddings);
 }
+
+/**
+ * The tokens that keys and values are kept of, of all texts together.
+ * @throws InputError for fewer than one context
+ */
+export function kvBudgetOf(caller: string, asked: number | undefined, contextLength: number): number {
+  return requireInteger(caller, "kvBudget", asked ?? contextLength, contextLength, Number.MAX_SAFE_INTEGER);
+}

@@ -13,6 +13,8 @@ export interface DraftTarget {
   table: RowTable;
   tokenizer: TextTokenizer;
   contextLength: number;
+  /** Tokens of all texts together. */
+  kvBudget: number;
   vocabSize: number;
 }
 

@@ -123,8 +123,8 @@ async function preparedAdapter(
     const plan = planExitAdapter(file, holding, device.ledger.bindableBytes);
     const weights = await uploadExitAdapter(device, owner, file, plan, signal);
     await folder?.verified?.(signal);
-    const { spec, contextLength, kv } = forward;
-    const bytes = adapterBytes(spec, contextLength, kv, weights.block !== undefined);
+    const { spec, kv } = forward;
+    const bytes = adapterBytes(spec, kv, weights.block !== undefined);
     const make = () => forward.makeExitAdapter(weights, owner);
     const adapter = await device.allocating(`${file.name} (an exit adapter)`, bytes, make);
     await adapter.prepare([1]);

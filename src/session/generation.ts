@@ -12,6 +12,7 @@ import { type Controller, drafterOf, type RoundOutcome, type RoundPlan } from ".
 import type { Limits, Scheduler } from "../decode/scheduler.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
+import type { Forward } from "../forward/forward.ts";
 import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
@@ -23,7 +24,10 @@ import type {
   PlanUse,
   Round,
   Token,
+  Transcript,
 } from "../types.ts";
+import type { Turn } from "./chat.ts";
+import type { OpenText } from "./kept_texts.ts";
 import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
@@ -33,6 +37,8 @@ export interface GenerationContext {
   tokenizer: TextTokenizer;
   /** Takes the model for this generation; throws when it is taken or gone. Returns how to give it back. */
   acquire: () => () => void;
+  /** Opens its text in the cache, of which so many tokens may be reused. */
+  open: (prompt: Transcript, most: number) => Promise<OpenText>;
   /** Told of each round: what plans cost is learned from all generations. */
   observe: (outcome: RoundOutcome) => void;
 }
@@ -49,13 +55,15 @@ export interface GenerationChoices {
 
 /** What is asked of it, checked and complete. @internal */
 export interface GenerationRequest {
-  promptIds: readonly number[];
+  prompt: Transcript;
+  /** Takes what the cache has of it. */
+  reusesPrompt: boolean;
+  /** The turn of a chat that it is. */
+  turn: Turn | undefined;
   /** The new text is an answer and begins on its own; else it continues the prompt's. */
   answers: boolean;
   /** How it drafts and chooses: asked when it begins, since what drafts may have changed since it was made. */
   choices: () => GenerationChoices;
-  /** The token after the prompt, whose keys and values are in place: nothing is prefilled. */
-  first?: number | undefined;
   /** What its noise is drawn from; undefined where nothing is drawn. */
   seed: number | undefined;
   limits: Limits;
@@ -79,6 +87,8 @@ interface Tally {
   /** The text as it was streamed. */
   shown: string;
   readonly rounds: Round[];
+  /** Tokens of the prompt that were in the cache. */
+  reused: number;
   /** Why it ended; `abort` until it has. */
   finishReason: FinishReason;
   /** Counters when the prefill began, and when the rounds began. */
@@ -113,7 +123,12 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   /** The ids it continues. */
   get promptIds(): readonly number[] {
-    return this.#request.promptIds;
+    return this.#request.prompt.ids;
+  }
+
+  /** The same, with which of them were generated: given to `generate` it gives this text once more. */
+  get prompt(): Transcript {
+    return this.#request.prompt;
   }
 
   /** What its noise is drawn from; undefined where nothing is drawn. */
@@ -186,27 +201,32 @@ export class Generation implements AsyncIterable<GenerationPart> {
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { scheduler, tokenizer, acquire, observe } = this.#context;
-    const { promptIds, answers, limits, signal } = this.#request;
+    const { prompt, answers, limits, signal, turn } = this.#request;
+    const { ids: promptIds } = prompt;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
     let release: (() => void) | undefined;
+    let text: OpenText | undefined;
+    let begun = false;
+    let models: Forward[] = [];
     try {
       release = acquire();
+      turn?.begins();
+      begun = true;
       signal?.addEventListener("abort", end, { once: true });
       const { plans, selection, controller: createController, drafter } = this.#request.choices();
-      const text = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
-      const begin = await scheduler.prepare(plans, selection);
+      models = selection.draftModel ? [selection.draftModel] : [];
+      const stream = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
+      const begin = await scheduler.prepare(plans, selection, prompt.generated.length > 0);
+      text = await this.#context.open(prompt, this.#request.reusesPrompt ? promptIds.length - 1 : 0);
+      tally.reused = text.reused;
       const controller = createController();
 
       tally.prefillFrom = this.#counters();
       tally.begunAt = performance.now();
       scheduler.begin(limits, begin());
-      const { first } = this.#request;
-      const prefill =
-        first === undefined
-          ? await scheduler.prefill(promptIds, () => signal?.aborted ?? false)
-          : scheduler.fork(promptIds, first);
+      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false, text);
       if (prefill) {
         const now = this.#counters();
         // The prompt's own readback is still to come.
@@ -216,7 +236,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
         const decoding = { promptIds, limits, controller, drafter, signal: ended, observe };
         for await (const decoded of decode(scheduler, prefill, decoding)) {
           const { finished } = decoded.report;
-          const { stopped, ...part } = text.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
+          const { stopped, ...part } = stream.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
           this.#count(tally, decoded, part, stopped);
           if (part.ids.length > 0) yield part;
           if (finished === FAILED) throw new NonFiniteLogitsError();
@@ -228,8 +248,14 @@ export class Generation implements AsyncIterable<GenerationPart> {
       this.#outcome = { error };
     } finally {
       signal?.removeEventListener("abort", end);
-      release?.();
       this.#outcome ??= { result: this.#result(tally) }; // left early
+      const result = "result" in this.#outcome ? this.#outcome.result : undefined;
+      if (!result) text?.release();
+      // Without a token the prompt has not been computed whole. The last token has no keys and values yet.
+      else if (tally.ids.length > 0) text?.keep(tally.ids.slice(0, -1), models);
+      else text?.abandon();
+      if (begun) turn?.ends(result);
+      release?.();
     }
   }
 
@@ -280,6 +306,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       ids: [],
       tokens: [],
       shown: "",
+      reused: 0,
       begunAt: performance.now(),
       firstAt: undefined,
       rounds: [],
@@ -317,7 +344,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
     return this.#request.stop.length > 0 && own !== undefined ? own : whole;
   }
 
-  #stats({ ids, rounds, prefillFrom, roundsFrom, prefillMs, decodeMs }: Tally): GenerationStats {
+  #stats({ ids, rounds, reused, prefillFrom, roundsFrom, prefillMs, decodeMs }: Tally): GenerationStats {
     const now = this.#counters();
     const since = (name: keyof Counters) => Math.max(0, now[name] - roundsFrom[name]); // a prompt may have been stopped
     const { pipelines } = this.#context.device;
@@ -326,6 +353,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
     const prices = rounds.at(-1)?.decision?.prices;
     return {
       tokens: ids.length,
+      promptTokens: this.promptIds.length,
+      reusedTokens: reused,
       prefillMs,
       decodeMs,
       tokensPerSecond: decodeMs > 0 ? ((ids.length - 1) * 1000) / decodeMs : 0,

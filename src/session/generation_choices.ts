@@ -31,6 +31,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateOptions)[] = [
   "logprobs",
   "topLogprobs",
   "ignoreEos",
+  "reusePrompt",
   "stop",
   "timeLimitMs",
   "signal",

@@ -3,7 +3,7 @@
 import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
 import { abortable } from "../abortable.ts";
 import { InputError } from "../errors.ts";
-import { requireContext } from "../forward/context_limit.ts";
+import { requireContext, requireKvBudget } from "../forward/context_limit.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { productKinds } from "../forward/product_kinds.ts";
@@ -22,7 +22,7 @@ import { chooseHolding } from "../weights/holding.ts";
 import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { completedSpec } from "./completed_spec.ts";
-import { contextLengthOf } from "./context_length.ts";
+import { contextLengthOf, kvBudgetOf } from "./context_length.ts";
 import { DraftModel, type DraftTarget } from "./draft_model.ts";
 import { adapterBeside } from "./exit_adapter.ts";
 import { readKernelOptions } from "./kernel_options.ts";
@@ -41,6 +41,7 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
   "exitAdapter",
   "gpu",
   "kernels",
+  "kvBudget",
   "onDownload",
   "onProgress",
   "signal",
@@ -95,19 +96,20 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
     const spec = completedSpec(checkpoint, eosTokenIds);
     const contextLength = contextLengthOf("load", options.contextLength, spec);
+    const kvBudget = kvBudgetOf("load", options.kvBudget, contextLength);
     device = await openDevice(options.gpu, signal);
     const opened = device;
     meter.report("compile", 0, 0);
-    const placing = { device: opened, checkpoint, spec, contextLength, asked, forced, signal };
+    const placing = { device: opened, checkpoint, spec, contextLength, kvBudget, asked, forced, signal };
     const { kernels, warnings, weights, dtype, holding } = await place(placing, (loadedBytes) =>
       meter.report("upload", loadedBytes, weightBytes),
     );
     const model = await opened.allocating(
-      `${name} (context of ${contextLength} tokens)`,
-      KvCache.bytes(spec, contextLength, kernels.kv),
+      `${name} (keys and values of ${kvBudget} tokens)`,
+      KvCache.bytes(spec, kvBudget, kernels.kv),
       () =>
         new Model({
-          ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, dtype },
+          ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, kvBudget, dtype },
           ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
           placing: { layers: checkpoint.tensors.layers, holding },
         }),
@@ -148,7 +150,7 @@ export async function loadDraftModel(
   signal?.throwIfAborted();
   const folder = await openSource(source, sourceOptions(options));
   const checkpoint = await openCheckpoint(folder, signal);
-  const { device, table, contextLength } = target;
+  const { device, table, contextLength, kvBudget } = target;
   const releaseAll = device.ledger.mark();
   try {
     const { tokenizer, eosTokenIds } = readText(checkpoint.text);
@@ -164,12 +166,12 @@ export async function loadDraftModel(
       ];
       throw new InputError({ file: checkpoint.name, field: "vocab_size", found, expected });
     }
-    const placing = { device, checkpoint, spec, contextLength, asked, forced: {}, signal };
+    const placing = { device, checkpoint, spec, contextLength, kvBudget, asked, forced: {}, signal };
     const { kernels, weights, dtype, warnings } = await place(placing, () => {});
     const { name, parameters } = checkpoint;
-    const bytes = KvCache.bytes(spec, contextLength, kernels.kv);
-    const forward = await device.allocating(`${name} (context of ${contextLength} tokens)`, bytes, () => {
-      const kv = new KvCache(device, spec, contextLength, kernels.kv);
+    const bytes = KvCache.bytes(spec, kvBudget, kernels.kv);
+    const forward = await device.allocating(`${name} (keys and values of ${kvBudget} tokens)`, bytes, () => {
+      const kv = new KvCache(device, spec, contextLength, kernels.kv, kvBudget);
       return new Forward(device, spec, weights, kv, table, contextLength, kernels);
     });
     await folder.verified?.(signal);
@@ -188,6 +190,7 @@ interface Placing {
   checkpoint: Checkpoint;
   spec: ModelSpec;
   contextLength: number;
+  kvBudget: number;
   asked: Dtype | "auto";
   forced: ReturnType<typeof readKernelOptions>;
   signal: AbortSignal | undefined;
@@ -195,7 +198,7 @@ interface Placing {
 
 /** Chooses kernels and the form of the weights, and uploads these. */
 async function place(
-  { device, checkpoint, spec, contextLength, asked, forced, signal }: Placing,
+  { device, checkpoint, spec, contextLength, kvBudget, asked, forced, signal }: Placing,
   onProgress: (loadedBytes: number) => void,
 ) {
   const { bindableBytes } = device.ledger;
@@ -204,6 +207,7 @@ async function place(
   if (forced.manyRows === "int8") requireInt8(needs);
   const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
   requireContext(device.ledger.bindableBytes, spec, contextLength, kernels.kv);
+  requireKvBudget(device.ledger.bindableBytes, spec, kvBudget, kernels.kv);
   const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
   return { kernels, warnings, weights, dtype, holding };
 }

@@ -18,6 +18,8 @@ import {
 } from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
+import { KvPages } from "../forward/kv_pages.ts";
+import { PageCopy } from "../forward/page_copy.ts";
 import { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
@@ -30,6 +32,7 @@ import type {
   Calibration,
   ChatMessage,
   ChatOptions,
+  ChatSettings,
   DraftModelOptions,
   ExitAdapterOptions,
   ExitAdapterSource,
@@ -37,6 +40,7 @@ import type {
   ExitAgreementResult,
   GenerateOptions,
   KernelOptions,
+  KvCacheUse,
   LoadStats,
   MemoryUse,
   ModelDtype,
@@ -56,6 +60,7 @@ import {
   type WantedText,
   writeTexts,
 } from "./calibration.ts";
+import { Chat, type Turn } from "./chat.ts";
 import { Controllers } from "./controllers.ts";
 import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
@@ -63,11 +68,12 @@ import { type GenerationDefaults, generationDefaults } from "./drafting_options.
 import { type AdapterTarget, ExitAdapterSeat } from "./exit_adapter.ts";
 import { Generation } from "./generation.ts";
 import { type AvailableDrafters, ChoiceReader, requireGenerateOptions } from "./generation_choices.ts";
+import { KeptTexts } from "./kept_texts.ts";
 import { kernelNames } from "./kernel_options.ts";
 import type { LoadMeter } from "./load_progress.ts";
 import { requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
 import { priceCache } from "./price_cache.ts";
-import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
+import { chatIds, chatText, isAnswered, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
 
 /** What `load` has gathered. @internal */
 export interface ModelParts {
@@ -79,6 +85,8 @@ export interface ModelParts {
   /** Undefined where the model has none. */
   chatTemplate: ChatTemplate | undefined;
   contextLength: number;
+  /** Tokens of all texts together. */
+  kvBudget: number;
   dtype: ModelDtype;
   kernels: KernelChoice;
   warnings: readonly string[];
@@ -122,6 +130,8 @@ export class Model {
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
   readonly #draftModels = new Set<DraftModel>();
   readonly #adapters: ExitAdapterSeat;
+  readonly #texts: KeptTexts;
+  readonly #pageCopy: PageCopy;
   #busy = false;
   #disposed = false;
 
@@ -141,14 +151,22 @@ export class Model {
     this.#meter = parts.meter;
     this.#loadDraftModel = parts.loadDraftModel;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
-    const kv = new KvCache(device, spec, contextLength, kernels.kv);
-    this.#table = new RowTable(device);
+    const kv = new KvCache(device, spec, contextLength, kernels.kv, parts.kvBudget);
+    this.#table = new RowTable(device, contextLength);
     this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
     this.#scheduler = new Scheduler(device, this.#forward, this.#table);
     this.#controllers = new Controllers(this.#scheduler, spec);
     this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
+    this.#pageCopy = new PageCopy(device, this.#forward);
+    this.#texts = new KeptTexts(new KvPages(kv.pages), {
+      use: (pages, from) => this.#table.usePages(pages, from),
+      copy: (from, to, slots) => this.#pageCopy.copy(from, to, slots),
+    });
     const target = { device, forward: this.#forward, table: this.#table, ...parts.placing };
-    this.#adapters = new ExitAdapterSeat(target, (adapter) => this.#controllers.adapterChanged(adapter));
+    this.#adapters = new ExitAdapterSeat(target, (adapter) => {
+      this.#controllers.adapterChanged(adapter);
+      this.#texts.clear(); // its keys and values are not an adapter's
+    });
   }
 
   /** What `generate` does when its options say nothing. */
@@ -263,7 +281,7 @@ export class Model {
       const { contextLength } = this;
       const { vocabSize } = this.spec;
       const shared = { device: this.#device, table: this.#table, tokenizer: this.#tokenizer };
-      const target = { ...shared, contextLength, vocabSize };
+      const target = { ...shared, contextLength, kvBudget: this.#texts.use.capacity, vocabSize };
       const draftModel = await this.#loadDraftModel(target, source, options);
       this.#draftModels.add(draftModel);
       return draftModel;
@@ -327,7 +345,7 @@ export class Model {
     const request = readCalibrateOptions(options, this.spec.layers);
     const { texts } = request;
     const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
-    const release = this.#acquire();
+    const release = this.#acquireScratch(this.contextLength);
     let calibration: Calibration;
     try {
       const text = { texts: ids, begin: this.tokenize("") };
@@ -356,7 +374,7 @@ export class Model {
     const given = typeof text === "string" ? this.tokenize(text) : text;
     const texts = given ? [given] : await this.#write(request, options.signal);
     for (const ids of texts) this.#requireIds("exitAgreement", "text", ids);
-    const release = this.#acquire();
+    const release = this.#acquireScratch(this.contextLength);
     try {
       return await measureAgreement(this.#adapters.target, texts, request);
     } finally {
@@ -408,16 +426,38 @@ export class Model {
    * NonFiniteLogitsError.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return this.#generate(prompt, options);
+    return this.#generate(prompt, options, undefined);
   }
 
   /**
-   * Generates behind a prompt that the last `generate` began with, whose keys and values are in place.
-   * @param first the token after it
-   * @internal For measurements, which go on from one prompt in many ways.
+   * Begins a conversation. Several may go on at a time, turn by turn: what they have in the cache stays there as far as there is room
+   * (`kvBudget` of `load`).
+   * @param settings how it begins, what becomes of it where the context is full, and the options of its answers
+   * @throws InputError when the model has no chat template, or for a policy that there is not; FileFormatError when it is damaged
    */
-  goOn(promptIds: readonly number[], first: number, options: GenerateOptions): Generation {
-    return this.#generate(promptIds, options, first);
+  chat(settings: ChatSettings = {}): Chat {
+    const { contextLength } = this;
+    const { eosTokenIds } = this.spec;
+    return new Chat(
+      {
+        ...{ contextLength, eosTokenIds },
+        text: (options) => chatText(this.#prompts, options),
+        generate: (prompt, options, turn) => this.#generate(prompt, options, turn),
+      },
+      settings,
+    );
+  }
+
+  /** What the cache of keys and values holds. */
+  get kvCache(): KvCacheUse {
+    return this.#texts.use;
+  }
+
+  /** Forgets the keys and values of all texts. @throws BusyError while a generation runs; DisposedError */
+  clearKvCache(): void {
+    const release = this.#acquire();
+    this.#texts.clear();
+    release();
   }
 
   /** What times of rounds are made of, with a second model that drafts. @internal For measurements. */
@@ -425,11 +465,12 @@ export class Model {
     return this.#controllers.priceShape(draftModel?.spec);
   }
 
-  #generate(prompt: Prompt, options: GenerateOptions, first?: number): Generation {
+  #generate(prompt: Prompt, options: GenerateOptions, turn: Turn | undefined): Generation {
     if (this.#disposed) throw new DisposedError();
     const where = "generate";
     requireGenerateOptions(options);
-    const promptIds = readPrompt(this.#prompts, prompt);
+    const transcript = readPrompt(this.#prompts, prompt);
+    const promptIds = transcript.ids;
     if (promptIds.length === 0) {
       throw new InputError({
         file: where,
@@ -451,11 +492,17 @@ export class Model {
         scheduler: this.#scheduler,
         tokenizer: this.#tokenizer,
         acquire: () => this.#acquire(),
+        open: async (text, most) => {
+          await this.#pageCopy.prepare();
+          return this.#texts.open(text, most);
+        },
         observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
       {
-        ...{ promptIds, first },
-        answers: isChat(prompt),
+        prompt: transcript,
+        reusesPrompt: options.reusePrompt ?? true,
+        turn,
+        answers: isAnswered(prompt),
         seed: settings.temperature > 0 ? settings.seed : undefined,
         choices: () => {
           if (this.exitAdapter !== madeWith) {
@@ -495,7 +542,7 @@ export class Model {
     for (const position of at) requireInteger(where, "at", position, 0, ids.length - 1);
     const layers = this.spec.layers;
     const exitLayer = requireInteger(where, "exitLayer", options.exitLayer ?? layers, 1, layers);
-    const release = this.#acquire();
+    const release = this.#acquireScratch(ids.length);
     try {
       const logits = await score(this.#device, this.#forward, this.#table, {
         ids,
@@ -526,6 +573,17 @@ export class Model {
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {
     for (const [i, id] of ids.entries()) requireInteger(where, `${field}[${i}]`, id, 0, this.spec.vocabSize - 1);
+  }
+
+  /** Takes the model for work on a text of so many tokens at most that is not kept. */
+  #acquireScratch(tokens: number): () => void {
+    const release = this.#acquire();
+    const text = this.#texts.open({ ids: [], generated: [] }, 0);
+    text.reserve(tokens);
+    return () => {
+      text.release();
+      release();
+    };
   }
 
   #acquire(): () => void {

@@ -4,8 +4,10 @@ import { InputError } from "../errors.ts";
 import { quote } from "../json.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type { ChatMessage, ChatOptions, Prompt } from "../types.ts";
+import type { ChatMessage, ChatOptions, Prompt, Transcript } from "../types.ts";
+import type { ChatText } from "./chat_transcript.ts";
 import { requireKnown } from "./options.ts";
+import { isTranscript, readTranscript } from "./transcript.ts";
 
 /** What turns prompts into ids. */
 export interface PromptReader {
@@ -29,16 +31,23 @@ export function isChat(prompt: Prompt): prompt is readonly ChatMessage[] {
   return Array.isArray(prompt) && typeof prompt[0] === "object";
 }
 
+/** Whether what follows a prompt is an answer, which begins on its own, and does not continue its text. */
+export function isAnswered(prompt: Prompt): boolean {
+  return isChat(prompt) || isTranscript(prompt);
+}
+
 /**
- * The ids of a prompt; there may be none.
+ * The ids of a prompt, of which there may be none, and which of them were generated.
  * @throws InputError for what is no prompt, and for messages that the model or its template cannot take; FileFormatError when
  * the template is damaged
  */
-export function readPrompt(reader: PromptReader, prompt: Prompt): number[] {
-  if (typeof prompt === "string") return reader.tokenizer.encode(prompt);
-  if (isChat(prompt)) return chatIds(reader, prompt);
-  if (Array.isArray(prompt)) return [...prompt];
-  const expected = "a text, an array of ids or an array of messages";
+export function readPrompt(reader: PromptReader, prompt: Prompt): Transcript {
+  const given = (ids: readonly number[]): Transcript => ({ ids: [...ids], generated: [] });
+  if (typeof prompt === "string") return given(reader.tokenizer.encode(prompt));
+  if (isChat(prompt)) return given(chatIds(reader, prompt));
+  if (Array.isArray(prompt)) return given(prompt);
+  if (isTranscript(prompt)) return readTranscript(prompt);
+  const expected = "a text, an array of ids, an array of messages or a transcript";
   throw new InputError({ file: "generate", field: "prompt", found: quote(prompt), expected });
 }
 
@@ -55,6 +64,21 @@ export function renderChat(
   if (chatTemplate) return chatTemplate.render(messages, options);
   const found = `messages, but ${name} has no chat template`;
   throw new InputError({ file: "chat", field: "messages", found, expected: "a text or ids: it is no chat model" });
+}
+
+/**
+ * How the messages of a chat become ids.
+ * @throws as `renderChat` does, where the model has no template
+ */
+export function chatText(reader: PromptReader, options: ChatOptions): ChatText {
+  const { tokenizer, chatTemplate } = reader;
+  if (!chatTemplate) renderChat(reader, [], options);
+  requireKnown("chat", options, CHAT_OPTIONS);
+  return {
+    render: (messages) => renderChat(reader, messages, options),
+    encode: (text) => tokenizer.encode(text, { addSpecialTokens: false }),
+    decode: (ids) => tokenizer.decode(ids),
+  };
 }
 
 /**

@@ -98,6 +98,9 @@ export interface PlanUse {
 export interface GenerationStats {
   /** New tokens. */
   tokens: number;
+  /** Tokens of the prompt, and how many of them were in the cache of keys and values: the others were computed. */
+  promptTokens: number;
+  reusedTokens: number;
   prefillMs: number;
   decodeMs: number;
   /** Tokens of the decoding rounds per second of decoding (the prefill's token and time left out); 0 without a round. */
@@ -151,8 +154,15 @@ export interface ChatMessage {
   [field: string]: unknown;
 }
 
-/** A text to continue, ids that are taken as they are, or messages to answer. */
-export type Prompt = string | readonly number[] | readonly ChatMessage[];
+/** A text as the ids that it was made of. A generated token is computed again as it was then, so that the same text follows. */
+export interface Transcript {
+  readonly ids: readonly number[];
+  /** Places [from, to) of the tokens that were generated, ascending; the others were a prompt's. */
+  readonly generated: readonly (readonly [from: number, to: number])[];
+}
+
+/** A text to continue, ids that are taken as they are, messages to answer, or the transcript of a conversation. */
+export type Prompt = string | readonly number[] | readonly ChatMessage[] | Transcript;
 
 export interface ChatOptions {
   /** End with what begins the model's answer; default: true. */
@@ -165,6 +175,32 @@ export interface ChatOptions {
   template?: string;
   /** Further variables of the template, such as `enable_thinking`. */
   variables?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * What becomes of a conversation that the context has no room for.
+ * - `error`: a ContextLengthError, and the conversation is as it was.
+ * - `drop-oldest`: the oldest turns are left out; messages of the system's that it begins with stay.
+ * - `slide`: the oldest tokens behind those messages are left out, wherever a message ends.
+ *
+ * Where something is left out, it is so much that some turns more fit: what is behind the cut has to be computed anew.
+ */
+export type OverflowPolicy = "error" | "drop-oldest" | "slide";
+
+/** What a prompt had to leave out of its conversation. */
+export interface LeftOut {
+  messages: number;
+  tokens: number;
+}
+
+/** A conversation: how it begins, and the options of its answers. */
+export interface ChatSettings extends GenerateOptions, Omit<ChatOptions, "addGenerationPrompt"> {
+  /** What the model is told first, as a message of the role `system`. */
+  system?: string;
+  /** Messages that there are already, behind that. */
+  messages?: readonly ChatMessage[];
+  /** Default: `error`. Room for `maxTokens` new tokens is kept, or for a quarter of the context where it is not given. */
+  overflow?: OverflowPolicy;
 }
 
 /**
@@ -266,6 +302,11 @@ export interface GenerateOptions extends SamplingOptions {
   topLogprobs?: number;
   /** Go on past EOS. */
   ignoreEos?: boolean;
+  /**
+   * Take keys and values that are in the cache, of this text's beginning; default: true. The text is the same either way: `false` is for
+   * measuring what a prompt costs.
+   */
+  reusePrompt?: boolean;
   /**
    * Ends before the first of these texts; it may span tokens. The text does not show it, `ids` end with the token that
    * completed it.

@@ -172,6 +172,11 @@ export interface LoadOptions extends SourceOptions {
    */
   contextLength?: number;
   /**
+   * Tokens that keys and values are kept of, of all texts together: what a conversation says again is not computed again while it is
+   * there. At least `contextLength`, which is the default.
+   */
+  kvBudget?: number;
+  /**
    * What the weights are held in on the GPU. Default: `auto`, which keeps the block codes of a GGUF file and holds floats in
    * the largest type that this device seems to have memory for; `model.dtype` tells which.
    */
@@ -208,6 +213,16 @@ export type ExitAdapterSource = ModelSource | Uint8Array;
 /** How an exit adapter is reached. */
 export interface ExitAdapterOptions extends SourceOptions {
   signal?: AbortSignal;
+}
+
+/** What the cache of keys and values holds, of all texts together. */
+export interface KvCacheUse {
+  /** Tokens that there is room for. */
+  capacity: number;
+  /** Tokens whose room is taken: texts take it in pages of 64, and share those that they begin with alike. */
+  tokens: number;
+  /** Texts that are kept. */
+  texts: number;
 }
 
 /** Buffers a model holds on the GPU. */

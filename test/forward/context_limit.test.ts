@@ -43,7 +43,7 @@ test.each([
     const build = (contextLength: number) => {
       const cache = new KvCache(device, spec, contextLength, kv);
       const choice = { ...bestChoice(device), kv };
-      return new Forward(device, spec, weights, cache, new RowTable(device), contextLength, choice);
+      return new Forward(device, spec, weights, cache, new RowTable(device, contextLength), contextLength, choice);
     };
     await device.allocating("the longest context", 0, () => build(longest));
 

@@ -20,6 +20,7 @@ import {
   U,
   type Words,
 } from "./harness.ts";
+import { randomPages, slotIn } from "./page_tables.ts";
 
 /** What the tests of every attention kernel go through. */
 export const KV_TYPES = ["f32", "f16"] as const;
@@ -66,6 +67,8 @@ export interface AttentionInputs {
   values: Float32Array<ArrayBuffer>;
   rows: Rows;
   range: Required<Range>;
+  /** Where committed positions stand. */
+  pages: Uint32Array<ArrayBuffer>;
 }
 
 /** Rows that follow `start` committed positions one after the other, in the slots of their positions. */
@@ -98,11 +101,15 @@ function tableOf(table: number, first: number, count: number, row: (i: number) =
 }
 
 /** The slots that a row sees, in the order of their positions: committed ones, its ancestors', its own; a window's last. */
-export function visibleSlots(rows: Rows, row: number, linear: number, { window = Infinity }: ScoreRule): number[] {
+export function visibleSlots(
+  { rows, range: { linear }, pages }: Pick<AttentionInputs, "rows" | "range" | "pages">,
+  row: number,
+  { window = Infinity }: ScoreRule,
+): number[] {
   const own: number[] = [];
   for (let at = row; at !== NONE && rows[at]!.position >= linear; at = rows[at]!.parent) own.unshift(rows[at]!.slot);
   const committed = Math.min(linear, rows[row]!.position + 1);
-  const all = [...Array.from({ length: committed }, (_, position) => position), ...own];
+  const all = [...Array.from({ length: committed }, (_, position) => slotIn(pages, position)), ...own];
   return all.slice(Math.max(0, all.length - window));
 }
 
@@ -110,12 +117,16 @@ export function visibleSlots(rows: Rows, row: number, linear: number, { window =
 export function randomInputs(
   random: Random,
   { shape, rule, kvType }: Pick<AttentionInputs, "shape" | "rule" | "kvType">,
-  rows: Rows,
+  unpaged: Rows,
   range: Required<Range>,
 ): AttentionInputs {
   const { heads, kvHeads, headDim } = shape;
   const rowNumbers = Array.from({ length: range.count }, (_, i) => range.first + i);
-  const seen = new Set(rowNumbers.flatMap((row) => visibleSlots(rows, row, range.linear, rule)));
+  const positions = Math.max(range.linear, ...rowNumbers.map((row) => unpaged[row]!.slot + 1));
+  const pages = randomPages(random, positions);
+  const rows = unpaged.map((row) => (row.slot === NONE ? row : { ...row, slot: slotIn(pages, row.slot) }));
+  const placed = { rows, range, pages };
+  const seen = new Set(rowNumbers.flatMap((row) => visibleSlots(placed, row, rule)));
   const slots = [...seen].reduce((a, b) => Math.max(a, b), 0) + 1 + random.int(0, 70);
   const queries = new Float32Array(rows.length * heads * headDim).fill(NaN);
   // Scores of a size from near zero, where every key counts, to a sharp choice.
@@ -126,7 +137,7 @@ export function randomInputs(
     for (const slot of seen) data.set(held(random.normals(kvHeads * headDim), kvType), slot * kvHeads * headDim);
     return data;
   };
-  return { shape, rule, kvType, queries, keys: cache(), values: cache(), rows, range };
+  return { shape, rule, kvType, queries, keys: cache(), values: cache(), ...placed };
 }
 
 /** The numbers that the format holds in the place of `data`. */
@@ -247,7 +258,7 @@ export function expectAttended(actual: Words, inputs: AttentionInputs, what: str
   expectUntouchedOutside(actual, heads * headDim, range, what);
   const got = floats(actual);
   for (let row = range.first; row < range.first + range.count; row++) {
-    const slots = visibleSlots(rows, row, range.linear, rule);
+    const slots = visibleSlots(inputs, row, rule);
     const gather = (cache: Float32Array, kvHead: number) => {
       const out = new Float32Array(slots.length * headDim);
       for (const [i, slot] of slots.entries()) {

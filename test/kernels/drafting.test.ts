@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 import {
   NONE,
+  PAGE_SLOTS,
   PROPOSAL_CAPACITY,
   PROPOSED,
   RANGE_BYTES,
@@ -18,8 +19,12 @@ import { Commit, encodeProposal, Graft, type ProposedNode } from "../../src/kern
 import { encodeSettings, PATH_BYTES, Plan, type RoundSettings } from "../../src/kernels/layer_skip.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { openBench, poisoned } from "./harness.ts";
+import { randomPages, reversedPages, slotIn } from "./page_tables.ts";
 
 const bench = openBench();
+
+/** Pages of all positions of these tests. */
+const PAGES = reversedPages(1000);
 
 interface Row {
   token: number;
@@ -42,7 +47,7 @@ function graftedRows({ settings, state, chain, proposal }: Grafting): Row[] {
   const longest = Math.min(settings.maxTokens - state.emitted, settings.contextLength - state.length - 1) - 1;
   const rows: Row[] = [state.pending, ...chain.slice(0, longest)].map((token, i) => {
     const position = state.length + i;
-    return { token, position, slot: position, parent: i === 0 ? NONE : i - 1 };
+    return { token, position, slot: slotIn(PAGES, position), parent: i === 0 ? NONE : i - 1 };
   });
   const chained = rows.length;
   const most = Math.min(ROW_CAPACITY, chained + settings.treeSize!, settings.contextLength - state.length);
@@ -58,7 +63,7 @@ function graftedRows({ settings, state, chain, proposal }: Grafting): Row[] {
     if (known >= 0) became[i] = known;
     else if (rows.length < most && position - state.length <= longest) {
       became[i] = rows.length;
-      rows.push({ token, position, slot: state.length + rows.length, parent });
+      rows.push({ token, position, slot: slotIn(PAGES, state.length + rows.length), parent });
     }
   }
   return rows;
@@ -75,7 +80,7 @@ async function graft({ settings, state, chain, proposal }: Grafting): Promise<{ 
   const shared = {
     settings: bench.uniform("settings", encodeSettings(settings)),
     state: bench.upload("state", Uint32Array.of(state.length, state.pending, state.emitted, state.finished)),
-    ...{ rows, ranges },
+    ...{ rows, ranges, pages: bench.upload("pages", PAGES) },
   };
   const groups = {
     plan: kernels.plan.bind(shared),
@@ -112,9 +117,10 @@ function expectGrafted(grafting: Grafting, { rows, ranges }: { rows: Row[]; rang
   expect(verify).toEqual([0, expected.length, linear]);
   expect(early![0]! + early![1]!).toBe(expected.length);
   expect(early![2]).toBe(linear);
-  for (const { token, position, slot } of expected.slice(early![0]! + 1)) {
+  expect(length + expected.length).toBeLessThanOrEqual(grafting.settings.contextLength);
+  for (const { token, position } of expected.slice(early![0]! + 1)) {
     expect(token).toBeLessThan(grafting.settings.vocabSize!);
-    expect(Math.max(position, slot)).toBeLessThan(grafting.settings.contextLength);
+    expect(position).toBeLessThan(grafting.settings.contextLength);
   }
 }
 
@@ -240,12 +246,18 @@ describe("drafting/commit", () => {
         while (rows.length < 40 && rows.at(-1)! < 58 && random.uniform() < 0.85) {
           rows.push(rows.at(-1)! + random.int(1, random.pick([1, 3])));
         }
-        const slots = first + ROW_CAPACITY;
+        const pages = randomPages(random, first + ROW_CAPACITY);
+        const slotOf = (position: number) => slotIn(pages, position);
+        const slots = (Math.max(...pages) + 1) * PAGE_SLOTS;
         const words = () => Uint32Array.from({ length: slots * vectors * 4 }, () => random.int(0, 2 ** 32 - 1));
         const caches = [words(), words()] as const;
         const path = poisoned(PATH_BYTES / 4);
         const count = random.pick([rows.length, rows.length, 0]);
-        path.set([count, first, ...rows.map((row) => first + row)]);
+        path.set([count, ...rows.map((row) => slotOf(first + row))]);
+        path.set(
+          rows.map((_, k) => slotOf(first + k)),
+          1 + ROW_CAPACITY,
+        );
         const [keys, values] = [bench.upload("keys", caches[0]), bench.upload("values", caches[1])];
         const shape = bench.uniform("shape", Uint32Array.of(vectors));
         const group = kernel.bind({ shape, path: bench.upload("path", path), keys, values });
@@ -254,8 +266,8 @@ describe("drafting/commit", () => {
         for (const [c, cache] of caches.entries()) {
           const expected = cache.slice();
           for (const [k, row] of rows.slice(0, count).entries()) {
-            const from = (first + row) * vectors * 4;
-            expected.set(cache.subarray(from, from + vectors * 4), (first + k) * vectors * 4);
+            const from = slotOf(first + row) * vectors * 4;
+            expected.set(cache.subarray(from, from + vectors * 4), slotOf(first + k) * vectors * 4);
           }
           expect(moved[c]!.every((word, at) => word === expected[at])).toBe(true);
         }

@@ -4,6 +4,7 @@ import { attentionShape, chunkCount, type HeadShape, type ScoreRule } from "../.
 import { KEYS_PER_CHUNK } from "../../src/kernels/constants.ts";
 import { FewQueryAttention, type FewQueryOptions } from "../../src/kernels/few_query_attention.ts";
 import type { KvType } from "../../src/kernels/kv_format.ts";
+import { pagesInOrder } from "../../src/kernels/rows.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import {
   type AttentionInputs,
@@ -25,6 +26,7 @@ import {
   withoutGaps,
 } from "./attention_inputs.ts";
 import { expectSameBits, floats, openBench, POISON, rowSet, TABLE_ROWS, type Words } from "./harness.ts";
+import { slotIn } from "./page_tables.ts";
 
 const bench = openBench();
 
@@ -68,7 +70,7 @@ interface Bound {
 /** Runs both stages. Returns the output and the partial softmax. */
 async function attend(
   attention: FewQueryAttention,
-  { shape, rule, kvType, queries, keys, values, rows, range }: AttentionInputs,
+  { shape, rule, kvType, queries, keys, values, rows, range, pages }: AttentionInputs,
   { count, end, contextLength = end }: Bound,
 ): Promise<readonly [attended: Words, partialSoftmax: Words]> {
   const { heads, headDim } = shape;
@@ -84,6 +86,7 @@ async function attend(
     queries: bench.upload("queries", queries),
     keys: bench.upload("keys", cached(keys, kvType, headDim)),
     values: bench.upload("values", cached(values, kvType, headDim)),
+    pages: bench.upload("pages", pages),
     partialSums: bench.output("partial sums", partials * headDim),
     partialSoftmax,
     attended,
@@ -171,8 +174,9 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         expectAttended(attended, inputs, `window ${window}`);
         for (let row = 0; row < 4; row++) {
           const number = inputs.range.first + row;
-          const slots = visibleSlots(inputs.rows, number, inputs.range.linear, inputs.rule);
-          const chunks = new Set(slots.map((slot) => Math.floor(slot / KEYS_PER_CHUNK))); // a chain: slots are positions
+          const seen = visibleSlots(inputs, number, inputs.rule).length;
+          const { position } = inputs.rows[number]!;
+          const chunks = new Set(Array.from({ length: seen }, (_, i) => Math.floor((position - i) / KEYS_PER_CHUNK)));
           for (let chunk = 0; chunk < chunkCount(end); chunk++) {
             const at = (number * SHAPE.heads * chunkCount(end) + chunk) * 2;
             expect(partialSoftmax[at] !== POISON, `window ${window}, row ${row}, chunk ${chunk}`).toBe(
@@ -193,8 +197,9 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         const rows = chain(TABLE_ROWS, 0, 6, 100);
         const clean = randomInputs(random, { ...inputs }, rows, inputs.range);
         const spoilt = { ...clean, keys: clean.keys.slice(), values: clean.values.slice() };
-        spoilt.keys.fill(NaN, 103 * CACHE_WIDTH, 104 * CACHE_WIDTH);
-        spoilt.values.fill(NaN, 103 * CACHE_WIDTH, 104 * CACHE_WIDTH);
+        const slot = slotIn(clean.pages, 103);
+        spoilt.keys.fill(NaN, slot * CACHE_WIDTH, (slot + 1) * CACHE_WIDTH);
+        spoilt.values.fill(NaN, slot * CACHE_WIDTH, (slot + 1) * CACHE_WIDTH);
         const both = await kernels(options());
         const [expected] = await attend(both, clean, { count: 6, end: 106 });
         const [actual] = await attend(both, spoilt, { count: 6, end: 106 });
@@ -252,6 +257,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
       values: Float32Array.from({ length: length * CACHE_WIDTH }, (_, i) => Math.floor(i / CACHE_WIDTH)),
       rows: chain(TABLE_ROWS, 0, 1, length - 1),
       range,
+      pages: pagesInOrder(length),
     };
     const [attended] = await attend(await kernels(options()), inputs, { count: 1, end: length });
     for (const x of floats(attended).subarray(0, WIDTH)) expect(x).toBeCloseTo(99.5, 3);
@@ -280,7 +286,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
     }
     const [range, buffer] = [bench.ranges({ first: 0, count: 0 }), bench.output("any", 64)];
     const shape = bench.uniform("shape", attentionShape(SHAPE, 64));
-    const names = ["rows", "queries", "keys", "values", "partialSums", "partialSoftmax", "attended"] as const;
+    const names = ["rows", "queries", "keys", "values", "pages", "partialSums", "partialSoftmax", "attended"] as const;
     const buffers = Object.fromEntries(names.map((name) => [name, buffer])) as Record<
       (typeof names)[number],
       GPUBuffer
@@ -299,13 +305,13 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
   describe("bits", () => {
     /** A row alone, in another row of the table, with nothing but NaN behind what it sees. */
     async function alone(random: Random, inputs: AttentionInputs, row: number): Promise<Words> {
-      const { rows, range, rule } = inputs;
+      const { rows, rule } = inputs;
       const { position } = rows[row]!;
       const number = random.int(0, TABLE_ROWS - 1);
       const queries = inputs.queries.slice().fill(NaN);
       queries.set(inputs.queries.subarray(row * WIDTH, (row + 1) * WIDTH), number * WIDTH);
-      // Laid out as plain decoding leaves it: each position in the slot of its number.
-      const slots = visibleSlots(rows, row, range.linear, rule);
+      // Laid out as in an empty cache: each position in the slot of its number.
+      const slots = visibleSlots(inputs, row, rule);
       const [keys, values] = [inputs.keys, inputs.values].map((cache) => {
         const linear = new Float32Array((position + 1 + random.int(0, 70)) * CACHE_WIDTH).fill(NaN);
         for (const [i, slot] of slots.entries()) {
@@ -320,6 +326,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
         keys: keys!,
         values: values!,
         rows: chain(TABLE_ROWS, number, 1, position),
+        pages: pagesInOrder(position + 1),
         range: { first: number, count: 1, linear: position + random.int(0, 1) },
       };
       const bound = { count: random.int(1, 8), end: position + 1 + random.int(0, 500) };

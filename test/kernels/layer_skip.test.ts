@@ -29,6 +29,7 @@ import {
 } from "../../src/kernels/layer_skip.ts";
 import { type Random, seeded } from "../reference/random.ts";
 import { openBench, POISON, packed, poisoned, rowSet, type Words } from "./harness.ts";
+import { reversedPages, slotIn } from "./page_tables.ts";
 import { acceptRound, draftLengthOf, type State, stateWords } from "./round_twin.ts";
 
 const bench = openBench();
@@ -38,7 +39,7 @@ function stateOf(words: Words): State {
   return { length: length!, pending: pending!, emitted: emitted!, finished: finished! };
 }
 
-/** Rows of a round from row `first` on. A row stands in the slot of its number, its position is one more than its parent's. */
+/** Rows of a round from row `first` on. A row stands in the slot of the position of its number, its position is one more than its parent's. */
 function rowWords({ state, drafts, first, position, parents }: Round): Words {
   const words = poisoned(ROW_CAPACITY * (ROW_BYTES / 4));
   const depths = [0];
@@ -46,7 +47,7 @@ function rowWords({ state, drafts, first, position, parents }: Round): Words {
     const parent = i === 0 ? NONE : (parents?.[i - 1] ?? i - 1);
     if (parent !== NONE) depths.push(depths[parent]! + 1);
     const continued = parent === NONE ? NONE : first + parent;
-    words.set([token, position + depths[i]!, position + i, continued], (first + i) * (ROW_BYTES / 4));
+    words.set([token, position + depths[i]!, slotIn(PAGES, position + i), continued], (first + i) * (ROW_BYTES / 4));
   }
   return words;
 }
@@ -106,7 +107,8 @@ async function accept(rounds: readonly Round[]): Promise<Accepted[]> {
   const history = bench.output("history", TEXT_CAPACITY);
   // Range i is that of round i.
   const range = bench.ranges(...rounds.map(({ first, targets }) => ({ first, count: targets.length })));
-  const group = kernel.bind({ range, settings, rows, targets, state, report, path, history });
+  const pages = bench.upload("pages", PAGES);
+  const group = kernel.bind({ range, settings, rows, targets, state, report, path, history, pages });
   const record = (recorder: Recorder) => {
     for (const i of rounds.keys()) {
       recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
@@ -125,15 +127,16 @@ async function accept(rounds: readonly Round[]): Promise<Accepted[]> {
   const [states, reports, paths, texted] = await bench.run(record, allStates, allReports, allPaths, texts);
   bench.release();
   return rounds.map(({ position }, i) => {
-    const [moves = 0, to, ...slots] = paths.slice((i * PATH_BYTES) / 4, ((i + 1) * PATH_BYTES) / 4);
-    if (moves > 0) expect(to).toBe(position);
+    const [moves = 0, ...moving] = paths.slice((i * PATH_BYTES) / 4, ((i + 1) * PATH_BYTES) / 4);
+    const places = moving.slice(ROW_CAPACITY, ROW_CAPACITY + moves);
+    expect(places).toEqual(places.map((_, k) => slotIn(PAGES, position + k)));
     const text = [...texted.slice(i * TEXT_CAPACITY, (i + 1) * TEXT_CAPACITY)];
     const written = text.flatMap((id, at) => (id === POISON ? [] : [{ id, at }]));
     expect(written.map(({ at }) => at)).toEqual(written.map((_, n) => position + 1 + n));
     return {
       state: stateOf(states.slice(i * 4, i * 4 + 4)),
       report: decodeReport(reports.slice((i * REPORT_BYTES) / 4, ((i + 1) * REPORT_BYTES) / 4).buffer),
-      moved: slots.slice(0, moves),
+      moved: moving.slice(0, moves),
       written: written.map(({ id }) => id),
     };
   });
@@ -141,6 +144,7 @@ async function accept(rounds: readonly Round[]): Promise<Accepted[]> {
 
 /** Positions of the text in these tests. */
 const TEXT_CAPACITY = 700;
+const PAGES = reversedPages(TEXT_CAPACITY);
 
 /** A round whose drafts often agree, with every way to end not far off. */
 function randomRound(random: Random): Round {
@@ -240,7 +244,7 @@ describe("layer_skip/accept", () => {
     const targets = Array.from({ length: 6 }, (_, row) => chosen[row] ?? 1);
     const [result] = await accept([{ ...base, drafts, parents: [0, 0, 1, 1, 2], targets }]);
     expect(result!.report).toMatchObject({ drafted: 5, ids, path, accepted, draftParents: [0, 0, 1, 1, 2] });
-    expect(result!.moved).toEqual(path.every((row, k) => row === k) ? [] : path.map((row) => 40 + row));
+    expect(result!.moved).toEqual(path.every((row, k) => row === k) ? [] : path.map((row) => slotIn(PAGES, 40 + row)));
   });
 
   test.each([
@@ -288,7 +292,7 @@ describe("layer_skip/accept", () => {
           const { settings, state, position, drafts, targets, parents } = rounds[i]!;
           const expected = acceptRound(settings, state, position, drafts, targets, parents);
           const { path, ids } = expected.report;
-          const moved = path.every((row, k) => row === k) ? [] : path.map((row) => position + row);
+          const moved = path.every((row, k) => row === k) ? [] : path.map((row) => slotIn(PAGES, position + row));
           expect(result, JSON.stringify(rounds[i])).toEqual({ ...expected, moved, written: ids });
         }
       }
@@ -326,13 +330,14 @@ describe("plan and accept, round after round without the host", () => {
         const allDrafts = bench.upload("all drafts", packed(drafts, ROW_CAPACITY));
         const allTargets = bench.upload("all targets", packed(targets, ROW_CAPACITY));
         const allReports = bench.output("all reports", (ROUNDS * REPORT_BYTES) / 4);
-        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges });
+        const pages = bench.upload("pages", PAGES);
+        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges, pages });
         const acceptGroup = accept.bind({
           range: ranges,
           settings: settingsBuffer,
           rows: rowsBuffer,
           targets: targetBuffer,
-          ...{ state, report },
+          ...{ state, report, pages },
           path: bench.output("path", PATH_BYTES / 4),
           history: bench.output("history", TEXT_CAPACITY),
         });

@@ -21,9 +21,13 @@ import {
 import { encodeSettings, Plan, type RoundSettings, SETTINGS_BYTES, STATE_BYTES } from "../../src/kernels/layer_skip.ts";
 import { seeded } from "../reference/random.ts";
 import { openBench, POISON, packed, type Words } from "./harness.ts";
+import { reversedPages, slotIn } from "./page_tables.ts";
 import { draftLengthOf, type State, stateWords } from "./round_twin.ts";
 
 const bench = openBench();
+
+/** Pages of all positions of these tests. */
+const PAGES = reversedPages(700);
 
 describe("layer_skip/plan", () => {
   interface Planned {
@@ -56,7 +60,8 @@ describe("layer_skip/plan", () => {
     const state = bench.output("state", STATE_BYTES / 4);
     const rows = bench.output("rows", rowsBytes / 4);
     const ranges = bench.output("ranges", rangesBytes / 4);
-    const group = kernel.bind({ settings, state, rows, ranges });
+    const pages = bench.upload("pages", PAGES);
+    const group = kernel.bind({ settings, state, rows, ranges, pages });
     const record = (recorder: Recorder) => {
       for (const i of cases.keys()) {
         recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
@@ -85,7 +90,7 @@ describe("layer_skip/plan", () => {
     const end = state.length + d + 1;
     for (let i = 0; i <= d; i++) {
       const position = state.length + i;
-      const row = [i === 0 ? state.pending : NONE, position, position, i === 0 ? NONE : i - 1];
+      const row = [i === 0 ? state.pending : NONE, position, slotIn(PAGES, position), i === 0 ? NONE : i - 1];
       expect([...planned.rows.subarray(i * 4, i * 4 + 4)], `${what}: row ${i}`).toEqual(row);
     }
     for (let i = 0; i <= MAX_DRAFT_LENGTH; i++) {

@@ -19,6 +19,7 @@ import {
   withoutGaps,
 } from "./attention_inputs.ts";
 import { expectSameBits, floats, openBench, POISON, rowSet, type Words } from "./harness.ts";
+import { slotIn } from "./page_tables.ts";
 
 const bench = openBench();
 
@@ -50,10 +51,21 @@ function promptInputs(
   return randomInputs(random, given, rows, { first, count, linear: start + count });
 }
 
+/** A cache with nothing but NaN from position `end` on. */
+function endingAt(end: number, cache: Float32Array<ArrayBuffer>, { range, pages, shape }: AttentionInputs) {
+  const width = shape.kvHeads * shape.headDim;
+  const cut = cache.slice();
+  for (let position = end; position < range.linear; position++) {
+    const slot = slotIn(pages, position);
+    cut.fill(NaN, slot * width, (slot + 1) * width);
+  }
+  return cut;
+}
+
 /** @param count the host's bound of the number of rows */
 async function attend(
   attention: PromptAttention,
-  { shape, rule, kvType, queries, keys, values, rows, range }: AttentionInputs,
+  { shape, rule, kvType, queries, keys, values, rows, range, pages }: AttentionInputs,
   count: number,
 ): Promise<Words> {
   const { heads, headDim } = shape;
@@ -67,6 +79,7 @@ async function attend(
     queries: bench.upload("queries", queries),
     keys: bench.upload("keys", cached(keys, kvType, headDim)),
     values: bench.upload("values", cached(values, kvType, headDim)),
+    pages: bench.upload("pages", pages),
     attended,
   });
   const set = rowSet(1, count, range.linear);
@@ -172,8 +185,9 @@ describe.each(VARIANTS)("attention of a prompt's rows, %s", (variant) => {
         const inputs = promptInputs(random, { ...plain, rule: { window } }, 60, count);
         const spoilt = { ...inputs, keys: inputs.keys.slice(), values: inputs.values.slice() };
         const nan = 5;
-        spoilt.keys.fill(NaN, (60 + nan) * CACHE_WIDTH, (61 + nan) * CACHE_WIDTH);
-        spoilt.values.fill(NaN, (60 + nan) * CACHE_WIDTH, (61 + nan) * CACHE_WIDTH);
+        const slot = slotIn(inputs.pages, 60 + nan);
+        spoilt.keys.fill(NaN, slot * CACHE_WIDTH, (slot + 1) * CACHE_WIDTH);
+        spoilt.values.fill(NaN, slot * CACHE_WIDTH, (slot + 1) * CACHE_WIDTH);
         const expected = await attend(await kernel(options()), inputs, count);
         const actual = await attend(await kernel(options()), spoilt, count);
         for (let row = 0; row < count; row++) {
@@ -214,8 +228,8 @@ describe.each(VARIANTS)("attention of a prompt's rows, %s", (variant) => {
           const chunk = {
             ...inputs,
             queries,
-            keys: inputs.keys.slice().fill(NaN, end * CACHE_WIDTH),
-            values: inputs.values.slice().fill(NaN, end * CACHE_WIDTH),
+            keys: endingAt(end, inputs.keys, inputs),
+            values: endingAt(end, inputs.values, inputs),
             rows: chain(first + rows, first, rows, start + done),
             range: { first, count: rows, linear: end },
           };

@@ -21,6 +21,7 @@ import {
   SelectTarget,
 } from "../../src/kernels/layer_skip.ts";
 import { spreadOf } from "../../src/kernels/matmul_form.ts";
+import { pagesInOrder } from "../../src/kernels/rows.ts";
 import { paddedSize } from "../../src/kernels/weight_format.ts";
 import { type ColumnRun, columnRuns } from "../../src/weights/column_runs.ts";
 import { argmax } from "../reference/ops.ts";
@@ -109,6 +110,7 @@ async function select(
     rows: table,
     targets,
     ...{ state, report },
+    pages: bench.upload("pages", pagesInOrder(1000)),
     path: bench.output("path", PATH_BYTES / 4),
     history: bench.output("history", 1000),
   });

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import { InputError } from "../../src/errors.ts";
-import { chatIds, isChat, type PromptReader, readPrompt, renderChat } from "../../src/session/prompt.ts";
+import { chatIds, isAnswered, isChat, type PromptReader, readPrompt, renderChat } from "../../src/session/prompt.ts";
 import { ChatTemplate } from "../../src/text/chat_template.ts";
 import { TextTokenizer } from "../../src/text/tokenizer.ts";
 import type { ChatOptions, Prompt } from "../../src/types.ts";
@@ -20,12 +20,38 @@ const CHAT = [
 const BOS = 1;
 
 test("a text gets the tokenizer's special tokens, ids are taken as they are", () => {
-  expect(readPrompt(reader, "Hi")).toEqual(tokenizer.encode("Hi"));
-  expect(readPrompt(reader, "Hi")[0]).toBe(BOS);
+  expect(readPrompt(reader, "Hi")).toEqual({ ids: tokenizer.encode("Hi"), generated: [] });
+  expect(readPrompt(reader, "Hi").ids[0]).toBe(BOS);
   const ids = [403, 407];
-  expect(readPrompt(reader, ids)).toEqual(ids);
-  expect(readPrompt(reader, ids)).not.toBe(ids);
-  expect(readPrompt(reader, [])).toEqual([]);
+  expect(readPrompt(reader, ids)).toEqual({ ids, generated: [] });
+  expect(readPrompt(reader, ids).ids).not.toBe(ids);
+  expect(readPrompt(reader, [])).toEqual({ ids: [], generated: [] });
+});
+
+describe("a transcript", () => {
+  const ids = [1, 2, 3, 4, 5, 6];
+
+  test("is taken as it is, but for ranges of nothing", () => {
+    const generated: [number, number][] = [
+      [1, 3],
+      [3, 3],
+      [4, 6],
+    ];
+    const read = readPrompt(reader, { ids, generated });
+    expect(read).toEqual({ ids, generated: [generated[0], generated[2]] });
+    expect(isAnswered({ ids, generated: [] })).toBe(true);
+    expect(isAnswered(ids)).toBe(false);
+  });
+
+  test.each([
+    ["a place behind its end", [[1, 7]], "generated[0][1]: found 7, expected an integer from 1 to 6"],
+    ["a range that ends before it begins", [[3, 2]], "generated[0][1]: found 2"],
+    ["ranges in another order", [[3, 4], [1, 2]], "generated[1][0]: found 1, expected an integer from 4 to 6"], // biome-ignore format: one a line
+    ["what is no place", [[0.5, 2]], "generated[0][0]: found 0.5"],
+    ["what is no range", [3], "generated[0]: found 3, expected two places"],
+  ])("%s is refused", (_, generated, message) => {
+    expect(() => readPrompt(reader, { ids, generated } as unknown as Prompt)).toThrow(message);
+  });
 });
 
 describe("a chat", () => {
@@ -37,7 +63,7 @@ describe("a chat", () => {
   });
 
   test("has the special tokens of its template, and no second BOS", () => {
-    const ids = readPrompt(reader, CHAT);
+    const { ids } = readPrompt(reader, CHAT);
     expect(ids).toEqual(chatIds(reader, CHAT));
     expect(ids.filter((id) => id === BOS)).toHaveLength(1);
     expect(ids).toEqual(tokenizer.encode(rendered, { addSpecialTokens: false }));

@@ -27,13 +27,16 @@ export class ModelDrafter implements GpuDrafter {
   constructor({ device, table, state }: DraftingKit, forward: Forward) {
     const { STORAGE, COPY_DST } = BufferUsage;
     const followed = device.ledger.allocate("round", "followed", 4, STORAGE | COPY_DST);
-    const { rows, ranges } = table;
+    const { rows, ranges, pages } = table;
     this.#device = device;
     this.forward = forward;
     this.#followed = followed;
     this.#kernels = { catchUp: new CatchUp(device), follow: new Follow(device) };
     this.#groups = {
-      catchUp: this.#kernels.catchUp.bind({ state: state.buffer, history: state.history, followed, rows, ranges }),
+      catchUp: this.#kernels.catchUp.bind({
+        ...{ state: state.buffer, history: state.history, followed },
+        ...{ rows, ranges, pages },
+      }),
       follow: this.#kernels.follow.bind({ state: state.buffer, followed }),
     };
   }
