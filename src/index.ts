@@ -8,6 +8,7 @@ export type { DraftContext, DraftNode, DraftOutcome, DraftTree, HostDrafter } fr
 export type { DrafterKind, PlanDecision, PlanPrice, RoundPlan } from "./decode/plan.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
+export { LayerLeap } from "./layerleap.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export type { Chat } from "./session/chat.ts";
 export { check } from "./session/check.ts";
