@@ -192,11 +192,11 @@ export class NonFiniteLogitsError extends LayerLeapError {
   }
 }
 
-/** A generation or a scoring is already running on this model (`busy`). */
+/** What was asked for cannot be done while something else runs on this model (`busy`). */
 export class BusyError extends LayerLeapError {
   override readonly name = "BusyError";
-  constructor() {
-    super("busy", "this model is already at work: finish or abort the running generation first");
+  constructor(why = "this model is already at work") {
+    super("busy", `${why}: finish or abort the running generation first`);
   }
 }
 

@@ -2,6 +2,7 @@
  * An engine with its inside open: what `load` puts together, for tests that need more than the public surface shows.
  */
 
+import { RoundQueue } from "../src/decode/round_queue.ts";
 import { Scheduler } from "../src/decode/scheduler.ts";
 import { Forward } from "../src/forward/forward.ts";
 import { KvCache } from "../src/forward/kv_cache.ts";
@@ -24,6 +25,7 @@ export interface Engine {
   table: RowTable;
   forward: Forward;
   scheduler: Scheduler;
+  rounds: RoundQueue;
   weights: ModelWeights;
 }
 
@@ -54,7 +56,8 @@ export async function openEngine(
   poison(device, kv);
   const table = new RowTable(device, contextLength);
   const forward = new Forward(device, spec, weights, kv, table, contextLength, choice);
-  return { device, spec, kv, table, forward, weights, scheduler: new Scheduler(device, forward, table) };
+  const scheduler = new Scheduler(device, forward, table);
+  return { device, spec, kv, table, forward, weights, scheduler, rounds: new RoundQueue(scheduler) };
 }
 
 /** Overwrites every key and value with NaN. */

@@ -24,7 +24,7 @@ export class BenchRows {
     const ids = Array.from({ length: Math.max(...counts) }, (_, i) => (i * 7919) % vocabSize);
     const rows = encodeRows(chainOf(ids, start));
     // A round writes its rows' slots before attention reads them: all that they see is linear.
-    const ranges = encodeRanges(counts.map((count) => ({ first: 0, count, linear: start + count })));
+    const ranges = encodeRanges(counts.map((count) => ({ first: 0, count })));
     const { ledger, handle } = device;
     this.rows = ledger.allocate("rows", `rows at ${start}`, rows.byteLength, STORAGE | COPY_DST);
     this.ranges = ledger.allocate("rows", `ranges at ${start}`, ranges.byteLength, UNIFORM | STORAGE | COPY_DST);

@@ -1,7 +1,7 @@
 /** Plain steps of a synthetic model at positions of one's choice: what decoding one token takes there. */
 
 import { plainPlan } from "../../src/decode/plan.ts";
-import type { Selection } from "../../src/decode/selection/selection.ts";
+import type { Opening } from "../../src/decode/scheduler.ts";
 import type { SyntheticModel } from "../synthetic.ts";
 
 /** Any token: what a step takes does not depend on it. */
@@ -13,7 +13,7 @@ export const STEP_ROOM = 2;
 export class PlainSteps {
   readonly #model: SyntheticModel;
   readonly #contextLength: number;
-  #begin: (() => Selection) | undefined;
+  #begin: (() => Opening) | undefined;
 
   constructor(model: SyntheticModel, contextLength: number) {
     this.#model = model;
@@ -32,7 +32,10 @@ export class PlainSteps {
     const selection = this.#begin!();
     const begun = performance.now();
     for (const position of positions) {
-      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, position, PENDING);
+      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, {
+        length: position,
+        pending: PENDING,
+      });
       await scheduler.round(plainPlan(spec.layers), position).report;
     }
     return performance.now() - begun;

@@ -15,7 +15,7 @@
 // One thread a (key-value head, chunk, block of queries); workgroups are small, so that few threads fill all cores.
 //
 // Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP, and those of the pieces. Needs rows.wgsl, pages.wgsl,
-// visible_keys.wgsl, query_blocks.wgsl, walk_keys.wgsl and a kv piece.
+// visible_keys.wgsl, key_slots.wgsl, query_blocks.wgsl, walk_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;

@@ -23,7 +23,7 @@
 //
 // Constants: QUERIES, KEYS_PER_CHUNK and WORKGROUP (the same), HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8),
 // KEY_PARTS (HALF_VECTORS * KEY_PARTS <= WORKGROUP), KEYS_PER_PART, SCORE_PARTS (WORKGROUP / QUERIES). Needs rows.wgsl,
-// pages.wgsl, visible_keys.wgsl, query_blocks.wgsl and a kv piece.
+// pages.wgsl, visible_keys.wgsl, key_slots.wgsl, query_blocks.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let position = chunk * KEYS_PER_CHUNK + thread;
   let seen = position >= block.firstKey && position < block.endKey;
   if (seen) {
-    heads[thread] = slotOf(block.row, position) * shape.kvHeads + kvHead;
+    heads[thread] = slotOf(sightOf(block.row), position) * shape.kvHeads + kvHead;
   }
   workgroupBarrier();
 

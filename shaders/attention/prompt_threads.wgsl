@@ -13,15 +13,11 @@
 // nothing is masked, and what a row computes is the same in any block and any chunk of the prompt.
 //
 // Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP. Needs rows.wgsl, pages.wgsl, visible_keys.wgsl,
-// walk_keys.wgsl and a kv piece.
+// key_slots.wgsl, walk_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;
 @group(0) @binding(7) var<storage, read_write> attended: array<vec4f>;
-
-fn slotOf(_row: u32, position: u32) -> u32 {
-  return slotAt(position);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -60,7 +56,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       next = min(next, select(endKey, first[q], first[q] > key));
       next = min(next, select(endKey, end[q], end[q] > key));
     }
-    walked = walkKeys(query, walked, kvHead, 0, key, next);
+    walked = walkKeys(query, walked, kvHead, range.first, key, next);
     // unroll
     for (var q = 0u; q < QUERIES; q++) {
       if (next == end[q] && firstQuery + q < endQuery) {

@@ -18,7 +18,7 @@
 //
 // Constants: TILE_QUERIES, TILE_KEYS, THREADS_PER_QUERY (WORKGROUP / TILE_QUERIES), KEYS_PER_THREAD (TILE_KEYS / THREADS_PER_QUERY),
 // PAIRS_PER_THREAD (of HALF_VECTORS, rounded up), HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), WORKGROUP. Needs
-// rows.wgsl, pages.wgsl, visible_keys.wgsl and a kv piece.
+// rows.wgsl, pages.wgsl, visible_keys.wgsl, key_slots.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;
@@ -51,6 +51,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let firstKey = firstVisible(rows[range.first + firstQuery / groupSize()].position);
   let endKey = rows[range.first + (endQuery - 1) / groupSize()].position + 1;
 
+  let sight = sightOf(range.first); // all rows are of one text
+
   // This thread's query, the last one repeated where there are fewer, and what it sees.
   let q = thread / THREADS_PER_QUERY;
   let part = thread % THREADS_PER_QUERY;
@@ -71,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let key = start + item / HALF_VECTORS;
       let j = item % HALF_VECTORS;
       if (key >= firstKey && key < endKey) {
-        let pair = keyPair(slotAt(key) * shape.kvHeads + kvHead, j);
+        let pair = keyPair(slotOf(sight, key) * shape.kvHeads + kvHead, j);
         let at = (key - start) * STRIDE + j;
         tile[at] = pair[0];
         tile[at + HALF_VECTORS] = pair[1];
@@ -109,7 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let key = start + item / HALF_VECTORS;
       let j = item % HALF_VECTORS;
       if (key >= firstKey && key < endKey) {
-        let pair = valuePair(slotAt(key) * shape.kvHeads + kvHead, j);
+        let pair = valuePair(slotOf(sight, key) * shape.kvHeads + kvHead, j);
         let at = (key - start) * STRIDE + j;
         tile[at] = pair[0];
         tile[at + HALF_VECTORS] = pair[1];

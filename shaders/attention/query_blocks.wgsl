@@ -1,11 +1,11 @@
-// Shared by the kernels of few queries: how the queries over a chunk of keys are cut into blocks, and where keys are.
+// Shared by the kernels of few queries: how the queries over a chunk of keys are cut into blocks.
 //
 // The queries of a block see the very same keys of the chunk in the very same slots, so each key and value is loaded once
-// for all of them, and nothing in a block needs a mask. A chunk of committed keys that every row sees whole, and that is
+// for all of them, and nothing in a block needs a mask. A chunk of committed keys of one text that every row sees whole, and that is
 // nearly every chunk of a long context, is cut into blocks of QUERIES whatever rows they are of. In any other chunk (keys
-// in flight, the edge of a window) a block holds queries of one row.
+// in flight, the edge of a window, rows of several texts) a block holds queries of one row.
 //
-// Constants: QUERIES, KEYS_PER_CHUNK, NONE. Needs rows.wgsl, pages.wgsl and visible_keys.wgsl.
+// Constants: QUERIES, KEYS_PER_CHUNK. Needs rows.wgsl and visible_keys.wgsl.
 
 struct Block {
   // Queries [firstQuery, endQuery) of the key-value head, at most QUERIES; none: there is nothing to do.
@@ -42,29 +42,14 @@ fn blockOf(chunk: u32, number: u32) -> Block {
   return block;
 }
 
-// Whether all keys at positions [start, end) are committed and seen by every row of the range.
+// Whether all keys at positions [start, end) are committed, of one text, and seen by every row of the range.
 fn seenByAll(start: u32, end: u32) -> bool {
-  if (end > range.linear) {
-    return false;
-  }
+  let lane = rows[range.first].lane;
   for (var i = 0u; i < range.count; i++) {
-    let position = rows[range.first + i].position;
-    if (position + 1 < end || firstVisible(position) > start) {
+    let row = rows[range.first + i];
+    if (row.lane != lane || end > row.linear || row.position + 1 < end || firstVisible(row.position) > start) {
       return false;
     }
   }
   return true;
-}
-
-// The slot that holds position `position` of the sequence that row `rowNumber` ends. A key in flight is found through the
-// row's ancestors, which makes a draft tree and a chain the same walk.
-fn slotOf(rowNumber: u32, position: u32) -> u32 {
-  if (position < range.linear) {
-    return slotAt(position);
-  }
-  var ancestor = rowNumber;
-  while (rows[ancestor].position > position && rows[ancestor].parent != NONE) {
-    ancestor = rows[ancestor].parent;
-  }
-  return rows[ancestor].slot;
 }

@@ -13,6 +13,7 @@ struct Shape {
   window: u32,    // positions a row sees, its own included; 0: all
   softCap: f32,   // scores are bent into (-softCap, softCap); 0: they are not
   attendedStride: u32, // vec4 from row to row of the result
+  lanePages: u32, // entries of the page table a lane
 }
 
 // Below every score: where a search for the largest one starts.

@@ -8,8 +8,8 @@
 // is loaded once for all queries of the block, and everything else stays in registers. Two exponentials a key are cheap
 // beside that; one, for scores of several keys at a time, was not faster.
 //
-// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8). Needs visible_keys.wgsl, a kv piece, and of
-// the kernel `queries` and slotOf(rowNumber, position).
+// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8). Needs visible_keys.wgsl, key_slots.wgsl, a
+// kv piece, and of the kernel `queries`.
 
 alias Queries = array<array<vec4f, HEAD_VECTORS>, QUERIES>;
 
@@ -45,8 +45,9 @@ fn nothingWalked() -> Walked {
 // Goes on over the keys at positions [firstKey, endKey) as row `row` sees them.
 fn walkKeys(query: Queries, before: Walked, kvHead: u32, row: u32, firstKey: u32, endKey: u32) -> Walked {
   var walked = before;
+  let sight = sightOf(row);
   for (var position = firstKey; position < endKey; position++) {
-    let head = slotOf(row, position) * shape.kvHeads + kvHead;
+    let head = slotOf(sight, position) * shape.kvHeads + kvHead;
     var key = array<vec4f, HEAD_VECTORS>();
     // unroll
     for (var j = 0u; j < HALF_VECTORS; j++) {

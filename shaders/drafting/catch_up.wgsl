@@ -14,14 +14,17 @@
 @group(0) @binding(3) var<storage, read_write> rows: array<Row>;
 @group(0) @binding(4) var<storage, read_write> ranges: array<RowRange>;
 @group(0) @binding(5) var<storage, read> pages: array<u32>;
+@group(0) @binding(6) var<uniform> settings: Settings;
 
 @compute @workgroup_size(1)
 fn main() {
   let first = min(followed[0], state.length);
   let count = min(ROW_CAPACITY, state.length - first);
   for (var i = 0u; i < count; i++) {
-    rows[i] = Row(history[first + i], first + i, slotAt(first + i), select(i - 1, NONE, i == 0));
+    let position = first + i;
+    let parent = select(i - 1, NONE, i == 0);
+    rows[i] = Row(history[position], position, slotAt(0, position), parent, settings.lane, first + count, NONE);
   }
-  ranges[RANGE_CATCH_UP] = RowRange(0, count, first + count);
+  ranges[RANGE_CATCH_UP] = RowRange(0, count);
   followed[0] = first + count;
 }

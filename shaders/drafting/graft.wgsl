@@ -2,7 +2,7 @@
 //
 // Whatever is proposed, the rows are a tree that the verification can take: parents before their children; ids of the
 // vocabulary; no path longer than what may be accepted; no more rows than planned, than the table has and than the context has
-// slots for. What cannot be is dropped, with all that continues it. A child that its parent has already is that child, so
+// slots for. The round has one lane, whose state, settings and pages are bound. What cannot be is dropped, with all that continues it. A child that its parent has already is that child, so
 // drafters may propose paths that begin alike.
 //
 // A row of the tree stands in the slot of position `length + its number`. Rows that happen to be a chain stand where they belong.
@@ -40,7 +40,8 @@ fn main() {
       row = childOf(parent, node.token, count);
       if (row == NONE && count < most && rows[parent].position - state.length < longest) {
         row = count;
-        rows[row] = Row(node.token, rows[parent].position + 1, slotAt(state.length + row), parent);
+        let position = rows[parent].position + 1;
+        rows[row] = Row(node.token, position, slotAt(0, state.length + row), parent, rows[0].lane, 0, NONE);
         isChain = isChain && parent == row - 1;
         count++;
       }
@@ -48,8 +49,11 @@ fn main() {
     rowOf[i] = row;
   }
   let linear = state.length + select(0, count, isChain);
-  ranges[RANGE_VERIFY_EARLY] = RowRange(chain - 1, count - chain + 1, linear);
-  ranges[RANGE_VERIFY] = RowRange(0, count, linear);
+  for (var row = 0u; row < count; row++) {
+    rows[row].linear = linear;
+  }
+  ranges[RANGE_VERIFY_EARLY] = RowRange(chain - 1, count - chain + 1);
+  ranges[RANGE_VERIFY] = RowRange(0, count);
 }
 
 fn parentOf(parent: u32, node: u32, chain: u32) -> u32 {

@@ -9,7 +9,8 @@
 // have to move (commit.wgsl). The keys and values of refused rows are past the new length and will be overwritten.
 //
 // Parents stand before their children, so the search for a child goes forward only. The prefill ends with the same kernel:
-// its last row is a round without drafts.
+// its last row is a round without drafts. Of a round of several texts it is dispatched for each, with that one's state: other
+// lanes' rows are nobody's.
 //
 // One thread.
 //
@@ -45,25 +46,36 @@ fn childOf(parent: u32, id: u32) -> u32 {
   return NONE;
 }
 
+// Which of the text's own rows each row is: 0 continues the committed sequence, i is the i-th draft.
+var<private> numberOf: array<u32, ROW_CAPACITY>;
+
 @compute @workgroup_size(1)
 fn main() {
   path.count = 0;
-  if (range.count == 0) {
+  var root = NONE;
+  var own = 0u;
+  for (var i = 0u; i < range.count; i++) {
+    let row = rows[range.first + i];
+    if (row.lane == settings.lane) {
+      numberOf[i] = own;
+      if (own == 0) {
+        root = range.first + i;
+      } else {
+        report.lines[own - 1].draftId = row.token;
+        report.lines[own - 1].draftParent = numberOf[row.parent - range.first];
+      }
+      own++;
+    }
+  }
+  if (root == NONE) {
     report.drafted = 0;
     report.accepted = 0;
     report.emitted = 0;
     report.finished = state.finished;
     return;
   }
-  let drafted = range.count - 1;
-  for (var i = 0u; i < drafted; i++) {
-    let draft = rows[range.first + 1 + i];
-    report.lines[i].draftId = draft.token;
-    report.lines[i].draftParent = draft.parent - range.first;
-  }
-
-  let first = rows[range.first].position;
-  var row = range.first;
+  let first = rows[root].position;
+  var row = root;
   var accepted = 0u;
   var emitted = 0u;
   var inPlace = true;
@@ -75,8 +87,8 @@ fn main() {
       break;
     }
     report.lines[emitted].id = id;
-    report.lines[emitted].row = row - range.first;
-    let place = slotAt(first + emitted);
+    report.lines[emitted].row = numberOf[row - range.first];
+    let place = slotAt(0, first + emitted);
     path.slots[emitted] = rows[row].slot;
     path.places[emitted] = place;
     inPlace = inPlace && rows[row].slot == place;
@@ -98,7 +110,7 @@ fn main() {
   }
   state.finished = finished;
 
-  report.drafted = drafted;
+  report.drafted = own - 1;
   report.accepted = accepted;
   report.emitted = emitted;
   report.finished = finished;

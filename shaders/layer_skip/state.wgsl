@@ -25,6 +25,8 @@ struct Settings {
   // Rows that may be added to the chain of drafts: of a tree, or all of it where nothing is drafted by layers.
   treeSize: u32,
   vocabSize: u32,
+  // The text's, among those that are worked on at a time.
+  lane: u32,
   eosIds: array<vec4u, EOS_CAPACITY / 4>,
 }
 

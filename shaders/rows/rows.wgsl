@@ -15,12 +15,16 @@ struct Row {
   slot: u32,
   // The row in flight that this row continues; NONE when it continues the committed sequence.
   parent: u32,
+  // The text that it belongs to, of those that are worked on at a time.
+  lane: u32,
+  // Positions below this are found through the text's pages (pages.wgsl), those at or past it through the rows' parents.
+  linear: u32,
+  // The row in a chain of drafts that continues this one; NONE: there is none.
+  child: u32,
 }
 
 // 256 bytes, the largest alignment a device may ask of a uniform's offset.
 struct RowRange {
   first: u32,
-  count: u32,
-  // Positions below this are found through the text's pages (pages.wgsl), those at or past it through the rows' parents.
-  @size(248) linear: u32,
+  @size(252) count: u32,
 }

@@ -1,12 +1,12 @@
-// scores[r][i] = (penalised(logits[r][i] + bias[id])) / temperature, and the largest score of each workgroup's run.
+// scores[r][i] = (penalised(logits[r][i] + bias[own + id])) / temperature, and the largest score of each workgroup's run.
 //
 // Repetition (Keskar et al. 2019, section 4.1): z > 0 ? z / penalty : z * penalty for ids of prompt and new text; frequency
 // and presence (OpenAI's): z - frequency * count - presence * (count > 0) for ids of the new text. A row sees its own
 // history: what is committed, and the rows in flight that it continues. So a verified row is penalised as the same token in
 // plain decoding is.
 //
-// logits, scores: [rows][count]; peaks: [rows][groups]; bias: [vocabulary]; counts: [vocabulary], the number of times that
-// an id stands in the new text, and IN_PROMPT
+// logits, scores: [rows][count]; peaks: [rows][groups]; bias: [lane][vocabulary]; counts: [lane][vocabulary], the number of
+// times that an id stands in the new text, and IN_PROMPT
 //
 // A workgroup takes WORKGROUP * IDS_PER_THREAD ids of one row, neighbouring threads neighbouring ids.
 //
@@ -14,7 +14,7 @@
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
-@group(0) @binding(2) var<uniform> sampling: Sampling;
+@group(0) @binding(2) var<storage, read> samplings: array<Sampling>;
 @group(0) @binding(3) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read> logits: array<f32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
@@ -26,6 +26,8 @@ const IN_PROMPT = 0x80000000u;
 
 var<private> inFlight: array<u32, ROW_CAPACITY>;
 var<private> inFlightCount: u32;
+// Where the text's biases and counts begin.
+var<private> own: u32;
 var<workgroup> threadPeaks: array<f32, WORKGROUP>;
 
 // The tokens that the row continues and that are not committed yet. The first row's token is: it was emitted.
@@ -40,7 +42,7 @@ fn readHistory(row: u32) {
 }
 
 fn penalised(logit: f32, id: u32) -> f32 {
-  let seen = counts[id];
+  let seen = counts[own + id];
   var count = seen & ~IN_PROMPT;
   for (var i = 0u; i < inFlightCount; i++) {
     count += select(0u, 1u, inFlight[i] == id);
@@ -55,10 +57,10 @@ fn penalised(logit: f32, id: u32) -> f32 {
 fn scoreOf(logit: f32, id: u32) -> f32 {
   var score = logit;
   if (sampling.biased != 0u) {
-    if (isBanned(bias[id])) {
+    if (isBanned(bias[own + id])) {
       return BANNED;
     }
-    score += bias[id];
+    score += bias[own + id];
   }
   if (sampling.penalised != 0u) {
     score = penalised(score, id);
@@ -72,6 +74,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     return;
   }
   let row = range.first + group.y;
+  sampling = samplings[rows[row].lane];
+  own = rows[row].lane * sampling.vocabSize;
   if (sampling.penalised != 0u) {
     readHistory(row);
   }

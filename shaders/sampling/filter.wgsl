@@ -15,10 +15,11 @@
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
-@group(0) @binding(2) var<uniform> sampling: Sampling;
+@group(0) @binding(2) var<storage, read> samplings: array<Sampling>;
 @group(0) @binding(3) var<storage, read> scores: array<f32>;
 @group(0) @binding(4) var<storage, read> peaks: array<f32>;
 @group(0) @binding(5) var<storage, read_write> filters: array<Filter>;
+@group(0) @binding(6) var<storage, read> rows: array<Row>;
 
 const DIGITS = 256u;
 const UNIT = 134217728.0; // 2^27
@@ -153,13 +154,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   let row = range.first + group.x;
   base = row * shape.count;
+  let asked = samplings[rows[row].lane]; // the same for all threads, which a private variable is not known to be
   let all = Filter(peakOf(row), NO_LIMIT - 1u, 0.0, NO_LIMIT - 1u, 0.0, 0u, 0u, 0u);
-  let searches = sampling.topK > 0u || sampling.topP < 1.0 || sampling.typicalP < 1.0;
-  if (shape.wantsMass == 0u && !(sampling.temperature > 0.0 && searches)) {
+  let searches = asked.topK > 0u || asked.topP < 1.0 || asked.typicalP < 1.0;
+  if (shape.wantsMass == 0u && !(asked.temperature > 0.0 && searches)) {
     if (thread == 0u) {
       filters[row] = all;
-      if (sampling.temperature > 0.0) {
-        filters[row].farthest = min(all.farthest, sampling.minPDistance);
+      if (asked.temperature > 0.0) {
+        filters[row].farthest = min(all.farthest, asked.minPDistance);
       }
     }
     return;
@@ -170,22 +172,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   // What is the same for all threads of all workgroups decides which way they go, so that the barriers are met by all.
   let current = workgroupUniformLoad(&chosen);
   if (current.peak != NOT_FINITE_PEAK && !isBanned(current.peak)) {
-    if (sampling.temperature > 0.0) {
-      if (sampling.topK > 0u && sampling.topK < shape.count) {
-        narrow(thread, search(thread, false, false, f32(sampling.topK)));
+    if (asked.temperature > 0.0) {
+      if (asked.topK > 0u && asked.topK < shape.count) {
+        narrow(thread, search(thread, false, false, f32(asked.topK)));
       }
-      if (sampling.topP < 1.0) {
-        narrow(thread, search(thread, true, false, sampling.topP));
+      if (asked.topP < 1.0) {
+        narrow(thread, search(thread, true, false, asked.topP));
       }
-      narrow(thread, sampling.minPDistance);
-      if (sampling.typicalP < 1.0) {
+      narrow(thread, asked.minPDistance);
+      if (asked.typicalP < 1.0) {
         // -log p = distance + log(sum of weights), so entropy and surprise differ by what distances differ by.
         let sum = sumUp(thread);
         if (thread == 0u) {
           chosen.centre = sum.y / sum.x;
         }
         workgroupBarrier();
-        let spread = search(thread, true, true, sampling.typicalP);
+        let spread = search(thread, true, true, asked.typicalP);
         if (thread == 0u) {
           chosen.spread = spread;
         }

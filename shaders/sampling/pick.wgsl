@@ -14,7 +14,7 @@
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
-@group(0) @binding(2) var<uniform> sampling: Sampling;
+@group(0) @binding(2) var<storage, read> samplings: array<Sampling>;
 @group(0) @binding(3) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read> scores: array<f32>;
 @group(0) @binding(5) var<storage, read> peaks: array<f32>;
@@ -27,6 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     return;
   }
   let row = range.first + group.y;
+  sampling = samplings[rows[row].lane];
   let rowFilter = filters[row];
   let position = rows[row].position + 1u;
   let reach = select(3.4e38, NOISE_SPAN, rowFilter.spread >= NO_LIMIT - 1u);

@@ -15,7 +15,7 @@
 
 @group(0) @binding(0) var<uniform> range: RowRange;
 @group(0) @binding(1) var<uniform> shape: Scores;
-@group(0) @binding(2) var<uniform> sampling: Sampling;
+@group(0) @binding(2) var<storage, read> samplings: array<Sampling>;
 @group(0) @binding(3) var<storage, read> rows: array<Row>;
 @group(0) @binding(4) var<storage, read> scores: array<f32>;
 @group(0) @binding(5) var<storage, read> filters: array<Filter>;
@@ -42,6 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     return;
   }
   let row = range.first + group.y;
+  sampling = samplings[rows[row].lane];
   let rowFilter = filters[row];
   // A draft that is none, of an exit whose logits are no numbers, is no draft: p's own sample refuses it.
   var draft = NONE;

@@ -7,10 +7,11 @@
 
 @group(0) @binding(0) var<storage, read> report: Report;
 @group(0) @binding(1) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(2) var<uniform> settings: Settings;
 
 @compute @workgroup_size(1)
 fn main() {
   for (var i = 0u; i < report.emitted; i++) {
-    counts[report.lines[i].id]++;
+    counts[settings.lane * settings.vocabSize + report.lines[i].id]++;
   }
 }

@@ -27,7 +27,12 @@ struct Sampling {
   // Whether there is a bias or a penalty at all.
   biased: u32,
   penalised: u32,
+  // Ids of `bias` and `counts` of one text.
+  vocabSize: u32,
 }
+
+// How the text of this row samples: kernels set it before anything else, from samplings[lane].
+var<private> sampling: Sampling;
 
 // Of one of the two sides, draft and target.
 struct Scores {

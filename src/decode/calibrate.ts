@@ -41,7 +41,10 @@ export async function calibrate(
   const time = async (plan: RoundPlan): Promise<RoundOutcome> => {
     const rounds = Array.from({ length: together }, () => {
       // Each begins anew: where in the context a round stands makes little difference, the room it has does.
-      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, 0, PENDING);
+      scheduler.begin({ maxTokens: contextLength, contextLength, eosTokenIds: [] }, selection, {
+        length: 0,
+        pending: PENDING,
+      });
       return scheduler.round(plan, 0);
     });
     const reports = await Promise.all(rounds.map(({ report }) => report));

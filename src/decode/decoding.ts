@@ -19,8 +19,9 @@ import {
   type RoundPlan,
   type ShadowAgreement,
 } from "./plan.ts";
+import type { RoundQueue } from "./round_queue.ts";
 import type { RoundReport } from "./round_report.ts";
-import type { Limits, Scheduler } from "./scheduler.ts";
+import type { Limits } from "./scheduler.ts";
 
 /** Rounds that may be under way at a time: the one that is read next, and the one behind it. */
 const IN_FLIGHT = 2;
@@ -46,9 +47,12 @@ export interface DecodedRound {
 
 /** A text that is decoded. */
 export interface DecodingOptions {
+  lane: number;
   promptIds: readonly number[];
   limits: Limits;
   controller: Controller;
+  /** Ids there are. */
+  vocabSize: number;
   /** Drafts the rounds that the controller plans for `own`. */
   drafter?: HostDrafter | undefined;
   /** Ends the wait for a drafter on the host; rounds are ended by whoever reads. */
@@ -63,9 +67,9 @@ export interface DecodingOptions {
  * @throws DeviceLostError | DisposedError | GpuError | what a drafter on the host throws
  */
 export async function* decode(
-  scheduler: Scheduler,
+  rounds: RoundQueue,
   prefill: PendingRound,
-  { promptIds, limits, controller, drafter, signal, observe }: DecodingOptions,
+  { lane, promptIds, limits, controller, vocabSize, drafter, signal, observe }: DecodingOptions,
 ): AsyncGenerator<DecodedRound, void, void> {
   const { maxTokens } = limits;
   const underWay: UnderWay[] = [prefill];
@@ -88,16 +92,16 @@ export async function* decode(
         if (waiting) break;
         const askedAt = performance.now();
         const proposal = isOwn
-          ? await proposed(drafter!, draftContext(ids, promptIds.length, plan, scheduler), signal)
+          ? await proposed(drafter!, draftContext(ids, promptIds.length, plan, vocabSize), signal)
           : undefined;
         if (proposal === ABORTED) return;
         // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
         const ahead = underWay.filter((pending) => pending !== prefill);
         const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
-        const round = scheduler.round(plan, atMost, proposal);
+        const round = await rounds.submit({ lane, plan, length: atMost, proposal });
         underWay.push({ ...round, decision: controller.decision, ...(isOwn && { askedAt }) });
       }
-      const { plan, decision, submittedAt, askedAt = submittedAt, report: pending } = underWay[0]!;
+      const { plan, decision, submittedAt, askedAt = submittedAt, texts, report: pending } = underWay[0]!;
       const { doneAt, ...report } = await pending;
       underWay.shift();
       const isRound = plan !== prefill.plan;
@@ -111,7 +115,7 @@ export async function* decode(
         const isTogether = took < HEARD_TOGETHER_MS;
         const isLate = heldMs > LONG_HOLD_MS && doneAt < resumedAt + HEARD_TOGETHER_MS;
         if (unobserved) observe(isTogether ? { ...unobserved, milliseconds: undefined } : unobserved);
-        const outcome = outcomeOf(plan, report, isTogether || isLate ? undefined : took);
+        const outcome = outcomeOf(plan, report, isTogether || isLate || texts > 1 ? undefined : took);
         controller.observe(outcome);
         if (drafterOf(plan) === "own") await drafter?.observe?.(draftOutcome(report));
         unobserved = outcome;
@@ -150,7 +154,7 @@ function draftContext(
   ids: readonly number[],
   promptLength: number,
   { treeSize = 0 }: RoundPlan,
-  { vocabSize }: Scheduler,
+  vocabSize: number,
 ): DraftContext {
   return { ids, promptLength, treeSize, vocabSize };
 }

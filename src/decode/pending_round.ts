@@ -8,6 +8,8 @@ export interface PendingRound {
   /** `performance.now()` at its submission. */
   readonly submittedAt: number;
   readonly readbackBytes: number;
+  /** Texts that were generated at that time: its time is its own only where there was one. */
+  readonly texts: number;
   /** What it did, and when that was known. Rejects where the device failed. */
   readonly report: Promise<RoundReport & { readonly doneAt: number }>;
 }

@@ -8,6 +8,8 @@ import type { Selection } from "./selection/selection.ts";
 
 /** Which parts there are. */
 export interface ReportLayout {
+  /** The text's. */
+  lane: number;
   /** Rows of the round, at most. */
   rows: number;
   /** Drafts of layers among them, at most: those whose probability is known. */
@@ -27,10 +29,10 @@ export interface RoundReport extends Report {
 }
 
 /** What is copied for the host to read. */
-export function reportParts(state: RoundState, { rows, selection, shadows }: ReportLayout): ReadbackPart[] {
+export function reportParts(state: RoundState, { lane, rows, selection, shadows }: ReportLayout): ReadbackPart[] {
   const { probabilities, logProbs } = selection;
   return [
-    { buffer: state.report, bytes: reportBytes(rows) },
+    { ...state.lane(lane).report, bytes: reportBytes(rows) },
     ...state.shadows.slice(0, shadows).map((buffer) => ({ buffer, bytes: rows * 4 })),
     ...(probabilities ? [{ buffer: probabilities, bytes: rows * 4 }] : []),
     ...(logProbs ? [{ buffer: logProbs.buffer, bytes: rows * LOG_PROBS_BYTES }] : []),

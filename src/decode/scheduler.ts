@@ -26,6 +26,7 @@ import { type ReportLayout, readReport, reportParts } from "./round_report.ts";
 import { RoundState } from "./round_state.ts";
 import type { Selection, TargetSelection } from "./selection/selection.ts";
 import { type SelectionRequest, Selections } from "./selection/selections.ts";
+import { Turns } from "./turns.ts";
 
 /** What bounds a generation. */
 export type Limits = Pick<RoundSettings, "maxTokens" | "contextLength" | "eosTokenIds">;
@@ -49,12 +50,45 @@ const UNSHARED: PromptPlace = { reused: 0, isGenerated: () => false, seenBy: () 
 const FIRST_PREFILL_UNITS = 32;
 const LEAST_PREFILL_UNITS = 32;
 
+/** What has been compiled for a generation: how it selects, and who drafts. */
+export interface Opening {
+  readonly selection: Selection;
+  readonly drafters: readonly GpuDrafter[];
+}
+
+/** Where a generation begins. */
+export interface Start {
+  /** The lane of its text. Default: 0. */
+  lane?: number;
+  /** Tokens that are committed already, and the pending one after them. */
+  length?: number;
+  pending?: number;
+  /** Tokens that count as emitted already. */
+  emitted?: number;
+}
+
+/** What the rounds of a text go by. */
+interface Lane extends Opening {
+  readonly number: number;
+  readonly limits: Limits;
+  place: PromptPlace;
+}
+
+/** A round that a text asks for. */
+export interface RoundRequest {
+  readonly lane: number;
+  readonly plan: RoundPlan;
+  /** Committed tokens before it, at most. */
+  readonly length: number;
+  /** Of a drafter on the host. */
+  readonly proposal?: DraftTree | undefined;
+}
+
 export class Scheduler {
-  /** The state of the generation that runs. */
-  readonly state: RoundState;
   readonly #device: Device;
   readonly #forward: Forward;
   readonly #table: RowTable;
+  readonly #state: RoundState;
   readonly #drafters: Drafters;
   readonly #selections: Selections;
   readonly #readbacks: ReadbackRing;
@@ -63,11 +97,12 @@ export class Scheduler {
   /** A layer of a second model costs something else, and so do rows that are computed as generated ones. */
   readonly #draftPace: Pace;
   readonly #replayPace: Pace;
-  #place = UNSHARED;
-  #limits: Limits = { maxTokens: 0, contextLength: 0, eosTokenIds: [] };
-  #selection: Selection | undefined;
-  /** The drafters of the generation that runs. */
-  #active: readonly GpuDrafter[] = [];
+  /** The texts that are generated. */
+  readonly #lanes: Lane[] = [];
+  /** Row table and stream are a chunk's of a prompt from the first layer to the last, or a round's. */
+  readonly #turns = new Turns();
+  /** One generation is prepared after the other: what both need is made once. */
+  readonly #preparing = new Turns();
   /** Compute dispatches recorded so far. */
   dispatches = 0;
 
@@ -75,9 +110,9 @@ export class Scheduler {
     this.#device = device;
     this.#forward = forward;
     this.#table = table;
-    this.state = new RoundState(device, forward, table);
-    this.#drafters = new Drafters({ device, forward, table, state: this.state });
-    this.#selections = new Selections(device, forward, table, this.state);
+    this.#state = new RoundState(device, forward, table);
+    this.#drafters = new Drafters({ device, forward, table, state: this.#state });
+    this.#selections = new Selections(device, forward, table, this.#state);
     this.#readbacks = new ReadbackRing(device, "round");
     this.#prefillQueue = new PacedQueue(device, {
       first: FIRST_PREFILL_UNITS,
@@ -110,24 +145,30 @@ export class Scheduler {
    * @param replays whether the prompt has tokens that were generated
    * @returns how to begin: to be called when the generation does
    */
-  async prepare(plans: readonly RoundPlan[], request?: SelectionRequest, replays = false): Promise<() => Selection> {
-    const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
-    const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
-    if (request?.draftModel) this.#drafters.use(request.draftModel);
-    const kinds = new Set(plans.map(drafterOf));
-    const drafters = [...new Set(plans.flatMap((plan) => this.#drafters.of(plan) ?? []))];
-    const learner = this.#drafters.learnerOf(plans);
-    const [begin] = await Promise.all([
-      this.#selections.prepare(rowCounts, request, kinds.has("adapter")),
-      this.state.prepare(trees),
-      replays && this.#forward.prepare([ROW_CAPACITY]),
-      learner?.prepare(rowCounts),
-      ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
-    ]);
-    return () => {
-      this.#active = drafters;
-      return learner ? learner.watch(begin()) : begin();
-    };
+  async prepare(
+    plans: readonly RoundPlan[],
+    request?: SelectionRequest,
+    replays = false,
+  ): Promise<(lane?: number) => Opening> {
+    const done = await this.#preparing.take();
+    try {
+      const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
+      const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
+      if (request?.draftModel) this.#drafters.use(request.draftModel);
+      const kinds = new Set(plans.map(drafterOf));
+      const drafters = [...new Set(plans.flatMap((plan) => this.#drafters.of(plan) ?? []))];
+      const learner = this.#drafters.learnerOf(plans);
+      const [begin] = await Promise.all([
+        this.#selections.prepare(rowCounts, request, kinds.has("adapter")),
+        this.#state.prepare(trees),
+        replays && this.#forward.prepare([ROW_CAPACITY]),
+        learner?.prepare(rowCounts),
+        ...plans.map((plan) => this.#drafters.of(plan)?.prepare(plan)),
+      ]);
+      return (lane = 0) => ({ selection: learner ? learner.watch(begin(lane)) : begin(lane), drafters });
+    } finally {
+      done();
+    }
   }
 
   /** What followed each token lately, as it is kept from text to text. */
@@ -136,15 +177,9 @@ export class Scheduler {
   }
 
   /** Begins a generation that `prepare` was called for. */
-  begin(
-    limits: Limits,
-    selection: Selection,
-    ...committed: [length?: number, pending?: number, emitted?: number]
-  ): void {
-    this.#limits = limits;
-    this.#selection = selection;
-    this.#place = UNSHARED;
-    this.state.begin({ draftLength: 0, ...limits }, ...committed);
+  begin(limits: Limits, opening: Opening, { lane = 0, length, pending, emitted }: Start = {}): void {
+    this.#lanes[lane] = { ...opening, number: lane, limits, place: UNSHARED };
+    this.#state.begin(lane, { draftLength: 0, ...limits }, length, pending, emitted);
   }
 
   /**
@@ -154,115 +189,173 @@ export class Scheduler {
    * cut.
    * @param stop asked before each submission
    * @param place what of it is in the KV cache
+   * @param lane of the text, where a generation has begun
    * @returns the last submission, not waited for; undefined when it was stopped
    */
   async prefill(
     ids: readonly number[],
     stop: () => boolean,
     place: PromptPlace = UNSHARED,
+    lane = 0,
   ): Promise<PendingRound | undefined> {
-    const { layers } = this.#forward.spec;
-    this.#place = place;
-    this.state.tellPrompt(ids);
-    for (const drafter of this.#active) {
-      drafter.begin?.(ids.length);
-      if (drafter.forward && !(await this.#prefillThrough(drafter.forward, ids, stop))) return undefined;
+    const own = this.#lane(lane);
+    own.place = place;
+    this.#state.tellPrompt(lane, ids);
+    for (const drafter of own.drafters) {
+      drafter.begin?.(ids.length, lane);
+      if (drafter.forward && !(await this.#prefillThrough(drafter.forward, ids, own, stop))) return undefined;
     }
     for (let start = place.reused; start < ids.length; ) {
+      const end = endOfRun(place, start, ids.length);
       const regime: Regime = place.isGenerated(start) ? "generated" : "prompt";
       const pace = regime === "prompt" ? this.#prefillQueue.pace : this.#replayPace;
-      const { chunk, last } = this.#nextChunk(ids.slice(0, this.#endOfRun(start, ids.length)), start, regime, pace);
-      start += chunk.count;
-      for (let layer = 0; layer < layers; ) {
-        if (stop()) return undefined;
-        const toLayer = nextLayer(layer, layers, chunk, pace);
-        const recorder = new Recorder(this.#device.handle, "prefill");
-        this.#forward.forward(recorder, chunk, layer, toLayer);
-        if (start === ids.length && toLayer === layers) {
-          this.#forward.liftLast(recorder, chunk.count - 1);
-          this.#chosen.target.target(recorder, last);
-          this.#accept(recorder, last, false, this.#chosen.target);
-          return this.#submit(recorder, plainPlan(layers));
-        }
-        await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), pace);
-        this.dispatches += recorder.dispatches;
-        layer = toLayer;
+      const done = await this.#turns.take();
+      try {
+        const { chunk, last } = this.#nextChunk(ids.slice(0, end), start, regime, pace, own);
+        start += chunk.count;
+        const choice = start === ids.length ? { last, own } : undefined;
+        const reached = await this.#through(this.#forward, chunk, pace, stop, choice);
+        if (reached !== "end") return reached;
+      } finally {
+        done();
       }
     }
     return undefined; // a prompt has tokens
   }
 
   /** Runs what a drafter's own model has not seen of a prompt through it. @returns false when it was stopped */
-  async #prefillThrough(model: Forward, ids: readonly number[], stop: () => boolean): Promise<boolean> {
-    const { layers } = model.spec;
-    for (let start = this.#place.seenBy(model); start < ids.length; ) {
-      const { chunk } = this.#nextChunk(ids, start, "prompt", this.#draftPace);
-      start += chunk.count;
-      for (let layer = 0; layer < layers; ) {
-        if (stop()) return false;
-        const toLayer = nextLayer(layer, layers, chunk, this.#draftPace);
-        const recorder = new Recorder(this.#device.handle, "prefill of a draft model");
-        model.forward(recorder, chunk, layer, toLayer);
-        await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), this.#draftPace);
-        this.dispatches += recorder.dispatches;
-        layer = toLayer;
+  async #prefillThrough(model: Forward, ids: readonly number[], lane: Lane, stop: () => boolean): Promise<boolean> {
+    for (let start = lane.place.seenBy(model); start < ids.length; ) {
+      const done = await this.#turns.take();
+      try {
+        const { chunk } = this.#nextChunk(ids, start, "prompt", this.#draftPace, lane);
+        start += chunk.count;
+        if ((await this.#through(model, chunk, this.#draftPace, stop)) !== "end") return false;
+      } finally {
+        done();
       }
     }
     return true;
   }
 
   /** The prompt's next tokens, as many as one submission takes through a layer. */
-  #nextChunk(ids: readonly number[], start: number, regime: Regime, { units }: Pace) {
+  #nextChunk(ids: readonly number[], start: number, regime: Regime, { units }: Pace, { place, number }: Lane) {
     const rows = Math.min(regime === "prompt" ? PROMPT_CAPACITY : ROW_CAPACITY, units - (units % LEAST_PREFILL_UNITS));
     const end = Math.min(ids.length, start + rows);
-    this.#place.reserve(end);
-    return this.#table.writeChunk(ids.slice(start, end), start, regime);
-  }
-
-  /** Tokens from `start` on that are computed as it is. */
-  #endOfRun(start: number, end: number): number {
-    const generated = this.#place.isGenerated(start);
-    let next = start + 1;
-    while (next < end && this.#place.isGenerated(next) === generated) next++;
-    return next;
+    place.reserve(end);
+    return this.#table.writeChunk(ids.slice(start, end), start, regime, number);
   }
 
   /**
-   * Submits one round, without waiting for it or for those before it.
-   * @param length committed tokens before it, at most
-   * @param proposal of a drafter on the host
+   * Runs a chunk through all layers.
+   * @param choice the prompt ends with it: the last row chooses the first token
+   * @returns `end`, or the submission that chose; undefined when it was stopped
    */
-  round(plan: RoundPlan, length: number, proposal?: DraftTree): PendingRound {
-    const { draftLength, treeSize, leastProbability } = plan;
-    this.#place.reserve(Math.min(length + 1 + draftsOf(plan), this.#limits.contextLength));
-    this.state.configure({
-      ...this.#limits,
-      draftLength,
-      ...(treeSize && { treeSize }),
-      ...(leastProbability && { leastProbability }),
-    });
-    if (plan.drafter === "own") this.#drafters.own.write(proposal as DraftTree);
+  async #through(
+    model: Forward,
+    chunk: PassRows,
+    pace: Pace,
+    stop: () => boolean,
+    choice?: { last: PassRows; own: Lane },
+  ): Promise<PendingRound | "end" | undefined> {
+    const { layers } = model.spec;
+    for (let layer = 0; layer < layers; ) {
+      if (stop()) return undefined;
+      const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(pace.units / chunk.count)));
+      const recorder = new Recorder(this.#device.handle, "prefill");
+      model.forward(recorder, chunk, layer, toLayer);
+      if (choice && toLayer === layers) {
+        const { last, own } = choice;
+        const { target } = own.selection;
+        model.liftLast(recorder, chunk.count - 1);
+        target.target(recorder, last);
+        this.#accept(recorder, last, false, target, own.number);
+        return this.#submit(recorder, [{ own, plan: plainPlan(layers) }])[0];
+      }
+      await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), pace);
+      this.dispatches += recorder.dispatches;
+      layer = toLayer;
+    }
+    return "end";
+  }
+
+  /**
+   * Submits a round of the text in lane 0, without waiting for it or for those before it.
+   * @param length committed tokens before it, at most
+   */
+  round(plan: RoundPlan, length: number): PendingRound {
+    return this.#rounds([{ lane: 0, plan, length }])[0]!;
+  }
+
+  /**
+   * Submits a round of several texts, or of one, when no chunk of a prompt is under way. It is not waited for.
+   * @param requests that join each other (`joins`)
+   * @returns what is under way for each
+   */
+  async rounds(requests: readonly RoundRequest[]): Promise<PendingRound[]> {
+    const done = await this.#turns.take();
+    try {
+      return this.#rounds(requests);
+    } finally {
+      done();
+    }
+  }
+
+  #rounds(requests: readonly RoundRequest[]): PendingRound[] {
+    for (const { lane, plan, length, proposal } of requests) {
+      const { limits, place } = this.#lane(lane);
+      const { draftLength, treeSize, leastProbability } = plan;
+      place.reserve(Math.min(length + 1 + draftsOf(plan), limits.contextLength));
+      this.#state.configure(lane, {
+        ...limits,
+        draftLength,
+        ...(treeSize && { treeSize }),
+        ...(leastProbability && { leastProbability }),
+      });
+      if (plan.drafter === "own") this.#drafters.own.write(proposal as DraftTree);
+    }
     const recorder = new Recorder(this.#device.handle, "round");
-    this.record(recorder, plan, length);
-    return this.#submit(recorder, plan);
+    this.record(recorder, requests);
+    const rounds = requests.map(({ lane, plan }) => ({ own: this.#lane(lane), plan }));
+    return this.#submit(recorder, rounds);
+  }
+
+  /**
+   * Whether two texts can share a round: both draft chains with the same layers, or nothing, and select alike. Each has its own draft
+   * length and its own acceptance.
+   */
+  joins(a: RoundRequest, b: RoundRequest): boolean {
+    const [one, other] = [this.#lane(a.lane).selection.joins, this.#lane(b.lane).selection.joins];
+    if (one === undefined || one !== other || a.lane === b.lane) return false;
+    const isChain = ({ plan }: RoundRequest) =>
+      !plan.treeSize && !plan.shadowExits?.length && (this.#drafters.of(plan)?.joins ?? drafterOf(plan) === "none");
+    if (!isChain(a) || !isChain(b)) return false;
+    const [drafter, otherDrafter] = [drafterOf(a.plan), drafterOf(b.plan)];
+    if (drafter === "none" || otherDrafter === "none") return true;
+    return drafter === otherDrafter && a.plan.exitLayer === b.plan.exitLayer;
   }
 
   /** Records one round: the same commands whatever it decides on the GPU. */
-  record(recorder: Recorder, plan: RoundPlan, length: number): void {
+  record(recorder: Recorder, requests: readonly RoundRequest[]): void {
+    // All draft with the layers of the one that drafts most; what drafts nothing goes through them as a last draft does.
+    const { lane, plan } = requests.reduce((a, b) => (draftsOf(b.plan) > draftsOf(a.plan) ? b : a));
     const { exitLayer, treeSize = 0, shadowExits = [] } = plan;
+    const lanes = requests.map((request) => request.lane);
     const model = this.#forward;
-    const { draft, exitDraft } = this.#chosen;
-    const target = this.#targetOf(plan);
-    const end = length + 1 + draftsOf(plan);
-    const newRows: PassRows = { range: RANGE_VERIFY_EARLY, count: 1 + treeSize, end, regime: "generated" };
-    const allRows: PassRows = { range: RANGE_VERIFY, count: 1 + draftsOf(plan), end, regime: "generated" };
+    const { draft, exitDraft } = this.#lane(lane).selection;
+    const target = this.#targetOf(lane, plan);
+    const length = Math.max(...requests.map((request) => request.length));
+    const end = Math.max(...requests.map((request) => request.length + 1 + draftsOf(request.plan)));
+    const count = requests.reduce((sum, request) => sum + 1 + draftsOf(request.plan), 0);
+    const newRows: PassRows = { range: RANGE_VERIFY_EARLY, count: lanes.length + treeSize, end, regime: "generated" };
+    const allRows: PassRows = { range: RANGE_VERIFY, count, end, regime: "generated" };
 
-    // Draft: a tree of rows behind the pending token.
+    // Draft: a tree of rows behind the pending token; of several texts, a chain behind each one's.
     const drafter = this.#drafters.of(plan);
-    for (const each of this.#active) each.catchUp?.(recorder, length, each === drafter);
-    this.state.plan(recorder);
-    drafter?.draft(recorder, { plan, length, selection: plan.drafter === "adapter" ? exitDraft! : draft });
-    for (const other of this.#active) if (other !== drafter) other.missed?.(1 + draftsOf(plan));
+    for (const request of requests) this.#catchUp(recorder, request);
+    this.#state.plan(recorder, lanes);
+    const selection = plan.drafter === "adapter" ? exitDraft! : draft;
+    drafter?.draft(recorder, { plan, lane, lanes: lanes.length, length, selection });
 
     // Verify: the rows that have not been through the early layers (the last that layers drafted, and those of a tree on top
     // of it) catch up; then all go on from their exit hidden states through the remaining layers, once. The early layers'
@@ -279,26 +372,38 @@ export class Scheduler {
 
     // Accept the longest path that the full model agrees with and one token of its own more. What was refused is rolled back
     // by the new length.
-    this.#accept(recorder, allRows, treeSize > 0, target);
-    drafter?.accepted?.(recorder);
+    for (const each of lanes) this.#accept(recorder, allRows, treeSize > 0, this.#targetOf(each, plan), each);
+    drafter?.accepted?.(recorder, lane);
   }
 
-  #targetOf(plan: RoundPlan): TargetSelection {
-    const { target, unwatched } = this.#chosen;
+  /** Second models see what others draft. */
+  #catchUp(recorder: Recorder, { lane, plan, length }: RoundRequest): void {
+    const drafter = this.#drafters.of(plan);
+    for (const each of this.#lane(lane).drafters) {
+      each.catchUp?.(recorder, length, each === drafter, lane);
+      if (each !== drafter) each.missed?.(1 + draftsOf(plan), lane);
+    }
+  }
+
+  #targetOf(lane: number, plan: RoundPlan): TargetSelection {
+    const { target, unwatched } = this.#lane(lane).selection;
     return this.#drafters.learnerOf([plan]) ? target : (unwatched ?? target);
   }
 
-  #accept(recorder: Recorder, rows: PassRows, tree: boolean, target: TargetSelection): void {
-    this.state.accept(recorder, rows, tree);
+  #accept(recorder: Recorder, rows: PassRows, tree: boolean, target: TargetSelection, lane: number): void {
+    this.#state.accept(recorder, rows, tree, lane);
     target.accepted?.(recorder, rows);
   }
 
-  /** Submits a recording that has accepted, with the way back of its report. */
-  #submit(recorder: Recorder, plan: RoundPlan): PendingRound {
-    const shadows = plan.shadowExits?.length ?? 0;
-    const rows = 1 + draftsOf(plan);
-    const layout: ReportLayout = { rows, chain: plan.draftLength, selection: this.#chosen, shadows };
-    const readback = this.#readbacks.record(recorder, reportParts(this.state, layout));
+  /** Submits a recording that has accepted, with the way back of each text's report. */
+  #submit(recorder: Recorder, rounds: readonly { own: Lane; plan: RoundPlan }[]): PendingRound[] {
+    const layouts = rounds.map(({ own, plan }): ReportLayout => {
+      const shadows = plan.shadowExits?.length ?? 0;
+      const rows = 1 + draftsOf(plan);
+      return { lane: own.number, rows, chain: plan.draftLength, selection: own.selection, shadows };
+    });
+    const parts = layouts.map((layout) => reportParts(this.#state, layout));
+    const readback = this.#readbacks.record(recorder, parts.flat());
     const submittedAt = performance.now();
     try {
       this.#device.submit(recorder);
@@ -307,18 +412,29 @@ export class Scheduler {
       throw error;
     }
     this.dispatches += recorder.dispatches;
-    const report = readback.read().then((parts) => ({ ...readReport(parts, layout), doneAt: performance.now() }));
-    report.catch(() => {}); // told to whoever waits for it, which may be nobody
-    return { plan, submittedAt, readbackBytes: readback.bytes, report };
+    const read = readback.read().then((bytes) => ({ bytes, doneAt: performance.now() }));
+    let begin = 0;
+    return rounds.map(({ plan }, i) => {
+      const from = begin;
+      begin += parts[i]!.length;
+      const to = begin;
+      const report = read.then(({ bytes, doneAt }) => ({ ...readReport(bytes.slice(from, to), layouts[i]!), doneAt }));
+      report.catch(() => {}); // told to whoever waits for it, which may be nobody
+      return { plan, submittedAt, readbackBytes: readback.bytes, texts: rounds.length, report };
+    });
   }
 
-  get #chosen(): Selection {
-    if (!this.#selection) throw new Error("a round was recorded before a generation began");
-    return this.#selection;
+  #lane(lane: number): Lane {
+    const found = this.#lanes[lane];
+    if (!found) throw new Error("a round was recorded before a generation began");
+    return found;
   }
 }
 
-/** How far a chunk goes in one submission. */
-function nextLayer(layer: number, layers: number, { count }: PassRows, { units }: Pace): number {
-  return Math.min(layers, layer + Math.max(1, Math.floor(units / count)));
+/** The end of the tokens from `start` on that are computed as it is. */
+function endOfRun(place: PromptPlace, start: number, end: number): number {
+  const generated = place.isGenerated(start);
+  let next = start + 1;
+  while (next < end && place.isGenerated(next) === generated) next++;
+  return next;
 }

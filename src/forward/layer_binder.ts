@@ -179,8 +179,8 @@ export class LayerBinder {
     const { spec, contextLength } = this.#kit;
     const { queries, attended, partialSums, partialSoftmax } = this.#kit.activations;
     const rule = { scale: spec.attentionScale, softCap: spec.attentionSoftCap, window };
-    const words = attentionShape(spec, contextLength, rule, paddedSize(spec.heads * spec.headDim));
-    const { rows, ranges: range, pages } = this.#kit.table;
+    const { rows, ranges: range, pages, lanePages } = this.#kit.table;
+    const words = attentionShape(spec, contextLength, rule, paddedSize(spec.heads * spec.headDim), lanePages);
     const seen = { range, rows, pages, queries, attended, ...cache, shape: this.#kit.constants.uniform(words) };
     const { attention } = this.#kit.kernels;
     return {

@@ -19,7 +19,7 @@ export class PageCopy {
 
   constructor(device: Device, forward: Forward) {
     this.#device = device;
-    this.#moves = device.ledger.allocate("kv", "moves", PATH_BYTES, BufferUsage.STORAGE | BufferUsage.COPY_DST);
+    this.#moves = device.ledger.allocate("round", "moves", PATH_BYTES, BufferUsage.STORAGE | BufferUsage.COPY_DST);
     this.#commit = new PathCommit(device, forward, this.#moves);
   }
 

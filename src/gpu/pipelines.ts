@@ -10,6 +10,9 @@ import { scoped } from "./error_scope.ts";
 import { unroll } from "./unroll.ts";
 import { SHADER_STAGE_COMPUTE } from "./usage.ts";
 
+/** A buffer, or a run of its bytes that begins at a multiple of 256. */
+export type BufferSlice = GPUBuffer | { readonly buffer: GPUBuffer; readonly offset: number; readonly size: number };
+
 /** How a kernel sees one of its buffers. `offset-uniform`: a uniform bound at an offset given at each dispatch. */
 export type BindingKind = "uniform" | "offset-uniform" | "read" | "read-write";
 
@@ -94,16 +97,17 @@ export class PipelineCache {
    */
   bind(
     source: KernelSource,
-    buffers: Readonly<Record<string, GPUBuffer>>,
+    buffers: Readonly<Record<string, BufferSlice>>,
     sizes: Readonly<Record<string, number>> = {},
   ): GPUBindGroup {
     return this.#device.createBindGroup({
       label: source.name,
       layout: this.layout(source),
       entries: Object.keys(source.bindings).map((name, binding) => {
-        const buffer = buffers[name];
-        if (!buffer) throw new GpuError(source.name, `no buffer was given for the binding '${name}'`);
-        return { binding, resource: { buffer, size: sizes[name] } };
+        const slice = buffers[name];
+        if (!slice) throw new GpuError(source.name, `no buffer was given for the binding '${name}'`);
+        if ("buffer" in slice) return { binding, resource: slice };
+        return { binding, resource: { buffer: slice, size: sizes[name] } };
       }),
     });
   }

@@ -7,9 +7,10 @@ import type { Recorder } from "./commands.ts";
 import type { Device } from "./device.ts";
 import { BufferUsage } from "./usage.ts";
 
-/** What is read: the first bytes of a buffer, a multiple of 4. */
+/** What is read: bytes of a buffer, a multiple of 4, from its beginning or from another multiple of 4 on. */
 export interface ReadbackPart {
   buffer: GPUBuffer;
+  offset?: number;
   bytes: number;
 }
 
@@ -39,8 +40,8 @@ export class ReadbackRing {
     const total = parts.reduce((sum, { bytes }) => sum + bytes, 0);
     const slot = this.#take(total);
     let offset = 0;
-    for (const { buffer, bytes } of parts) {
-      recorder.copy(buffer, 0, slot, offset, bytes);
+    for (const { buffer, offset: from = 0, bytes } of parts) {
+      recorder.copy(buffer, from, slot, offset, bytes);
       offset += bytes;
     }
     return {

@@ -174,12 +174,12 @@ async function run(
   const results = await runTrial(device, OWNER, ({ recorder, storage, scratch, uniform }) => {
     const linear = tried.regime === "prompt" ? END : START + 2;
     const ids = Array.from({ length: ROWS }, () => 0);
-    const ranges = CUTS.flat().map(([first, count]) => ({ first: first!, count: count!, linear }));
+    const ranges = CUTS.flat().map(([first, count]) => ({ first: first!, count: count! }));
     const partials = ROWS * heads * chunkCount(END) * 4;
     const given = {
       range: uniform("range", encodeRanges(ranges)),
       shape: uniform("shape", attentionShape(shape, END, rule)),
-      rows: storage("rows", encodeRows(chainOf(ids, START, slotOf))),
+      rows: storage("rows", encodeRows(chainOf(ids, START, { slotOf, linear }))),
       queries: storage("queries", data.queries),
       keys: storage("keys", packed(paged(data.keys), headDim, kvType)),
       pages: storage("pages", Uint32Array.from(PAGES)),

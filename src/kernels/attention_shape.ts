@@ -59,6 +59,7 @@ export function checkHeadShape({ heads, kvHeads, headDim }: HeadShape): void {
  * Contents of the `Shape` uniform (shaders/attention/visible_keys.wgsl).
  * @param contextLength positions that the partial results of few rows have room for
  * @param attendedStride elements from row to row of the result
+ * @param lanePages entries of the page table a text; of no matter where there is one text
  * @throws RangeError for what no kernel takes
  */
 export function attentionShape(
@@ -66,6 +67,7 @@ export function attentionShape(
   contextLength: number,
   { scale = 1 / Math.sqrt(shape.headDim), window, softCap }: ScoreRule = {},
   attendedStride = shape.heads * shape.headDim,
+  lanePages = 0,
 ): Uint32Array<ArrayBuffer> {
   checkHeadShape(shape);
   if (window !== undefined && !(Number.isInteger(window) && window >= 1)) {
@@ -83,7 +85,7 @@ export function attentionShape(
     window ?? 0,
     0,
     attendedStride / 4,
-    0,
+    lanePages,
   ]);
   const numbers = new Float32Array(words.buffer);
   numbers[3] = scale;

@@ -43,7 +43,13 @@ export const LONGEST_MATCH = 16;
 export const RANGE_BYTES = 256;
 
 /** Bytes of a `Row`. */
-export const ROW_BYTES = 16;
+export const ROW_BYTES = 28;
+
+/** Texts that are worked on at a time, each in a lane of its own: a multiple of 4. */
+export const LANES = 8;
+
+/** Bytes from lane to lane of what each has, which may be bound alone: the largest alignment that a device may ask of an offset. */
+export const LANE_BYTES = 256;
 
 /** Which entry of the range table a pass reads. Entries below `ROW_CAPACITY` are the draft steps, one row each. */
 export const RANGE_VERIFY_EARLY = ROW_CAPACITY;
@@ -68,6 +74,8 @@ export const COMMON_CONSTANTS = { WORKGROUP, NONE, ROW_CAPACITY } as const;
 export const STATE_CONSTANTS = {
   ...COMMON_CONSTANTS,
   PAGE_SLOTS,
+  LANES,
+  LANE_BYTES,
   MAX_DRAFT_LENGTH,
   EOS_CAPACITY,
   RUNNING,

@@ -191,7 +191,7 @@ export class TopIds extends Kernel<keyof typeof TOP_IDS_BINDINGS> {
 const EXIT_TOPS_BINDINGS = {
   range: "offset-uniform",
   shape: "uniform",
-  sampling: "uniform",
+  samplings: "read",
   rows: "read",
   scores: "read",
   filters: "read",
@@ -246,6 +246,7 @@ const CATCH_UP_BINDINGS = {
   rows: "read-write",
   ranges: "read-write",
   pages: "read",
+  settings: "uniform",
 } as const;
 
 /** Makes rows of the text that a second model has not seen. */

@@ -16,7 +16,7 @@ const HIDDEN_SIZE = 268;
 const PART = { firstId: 5, columns: 40, vocabSize: 45 };
 /** Below the part; its first, some, its last; what is no id and reads the last; the one before the part, in no row of it. */
 const TOKENS = [0, 5, 23, 24, 44, NONE, 4, 30];
-const RANGE = { first: 1, count: 6, linear: 0 };
+const RANGE = { first: 1, count: 6 };
 /** A factor that rounds nothing. */
 const SCALE = 2;
 /** What the stream holds before. */

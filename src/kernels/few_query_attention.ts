@@ -7,6 +7,7 @@
 
 import threads from "../../shaders/attention/few_queries_threads.wgsl?raw";
 import workgroup from "../../shaders/attention/few_queries_workgroup.wgsl?raw";
+import keySlots from "../../shaders/attention/key_slots.wgsl?raw";
 import mergeChunks from "../../shaders/attention/merge_chunks.wgsl?raw";
 import queryBlocks from "../../shaders/attention/query_blocks.wgsl?raw";
 import visibleKeys from "../../shaders/attention/visible_keys.wgsl?raw";
@@ -97,7 +98,7 @@ export class FewQueryAttention {
       HALF_VECTORS: halfVectors,
       QUERIES: this.#queries,
     };
-    const shared = [rows, pages, visibleKeys, queryBlocks, KV_PIECES[kvType]];
+    const shared = [rows, pages, visibleKeys, keySlots, queryBlocks, KV_PIECES[kvType]];
     this.#chunks =
       variant === "threads"
         ? new Kernel(

@@ -12,7 +12,7 @@ import { paddedSize } from "./weight_format.ts";
 /** More vec4 than a workgroup has threads, and no whole number of a matmul's steps. */
 const SIZE = 268;
 const ROWS = 5;
-const RANGE = { first: 1, count: 3, linear: 0 };
+const RANGE = { first: 1, count: 3 };
 /** What the result holds before. */
 const BEFORE = 77;
 /** WGSL's exp is good to (3 + 2 |x|) units of 2^-23, and |x| stays below 5; some roundings more, as a fraction of a result. */

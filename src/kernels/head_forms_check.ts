@@ -51,7 +51,7 @@ async function probe(device: Device, form: MatmulForm, format: WeightFormat, var
   const columns = fewRowGroups(form, size.outputs, variant);
   const [result] = await runProbe(device, data, shape, [
     {
-      ranges: Array.from({ length: rows }, (_, first) => ({ first, count: 1, linear: 0 })),
+      ranges: Array.from({ length: rows }, (_, first) => ({ first, count: 1 })),
       record: (recorder, buffers, firstRange) => {
         const group = kernel.bind(buffers);
         for (let r = 0; r < rows; r++) kernel.record(recorder, group, firstRange + r, [columns]);

@@ -7,7 +7,7 @@
 import { GpuError } from "../errors.ts";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
-import type { Constants, KernelSource } from "../gpu/pipelines.ts";
+import type { BufferSlice, Constants, KernelSource } from "../gpu/pipelines.ts";
 import { RANGE_BYTES } from "./constants.ts";
 
 /** Which rows a pass works on: an entry of the range table, and what the host knows of it. */
@@ -61,7 +61,7 @@ export class Kernel<B extends string = string> {
   }
 
   /** Binds buffers by the names the shader gives them. A row range is bound one entry at a time. */
-  bind(buffers: Readonly<Record<B, GPUBuffer>>): GPUBindGroup {
+  bind(buffers: Readonly<Record<B, BufferSlice>>): GPUBindGroup {
     const sizes = Object.entries(this.#source.bindings).flatMap(([name, kind]) =>
       kind === "offset-uniform" ? [[name, RANGE_BYTES] as const] : [],
     );

@@ -18,12 +18,22 @@ import idsHot from "../../shaders/sampling/ids_hot.wgsl?raw";
 import type { Recorder } from "../gpu/commands.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Constants, KernelSource } from "../gpu/pipelines.ts";
-import { COMMON_CONSTANTS, EOS_CAPACITY, FAILED, NONE, ROW_CAPACITY, RUNNING, STATE_CONSTANTS } from "./constants.ts";
+import {
+  COMMON_CONSTANTS,
+  EOS_CAPACITY,
+  FAILED,
+  LANES,
+  NONE,
+  ROW_CAPACITY,
+  RUNNING,
+  STATE_CONSTANTS,
+} from "./constants.ts";
 import { Kernel, type RowSet } from "./kernel.ts";
 
 const PLAN_BINDINGS = {
-  settings: "uniform",
-  state: "read",
+  batch: "uniform",
+  settings: "read",
+  states: "read",
   rows: "read-write",
   ranges: "read-write",
   pages: "read",
@@ -59,6 +69,8 @@ const ACCEPT_BINDINGS = {
 export const STATE_BYTES = 16;
 /** Where `Settings.eosIds` begins, in words: arrays of vec4u begin at multiples of 16 bytes. */
 const EOS_IDS_WORD = 8;
+/** Bytes of `Batch`. */
+export const BATCH_BYTES = 16 + LANES * 4;
 /** Bytes of `Settings`. */
 export const SETTINGS_BYTES = 32 + EOS_CAPACITY * 4;
 const REPORT_HEAD_WORDS = 5;
@@ -82,6 +94,13 @@ export function reportBytes(rows: number): number {
   return (REPORT_HEAD_WORDS + REPORT_LINE_WORDS * rows) * 4;
 }
 
+/** Contents of the `Batch` uniform: the lanes of a round, and entries of the page table a lane. */
+export function encodeBatch(lanes: readonly number[], lanePages: number): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(BATCH_BYTES / 4);
+  words.set([lanes.length, lanePages, 0, 0, ...lanes]);
+  return words;
+}
+
 /** Contents of `State` when a generation begins: `length` tokens committed, mostly none emitted. */
 export function initialState(length = 0, pending = NONE, emitted = 0): Uint32Array<ArrayBuffer> {
   return new Uint32Array([length, pending, emitted, RUNNING]);
@@ -95,6 +114,8 @@ export interface RoundSettings {
   treeSize?: number;
   /** Ids that a proposal may have: those below. Default: 0. */
   vocabSize?: number;
+  /** The lane of the text. Default: 0. */
+  lane?: number;
   maxTokens: number;
   contextLength: number;
   /** At most `EOS_CAPACITY`. */
@@ -106,11 +127,11 @@ export interface RoundSettings {
 /** Contents of the `Settings` uniform. */
 export function encodeSettings(settings: RoundSettings): Uint32Array<ArrayBuffer> {
   const { draftLength, maxTokens, contextLength, eosTokenIds, leastProbability = 0 } = settings;
-  const { treeSize = 0, vocabSize = 0 } = settings;
+  const { treeSize = 0, vocabSize = 0, lane = 0 } = settings;
   const words = new Uint32Array(SETTINGS_BYTES / 4);
   words.set([draftLength, maxTokens, contextLength, eosTokenIds.length]);
   new Float32Array(words.buffer)[4] = leastProbability;
-  words.set([treeSize, vocabSize], 5);
+  words.set([treeSize, vocabSize, lane], 5);
   words.set(eosTokenIds, EOS_IDS_WORD);
   return words;
 }
@@ -193,8 +214,9 @@ export class SelectDraft extends Kernel {
     super(device, { name, code, bindings: ids.bindings }, { ...COMMON_CONSTANTS, ...ids.constants });
   }
 
+  /** One workgroup a row. */
   dispatch(recorder: Recorder, group: GPUBindGroup, rows: RowSet): void {
-    this.record(recorder, group, rows.range, [1]);
+    this.record(recorder, group, rows.range, [rows.count]);
   }
 }
 

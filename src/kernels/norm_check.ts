@@ -14,7 +14,7 @@ const SIZE = 268;
 const EPSILON = 1e-5;
 /** Sizes of the rows' numbers: of the second, epsilon is a good part. */
 const MAGNITUDES = [1, 1, 2 ** -8, 2 ** 6, 1];
-const RANGE = { first: 1, count: 3, linear: 0 };
+const RANGE = { first: 1, count: 3 };
 /** What the result holds before. */
 const BEFORE = 77;
 /** Half the sum's roundings, 2^-23 each, and some more for the root and what follows, as a fraction of a result. */

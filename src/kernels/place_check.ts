@@ -40,7 +40,7 @@ function rangesOf(counts: readonly number[], rows: number): RowRange[] {
   const ranges: RowRange[] = [];
   let first = 0;
   for (const count of [...counts, rows]) {
-    ranges.push({ first, count: Math.min(count, rows - first), linear: 0 });
+    ranges.push({ first, count: Math.min(count, rows - first) });
     first += count;
   }
   return ranges.filter(({ count }) => count > 0);

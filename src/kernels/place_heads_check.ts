@@ -19,7 +19,7 @@ const ROWS = [
   { position: 4, slot: 1, size: 2 ** 6 },
   { position: 3, slot: 2, size: 1 },
 ];
-const RANGE = { first: 1, count: 3, linear: 0 };
+const RANGE = { first: 1, count: 3 };
 /** What the results hold before. */
 const BEFORE = 77;
 /** f16's rounding to either neighbour, and what may be taken for zero. */

@@ -10,28 +10,40 @@ export interface Row {
   slot: number;
   /** Number of the row in flight that this one continues, or `NONE`. */
   parent: number;
+  /** The lane of its text. Default: 0. */
+  lane?: number;
+  /** Positions below this stand where the text's pages say, those at or past it where its ancestors are. Default: 0. */
+  linear?: number;
+  /** Number of the row that continues it in a chain of drafts. Default: `NONE`. */
+  child?: number;
 }
 
-/** Which rows a dispatch works on. Positions below `linear` stand where the text's pages say. */
+/** Which rows a dispatch works on. */
 export interface RowRange {
   first: number;
   count: number;
-  linear: number;
 }
 
-/**
- * A run of tokens at positions `start`, `start + 1`, ...: each row continues the one before it.
- * @param slotOf where a position's keys and values stand; not given, in the slot of its number
- */
+/** Where a chain of rows stands. */
+export interface ChainPlace {
+  /** Where a position's keys and values stand. Default: in the slot of its number. */
+  slotOf?: (position: number) => number;
+  /** Positions below this stand where the text's pages say. Default: all of the chain's. */
+  linear?: number;
+  lane?: number;
+}
+
+/** A run of tokens at positions `start`, `start + 1`, ...: each row continues the one before it. */
 export function chainOf(
   ids: readonly number[],
   start: number,
-  slotOf: (position: number) => number = (position) => position,
+  { slotOf = (position) => position, linear = start + ids.length, lane = 0 }: ChainPlace = {},
 ): Row[] {
-  return ids.map((token, i) => {
-    const position = start + i;
-    return { token, position, slot: slotOf(position), parent: i === 0 ? NONE : i - 1 };
-  });
+  return ids.map((token, i) => ({
+    ...{ token, position: start + i, slot: slotOf(start + i), lane, linear },
+    parent: i === 0 ? NONE : i - 1,
+    child: i + 1 < ids.length ? i + 1 : NONE,
+  }));
 }
 
 /** A page table where position p stands in slot p, for contexts of `length` tokens. */
@@ -43,7 +55,8 @@ export function pagesInOrder(length: number): Uint32Array<ArrayBuffer> {
 export function encodeRows(rows: readonly Row[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array((rows.length * ROW_BYTES) / 4);
   for (const [i, row] of rows.entries()) {
-    words.set([row.token, row.position, row.slot, row.parent], (i * ROW_BYTES) / 4);
+    const { token, position, slot, parent, lane = 0, linear = 0, child = NONE } = row;
+    words.set([token, position, slot, parent, lane, linear, child], (i * ROW_BYTES) / 4);
   }
   return words;
 }
@@ -52,7 +65,7 @@ export function encodeRows(rows: readonly Row[]): Uint32Array<ArrayBuffer> {
 export function encodeRanges(ranges: readonly RowRange[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array((ranges.length * RANGE_BYTES) / 4);
   for (const [i, range] of ranges.entries()) {
-    words.set([range.first, range.count, range.linear], (i * RANGE_BYTES) / 4);
+    words.set([range.first, range.count], (i * RANGE_BYTES) / 4);
   }
   return words;
 }

@@ -65,7 +65,8 @@ export const BANNED = -3e38;
 /** An id that stands in the prompt, in `counts`. */
 export const IN_PROMPT = 0x80000000;
 
-export const SAMPLING_BYTES = 48;
+/** From text to text. */
+export const SAMPLING_BYTES = 56;
 export const FILTER_BYTES = 32;
 export const LOG_PROBS_BYTES = 8 + 8 * TOP_CAPACITY;
 const NO_LIMIT = 0xffffffff;
@@ -79,8 +80,11 @@ export function isPenalised({
   return repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
 }
 
-/** Contents of the `Sampling` uniform. */
-export function encodeSampling(settings: Readonly<SamplingSettings>): Uint32Array<ArrayBuffer> {
+/**
+ * Contents of a `Sampling`.
+ * @param vocabSize ids of the biases and counts of a text
+ */
+export function encodeSampling(settings: Readonly<SamplingSettings>, vocabSize: number): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(SAMPLING_BYTES / 4);
   const floats = new Float32Array(words.buffer);
   const { temperature, topK, topP, minP, typicalP, seed } = settings;
@@ -93,6 +97,7 @@ export function encodeSampling(settings: Readonly<SamplingSettings>): Uint32Arra
   floats[9] = typicalP;
   words[10] = settings.logitBias.size > 0 ? 1 : 0;
   words[11] = isPenalised(settings) ? 1 : 0;
+  words[12] = vocabSize;
   return words;
 }
 
@@ -153,7 +158,7 @@ function floatBits(value: number): number {
   return new Uint32Array(new Float32Array([value]).buffer)[0]!;
 }
 
-const SIDE = { range: "offset-uniform", shape: "uniform", sampling: "uniform" } as const;
+const SIDE = { range: "offset-uniform", shape: "uniform", samplings: "read" } as const;
 
 const ADJUST_BINDINGS = {
   ...SIDE,
@@ -164,7 +169,7 @@ const ADJUST_BINDINGS = {
   scores: "read-write",
   peaks: "read-write",
 } as const;
-const FILTER_BINDINGS = { ...SIDE, scores: "read", peaks: "read", filters: "read-write" } as const;
+const FILTER_BINDINGS = { ...SIDE, scores: "read", peaks: "read", filters: "read-write", rows: "read" } as const;
 const PICK_BINDINGS = {
   ...SIDE,
   rows: "read",
@@ -199,7 +204,7 @@ const LOG_PROBS_BINDINGS = {
   targets: "read",
   logProbs: "read-write",
 } as const;
-const REMEMBER_BINDINGS = { report: "read", counts: "read-write" } as const;
+const REMEMBER_BINDINGS = { report: "read", counts: "read-write", settings: "uniform" } as const;
 
 const SCORE_CONSTANTS = { ...COMMON_CONSTANTS, IDS_PER_THREAD } as const;
 

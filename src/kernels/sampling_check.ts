@@ -66,9 +66,9 @@ export async function checkSampling(device: Device): Promise<void> {
     "sampling check",
     ({ recorder, storage, scratch, uniform }) => {
       const shared = {
-        range: uniform("ranges", encodeRanges([{ first: 0, count: ROWS, linear: 0 }])),
+        range: uniform("ranges", encodeRanges([{ first: 0, count: ROWS }])),
         shape: uniform("shape", scoresShape(IDS, STREAM.target, false)),
-        sampling: uniform("sampling", encodeSampling(SETTINGS)),
+        samplings: storage("samplings", encodeSampling(SETTINGS, IDS)),
       };
       const rows = storage("rows", encodeRows(tableOfRows()));
       const scores = scratch("scores", ROWS * IDS * 4);
@@ -83,7 +83,7 @@ export async function checkSampling(device: Device): Promise<void> {
         bias: storage("bias", encodeBias(SETTINGS.logitBias, IDS)),
         counts: storage("counts", counts),
       });
-      const filter = kernels.filter.bind({ ...shared, scores, peaks, filters });
+      const filter = kernels.filter.bind({ ...shared, scores, peaks, filters, rows });
       const pick = kernels.pick.bind({ ...shared, rows, scores, peaks, filters, candidates });
       const shape = uniform("candidates shape", candidatesShape(groups));
       const select = kernels.select.bind({ range: shared.range, shape, candidates, targets });

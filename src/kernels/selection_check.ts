@@ -4,7 +4,7 @@
  */
 
 import type { Device } from "../gpu/device.ts";
-import { NONE } from "./constants.ts";
+import { NONE, ROW_BYTES } from "./constants.ts";
 import { candidatesShape, SelectDraft, SelectTarget } from "./layer_skip.ts";
 import { checkNumbers } from "./matmul_probe.ts";
 import { chainOf, encodeRanges, encodeRows } from "./rows.ts";
@@ -17,6 +17,9 @@ const CANDIDATES = 131;
 const LARGEST = 3.4028234663852886e38;
 /** What the targets hold before. */
 const BEFORE = 7777;
+
+/** Words of a row. */
+const ROW_WORDS = ROW_BYTES / 4;
 
 /** Where a row's best logits stand, all equal, and their ids; the others' are lower. */
 type Bests = Record<number, number>;
@@ -34,8 +37,12 @@ const ROWS: readonly Bests[] = [
 const isNone = (bests: Bests) => Object.values(bests).includes(NONE);
 const EXPECTED = ROWS.map((bests) => (isNone(bests) ? NONE : Math.min(...Object.values(bests))));
 
-const RANGE = { first: 1, count: 6, linear: 0 };
-/** The drafts that are tried: each a row alone. */
+const RANGE = { first: 1, count: 6 };
+/** The drafts that are tried: rows of two texts side by side, and one alone. */
+const DRAFT_RANGES = [
+  { first: 3, count: 2 },
+  { first: 6, count: 1 },
+];
 const DRAFTS = [3, 4, 6];
 
 /** @throws GpuError when a selection cannot be compiled or chooses wrong on this device */
@@ -44,9 +51,8 @@ export async function checkSelection(device: Device): Promise<void> {
   await Promise.all([selectTarget.prepare(), selectDraft.prepare()]);
   const table = encodeRows(chainOf(Array<number>(ROWS.length).fill(BEFORE), 0));
   const [targets, rows] = await runTrial(device, "selection check", ({ recorder, storage, uniform }) => {
-    const alone = DRAFTS.map((first) => ({ first, count: 1, linear: 0 }));
     const shared = {
-      range: uniform("ranges", encodeRanges([RANGE, ...alone])),
+      range: uniform("ranges", encodeRanges([RANGE, ...DRAFT_RANGES])),
       shape: uniform("shape", candidatesShape(CANDIDATES)),
       candidates: storage("candidates", candidates()),
     };
@@ -55,7 +61,9 @@ export async function checkSelection(device: Device): Promise<void> {
     const targetGroup = selectTarget.bind({ ...shared, targets });
     const draftGroup = selectDraft.bind({ ...shared, rows });
     selectTarget.dispatch(recorder, targetGroup, { range: 0, count: RANGE.count + 1, end: 0 });
-    for (const i of DRAFTS.keys()) selectDraft.dispatch(recorder, draftGroup, { range: 1 + i, count: 1, end: 0 });
+    for (const i of DRAFT_RANGES.keys()) {
+      selectDraft.dispatch(recorder, draftGroup, { range: 1 + i, count: 2, end: 0 });
+    }
     return [targets, rows];
   });
   const inRange = (row: number) => row >= RANGE.first && row < RANGE.first + RANGE.count;
@@ -65,10 +73,10 @@ export async function checkSelection(device: Device): Promise<void> {
     firstDifference(targets!, expectedTargets, (row) => `id after row ${row}`),
   );
   const expectedRows = table.slice();
-  for (const row of DRAFTS) expectedRows[(row + 1) * 4] = EXPECTED[row]!;
+  for (const row of DRAFTS) expectedRows[(row + 1) * ROW_WORDS] = EXPECTED[row]!;
   requireRight(
     selectDraft.name,
-    firstDifference(rows!, expectedRows, (i) => `row ${i >> 2}, word ${i % 4}`),
+    firstDifference(rows!, expectedRows, (i) => `row ${Math.floor(i / ROW_WORDS)}, word ${i % ROW_WORDS}`),
   );
 }
 

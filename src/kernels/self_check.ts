@@ -63,7 +63,7 @@ export function checkData(kind: MatmulKind): ProbeData {
 /** Runs a kernel, prepared, on some rows of a probe and compares every number that it writes, and those it must not write. */
 export async function computesRight(device: Device, trial: Trial): Promise<Verdict> {
   const { data, shape, record } = trial;
-  const range = { first: FIRST, count: data.rows - FIRST - 1, linear: 0 };
+  const range = { first: FIRST, count: data.rows - FIRST - 1 };
   const [outputs] = await runProbe(device, data, shape, [
     {
       ranges: [range],

@@ -16,7 +16,7 @@ const IDS = 611;
 const BEFORE = 7777;
 /** The tokens of the rows; the first row is before the range, the fourth repeats the third. */
 const TOKENS = [0, 1, 5, 5, IDS - 1];
-const RANGE = { first: 1, count: 4, linear: 0 };
+const RANGE = { first: 1, count: 4 };
 /** The row with a logit that is no number. */
 const NOT_FINITE_ROW = 4;
 

@@ -26,14 +26,14 @@ export async function matchesOneRowTwin(
   const columns = fewRowGroups(kind.form, data.size.outputs, variant);
   const [left, right] = await runProbe(device, data, shape, [
     {
-      ranges: Array.from({ length: count }, (_, first) => ({ first, count: 1, linear: 0 })),
+      ranges: Array.from({ length: count }, (_, first) => ({ first, count: 1 })),
       record: (recorder, buffers, firstRange) => {
         const group = alone.bind(buffers);
         for (let r = 0; r < count; r++) alone.record(recorder, group, firstRange + r, [columns]);
       },
     },
     {
-      ranges: [{ first: 0, count, linear: 0 }],
+      ranges: [{ first: 0, count }],
       record: (recorder, buffers, firstRange) =>
         together.record(recorder, together.bind(buffers), firstRange, [columns]),
     },

@@ -9,6 +9,7 @@
 import { type DecodedRound, decode } from "../decode/decoding.ts";
 import type { HostDrafter } from "../decode/drafters/host_drafter.ts";
 import { type Controller, drafterOf, type RoundOutcome, type RoundPlan } from "../decode/plan.ts";
+import type { RoundQueue } from "../decode/round_queue.ts";
 import type { Limits, Scheduler } from "../decode/scheduler.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
@@ -28,6 +29,7 @@ import type {
 } from "../types.ts";
 import type { Turn } from "./chat.ts";
 import type { OpenText } from "./kept_texts.ts";
+import type { TakenLane } from "./lanes.ts";
 import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
@@ -35,10 +37,12 @@ export interface GenerationContext {
   device: Device;
   scheduler: Scheduler;
   tokenizer: TextTokenizer;
-  /** Takes the model for this generation; throws when it is taken or gone. Returns how to give it back. */
-  acquire: () => () => void;
+  /** Its rounds' way to the GPU. */
+  rounds: RoundQueue;
+  /** A lane for this generation, when it is its turn; undefined where the signal aborts before. Throws when the model is gone. */
+  acquire: (signal: AbortSignal) => Promise<TakenLane | undefined>;
   /** Opens its text in the cache, of which so many tokens may be reused. */
-  open: (prompt: Transcript, most: number) => Promise<OpenText>;
+  open: (prompt: Transcript, most: number, lane: number) => Promise<OpenText>;
   /** Told of each round: what plans cost is learned from all generations. */
   observe: (outcome: RoundOutcome) => void;
 }
@@ -200,45 +204,52 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
-    const { scheduler, tokenizer, acquire, observe } = this.#context;
+    const { scheduler, rounds, tokenizer, acquire, observe } = this.#context;
     const { prompt, answers, limits, signal, turn } = this.#request;
     const { ids: promptIds } = prompt;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
-    let release: (() => void) | undefined;
+    const ended = signal ? AbortSignal.any([signal, this.#ended.signal]) : this.#ended.signal;
+    let taken: TakenLane | undefined;
+    let leave = () => {};
     let text: OpenText | undefined;
     let begun = false;
     let models: Forward[] = [];
     try {
-      release = acquire();
+      taken = await acquire(ended);
+      if (!taken) return; // there is nothing to show
+      const { lane } = taken;
       turn?.begins();
       begun = true;
+      leave = rounds.join(lane);
       signal?.addEventListener("abort", end, { once: true });
       const { plans, selection, controller: createController, drafter } = this.#request.choices();
       models = selection.draftModel ? [selection.draftModel] : [];
       const stream = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
       const begin = await scheduler.prepare(plans, selection, prompt.generated.length > 0);
-      text = await this.#context.open(prompt, this.#request.reusesPrompt ? promptIds.length - 1 : 0);
+      text = await this.#context.open(prompt, this.#request.reusesPrompt ? promptIds.length - 1 : 0, lane);
       tally.reused = text.reused;
       const controller = createController();
 
       tally.prefillFrom = this.#counters();
       tally.begunAt = performance.now();
-      scheduler.begin(limits, begin());
-      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false, text);
+      scheduler.begin(limits, begin(lane), { lane });
+      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false, text, lane);
       if (prefill) {
         const now = this.#counters();
         // The prompt's own readback is still to come.
         const readbackBytes = now.readbackBytes + prefill.readbackBytes;
         tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
-        const ended = signal ? AbortSignal.any([signal, this.#ended.signal]) : this.#ended.signal;
-        const decoding = { promptIds, limits, controller, drafter, signal: ended, observe };
-        for await (const decoded of decode(scheduler, prefill, decoding)) {
+        const { vocabSize } = scheduler;
+        const decoding = { lane, promptIds, limits, controller, vocabSize, drafter, signal: ended, observe };
+        for await (const decoded of decode(rounds, prefill, decoding)) {
           const { finished } = decoded.report;
           const { stopped, ...part } = stream.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
           this.#count(tally, decoded, part, stopped);
+          taken.works(false);
           if (part.ids.length > 0) yield part;
+          taken.works(true);
           if (finished === FAILED) throw new NonFiniteLogitsError();
           if (tally.finishReason !== "abort" || signal?.aborted) break;
         }
@@ -255,7 +266,8 @@ export class Generation implements AsyncIterable<GenerationPart> {
       else if (tally.ids.length > 0) text?.keep(tally.ids.slice(0, -1), models);
       else text?.abandon();
       if (begun) turn?.ends(result);
-      release?.();
+      leave();
+      taken?.release();
     }
   }
 

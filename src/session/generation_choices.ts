@@ -119,3 +119,8 @@ export class ChoiceReader {
     return hotIds(this.#frequentIds, { promptIds, eosTokenIds, size });
   }
 }
+
+/** Whether what a generation makes on the device is made for one text at a time: a head of its hot ids, a second model, the ratio rule. */
+export function isMadeForOne({ hotIds, draftModel, acceptRule }: SelectionRequest): boolean {
+  return hotIds !== undefined || draftModel !== undefined || acceptRule === "ratio";
+}

@@ -28,8 +28,8 @@ interface KeptText {
 
 /** What the cache lays its pages out with. */
 export interface PageLayout {
-  /** For the next submissions, the text's pages from number `from` on. */
-  use: (pages: readonly number[], from: number) => void;
+  /** For the next submissions, the pages of the text in a lane from number `from` on. */
+  use: (lane: number, pages: readonly number[], from: number) => void;
   /** Copies the first slots of a page. */
   copy: (from: number, to: number, slots: number) => void;
 }
@@ -52,16 +52,16 @@ export class KeptTexts {
   }
 
   /**
-   * Opens a text to be worked on.
+   * Opens a text to be worked on in a lane.
    * @param most tokens that may be reused; 0: the text is computed anew
    */
-  open({ ids, generated }: Transcript, most: number): OpenText {
+  open({ ids, generated }: Transcript, most: number, lane = 0): OpenText {
     const flags = flagsOf(ids.length, generated);
     const begin: KeptText = { ids: [...ids], generated: flags, pages: [], seen: new Map(), usedAt: 0 };
     const reused = this.#share(begin, most);
-    this.#layout.use(begin.pages, 0);
+    this.#layout.use(lane, begin.pages, 0);
     return new OpenText(begin, reused, {
-      reserve: (end) => this.#reserve(begin, end),
+      reserve: (end) => this.#reserve(begin, end, lane),
       keep: () => this.#keep(begin),
       release: () => this.#release(begin),
     });
@@ -113,14 +113,14 @@ export class KeptTexts {
     return whole * PAGE_SLOTS;
   }
 
-  #reserve(text: KeptText, end: number): void {
+  #reserve(text: KeptText, end: number, lane: number): void {
     const had = text.pages.length;
     while (text.pages.length < pagesFor(end)) {
       const page = this.#take();
-      if (page === undefined) throw new Error(`no page for position ${end - 1}`); // a context is no longer than the budget
+      if (page === undefined) throw new Error(`no page for position ${end - 1}`); // whoever works was admitted with room for all of it
       text.pages.push(page);
     }
-    this.#layout.use(text.pages.slice(had), had);
+    this.#layout.use(lane, text.pages.slice(had), had);
   }
 
   #keep(text: KeptText): void {

@@ -4,10 +4,10 @@
  */
 
 import type { PriceShape } from "../decode/controllers/price_features.ts";
+import { RoundQueue } from "../decode/round_queue.ts";
 import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import {
-  BusyError,
   ContextLengthError,
   DisposedError,
   FileFormatError,
@@ -18,12 +18,13 @@ import {
 } from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
-import { KvPages } from "../forward/kv_pages.ts";
+import { KvPages, pagesFor } from "../forward/kv_pages.ts";
 import { PageCopy } from "../forward/page_copy.ts";
 import { RowTable } from "../forward/row_table.ts";
 import type { Device } from "../gpu/device.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
 import type { KernelChoice } from "../kernels/choice.ts";
+import { ROW_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
@@ -67,9 +68,10 @@ import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type GenerationDefaults, generationDefaults } from "./drafting_options.ts";
 import { type AdapterTarget, ExitAdapterSeat } from "./exit_adapter.ts";
 import { Generation } from "./generation.ts";
-import { type AvailableDrafters, ChoiceReader, requireGenerateOptions } from "./generation_choices.ts";
+import { type AvailableDrafters, ChoiceReader, isMadeForOne, requireGenerateOptions } from "./generation_choices.ts";
 import { KeptTexts } from "./kept_texts.ts";
 import { kernelNames } from "./kernel_options.ts";
+import { Lanes } from "./lanes.ts";
 import type { LoadMeter } from "./load_progress.ts";
 import { requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
 import { priceCache } from "./price_cache.ts";
@@ -132,7 +134,8 @@ export class Model {
   readonly #adapters: ExitAdapterSeat;
   readonly #texts: KeptTexts;
   readonly #pageCopy: PageCopy;
-  #busy = false;
+  readonly #rounds: RoundQueue;
+  readonly #lanes: Lanes;
   #disposed = false;
 
   /** @internal Use `load`. */
@@ -157,9 +160,11 @@ export class Model {
     this.#scheduler = new Scheduler(device, this.#forward, this.#table);
     this.#controllers = new Controllers(this.#scheduler, spec);
     this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
+    this.#rounds = new RoundQueue(this.#scheduler);
+    this.#lanes = new Lanes(kv.pages);
     this.#pageCopy = new PageCopy(device, this.#forward);
     this.#texts = new KeptTexts(new KvPages(kv.pages), {
-      use: (pages, from) => this.#table.usePages(pages, from),
+      use: (lane, pages, from) => this.#table.usePages(lane, pages, from),
       copy: (from, to, slots) => this.#pageCopy.copy(from, to, slots),
     });
     const target = { device, forward: this.#forward, table: this.#table, ...parts.placing };
@@ -422,8 +427,11 @@ export class Model {
    * @throws ContextLengthError when the prompt fills the context
    * @throws DisposedError
    *
-   * Iterating it throws BusyError while another generation runs, DisposedError, DeviceLostError, GpuError and
-   * NonFiniteLogitsError.
+   * Several may run at a time: rounds of texts that can share a pass are packed into one, and each has the ids that it has alone. One waits
+   * for its turn where all 8 lanes are taken, or where there is no room in `kvBudget` for its prompt and `maxTokens` beside the others; where
+   * those have paused, since nobody reads on, it throws BusyError after some seconds.
+   *
+   * Iterating it throws BusyError, DisposedError, DeviceLostError, GpuError and NonFiniteLogitsError.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return this.#generate(prompt, options, undefined);
@@ -486,15 +494,20 @@ export class Model {
     let choices = this.#choices.read(options, promptIds, this.#drafters);
     const { settings } = choices.selection;
     const madeWith = this.exitAdapter;
+    const newTokens = Math.min(maxTokens, room);
+    // Rows that are refused take room too.
+    const pages = pagesFor(Math.min(this.contextLength, promptIds.length + newTokens + ROW_CAPACITY));
+    const alone = isMadeForOne(choices.selection);
     return new Generation(
       {
         device: this.#device,
         scheduler: this.#scheduler,
         tokenizer: this.#tokenizer,
-        acquire: () => this.#acquire(),
-        open: async (text, most) => {
+        rounds: this.#rounds,
+        acquire: (signal) => this.#lanes.take({ pages, alone }, signal),
+        open: async (text, most, lane) => {
           await this.#pageCopy.prepare();
-          return this.#texts.open(text, most);
+          return this.#texts.open(text, most, lane);
         },
         observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
@@ -511,7 +524,7 @@ export class Model {
           return choices;
         },
         limits: {
-          maxTokens: Math.min(maxTokens, room),
+          maxTokens: newTokens,
           contextLength: this.contextLength,
           eosTokenIds: options.ignoreEos ? [] : this.spec.eosTokenIds,
         },
@@ -559,6 +572,7 @@ export class Model {
   /** Frees the GPU. A generation that runs ends with a DisposedError. Safe to call twice. */
   async dispose(): Promise<void> {
     this.#disposed = true;
+    this.#lanes.close(new DisposedError());
     this.#device.dispose();
   }
 
@@ -587,11 +601,6 @@ export class Model {
   }
 
   #acquire(): () => void {
-    if (this.#disposed) throw new DisposedError();
-    if (this.#busy) throw new BusyError();
-    this.#busy = true;
-    return () => {
-      this.#busy = false;
-    };
+    return this.#lanes.takeAlone();
   }
 }

@@ -117,7 +117,7 @@ async function countRound({ scheduler }: SyntheticModel, plan: RoundPlan): Promi
   const begin = await scheduler.prepare([plan]);
   scheduler.begin({ maxTokens: 9, contextLength: 512, eosTokenIds: [] }, begin());
   const recorder = new Recorder(device.handle, "count");
-  scheduler.record(recorder, plan, LENGTH);
+  scheduler.record(recorder, [{ lane: 0, plan, length: LENGTH }]);
   recorder.finish();
   const { dispatches, workgroups, streamedBytes } = recorder;
   return {

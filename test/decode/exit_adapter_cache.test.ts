@@ -26,7 +26,7 @@ test.each<[name: string, folder: string, exitLayer: number]>([
   ["the default model", STORIES, 2],
   ...(SLOW ? FAMILIES.map((name): [string, string, number] => [name, familyFolder(name), 1]) : []),
 ])("%s: after every round they are the next layer's", async (_, folder, exitLayer) => {
-  const { device, kv, table, scheduler, spec, forward } = await openEngine(folder, CONTEXT);
+  const { device, kv, table, scheduler, rounds, spec, forward } = await openEngine(folder, CONTEXT);
   const checkpoint = await openCheckpoint(openFolder(folder));
   const { layers } = checkpoint.tensors;
   await checkpoint.close();
@@ -74,8 +74,8 @@ test.each<[name: string, folder: string, exitLayer: number]>([
       const prefill = await scheduler.prefill(promptIds, () => false);
       let round = 0;
       const controller = { plan: () => plans[round++ % plans.length]!, observe: () => {} };
-      for await (const { report } of decode(scheduler, prefill!, {
-        promptIds,
+      for await (const { report } of decode(rounds, prefill!, {
+        ...{ lane: 0, promptIds, vocabSize: spec.vocabSize },
         limits,
         controller,
         drafter,

@@ -26,7 +26,7 @@ describe.each<Dtype>(["f32", "f16", "q8", "q4"])("a head in %s", (dtype) => {
         hot.columns.fill(ids);
         const hotLogits = await hot.head.allocateLogits();
         // A round leaves a hidden state where the head takes it from.
-        scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, begin(), 0, 7);
+        scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, begin(), { length: 0, pending: 7 });
         await scheduler.round({ exitLayer: spec.layers, draftLength: 0 }, 0).report;
         const row = { range: RANGE_VERIFY, count: 1, end: 1 };
         const read = (buffer: GPUBuffer, bytes: number, record: (recorder: Recorder) => void) =>

@@ -26,14 +26,14 @@ describe("an engine", () => {
 
   /** Decodes; `stop` is asked after each round, the prompt's end too. */
   async function run(plan: RoundPlan, stop: (rounds: readonly DecodedRound[]) => boolean, limits = LIMITS) {
-    const { scheduler } = engine;
+    const { scheduler, rounds: queue, spec } = engine;
     const begin = await scheduler.prepare([plan]);
     scheduler.begin(limits, begin());
     const prefill = await scheduler.prefill(PROMPT, () => false);
     const rounds: DecodedRound[] = [];
     const controller = new FixedController(plan);
-    for await (const round of decode(scheduler, prefill!, {
-      promptIds: PROMPT,
+    for await (const round of decode(queue, prefill!, {
+      ...{ lane: 0, promptIds: PROMPT, vocabSize: spec.vocabSize },
       limits,
       controller,
       observe: () => {},

@@ -159,7 +159,7 @@ test.each<[name: string, folder: typeof STORIES]>([
   async (_, folder) => {
     const CONTEXT = 96;
     const engine = await openEngine(folder, CONTEXT);
-    const { device, kv, scheduler, spec } = engine;
+    const { device, kv, scheduler, rounds, spec } = engine;
     await seeded(async (random) => {
       const promptIds = random.ints(5, 3, spec.vocabSize - 1);
       const limits = { maxTokens: 50, contextLength: CONTEXT, eosTokenIds: [] };
@@ -185,8 +185,9 @@ test.each<[name: string, folder: typeof STORIES]>([
         const prefill = await scheduler.prefill(promptIds, () => false);
         const controller = new FixedController(plan);
         const ids: number[] = [];
-        const options = { promptIds, limits, controller, drafter, observe: () => {} };
-        for await (const { report } of decode(scheduler, prefill!, options)) {
+        const { vocabSize } = spec;
+        const options = { lane: 0, promptIds, limits, controller, vocabSize, drafter, observe: () => {} };
+        for await (const { report } of decode(rounds, prefill!, options)) {
           ids.push(...report.ids);
           await told(report.length);
         }

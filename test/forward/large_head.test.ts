@@ -43,7 +43,7 @@ test("a head of 160 MiB in two parts, 262,144 ids", async () => {
     const { COPY_DST, MAP_READ } = GPUBufferUsage;
     const read = device.ledger.allocate("test", "logits", large.vocabSize * 4, COPY_DST | MAP_READ);
     for (const token of [0, 3, 99, 77_777, 100_000, 131_071, 131_072, 150_000, 200_000, 222_222, 262_142, 262_143]) {
-      scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, selection, 0, token);
+      scheduler.begin({ maxTokens: 9, contextLength: 64, eosTokenIds: [] }, selection, { length: 0, pending: token });
       const report = await scheduler.round(plainPlan(1), 0).report;
       // The round has left its row where the head takes it from.
       const recorder = new Recorder(device.handle, "large head");

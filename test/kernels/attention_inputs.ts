@@ -54,7 +54,12 @@ export function scoreRule(random: Random, rule: Rule): ScoreRule {
   }
 }
 
-export type Rows = readonly Required<TableRow>[];
+export type Rows = readonly Required<Pick<TableRow, "token" | "position" | "slot" | "parent">>[];
+
+/** The rows of a pass. Positions below `linear` are committed. */
+export interface KeyRange extends Range {
+  linear: number;
+}
 
 export interface AttentionInputs {
   shape: HeadShape;
@@ -66,9 +71,27 @@ export interface AttentionInputs {
   keys: Float32Array<ArrayBuffer>;
   values: Float32Array<ArrayBuffer>;
   rows: Rows;
-  range: Required<Range>;
+  range: KeyRange;
   /** Where committed positions stand. */
   pages: Uint32Array<ArrayBuffer>;
+  /** The lane of the text. */
+  lane: number;
+}
+
+/** The rows as the kernels are given them. */
+export function tableRows({
+  rows,
+  range: { linear },
+  lane,
+}: Pick<AttentionInputs, "rows" | "range" | "lane">): TableRow[] {
+  return rows.map((row) => ({ ...row, linear, lane }));
+}
+
+/** The page table: nothing but the text's own pages may be looked at. */
+export function pageTable({ pages, lane }: Pick<AttentionInputs, "pages" | "lane">): Uint32Array<ArrayBuffer> {
+  const table = new Uint32Array((lane + 1) * pages.length).fill(NONE);
+  table.set(pages, lane * pages.length);
+  return table;
 }
 
 /** Rows that follow `start` committed positions one after the other, in the slots of their positions. */
@@ -93,7 +116,7 @@ export function tree(random: Random, table: number, first: number, count: number
 }
 
 /** A table of rows; those outside the range must not be looked at. */
-function tableOf(table: number, first: number, count: number, row: (i: number) => Required<TableRow>): Rows {
+function tableOf(table: number, first: number, count: number, row: (i: number) => Rows[number]): Rows {
   const nowhere = { token: NONE, position: NONE, slot: NONE, parent: NONE };
   const rows = Array.from({ length: table }, () => nowhere);
   for (let i = 0; i < count; i++) rows[first + i] = row(i);
@@ -118,11 +141,11 @@ export function randomInputs(
   random: Random,
   { shape, rule, kvType }: Pick<AttentionInputs, "shape" | "rule" | "kvType">,
   unpaged: Rows,
-  range: Required<Range>,
+  range: KeyRange,
 ): AttentionInputs {
   const { heads, kvHeads, headDim } = shape;
   const rowNumbers = Array.from({ length: range.count }, (_, i) => range.first + i);
-  const positions = Math.max(range.linear, ...rowNumbers.map((row) => unpaged[row]!.slot + 1));
+  const positions = Math.max(range.linear, ...unpaged.map(({ slot }) => (slot === NONE ? 0 : slot + 1)));
   const pages = randomPages(random, positions);
   const rows = unpaged.map((row) => (row.slot === NONE ? row : { ...row, slot: slotIn(pages, row.slot) }));
   const placed = { rows, range, pages };
@@ -137,7 +160,7 @@ export function randomInputs(
     for (const slot of seen) data.set(held(random.normals(kvHeads * headDim), kvType), slot * kvHeads * headDim);
     return data;
   };
-  return { shape, rule, kvType, queries, keys: cache(), values: cache(), ...placed };
+  return { shape, rule, kvType, queries, keys: cache(), values: cache(), ...placed, lane: random.int(0, 3) };
 }
 
 /** The numbers that the format holds in the place of `data`. */

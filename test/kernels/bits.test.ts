@@ -36,13 +36,13 @@ async function expectRowsAlone(random: Random, kind: MatmulKind, variant: FewRow
   expect(matmul.buckets, "every bucket is in use here").toEqual([...BUCKETS]);
   const data = randomProduct(random, kind);
   const alone = Array.from({ length: TABLE_ROWS }, (_, first) => ({ first, count: 1 }));
-  const together: Required<Omit<Pass, "linear">>[] = ROW_COUNTS.map((count) => ({
+  const together: Required<Pass>[] = ROW_COUNTS.map((count) => ({
     first: random.int(0, TABLE_ROWS - count),
     count,
     bound: random.pick([count, random.int(count, TABLE_ROWS)]),
   }));
   const pass = (ranges: readonly Pass[]): Parameters<typeof runProbe>[3][number] => ({
-    ranges: ranges.map(({ first, count }) => ({ first, count, linear: 0 })),
+    ranges: ranges.map(({ first, count }) => ({ first, count })),
     record: (recorder, buffers, firstRange) => {
       const group = matmul.bind(buffers, data.size.outputs);
       for (const [i, { count, bound = count }] of ranges.entries()) {

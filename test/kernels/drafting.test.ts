@@ -16,9 +16,16 @@ import {
   STOPPED,
 } from "../../src/kernels/constants.ts";
 import { Commit, encodeProposal, Graft, type ProposedNode } from "../../src/kernels/drafting.ts";
-import { encodeSettings, PATH_BYTES, Plan, type RoundSettings } from "../../src/kernels/layer_skip.ts";
+import {
+  encodeBatch,
+  encodeSettings,
+  PATH_BYTES,
+  Plan,
+  type RoundSettings,
+  STATE_BYTES,
+} from "../../src/kernels/layer_skip.ts";
 import { type Random, seeded } from "../reference/random.ts";
-import { openBench, poisoned } from "./harness.ts";
+import { laneOf, openBench, poisoned } from "./harness.ts";
 import { randomPages, reversedPages, slotIn } from "./page_tables.ts";
 
 const bench = openBench();
@@ -31,6 +38,11 @@ interface Row {
   position: number;
   slot: number;
   parent: number;
+}
+
+/** A row as the kernels leave it. */
+interface GraftedRow extends Row {
+  linear: number;
 }
 
 /** A round with a chain of drafts and a proposal on top of it, as `Proposal` holds it. */
@@ -69,7 +81,12 @@ function graftedRows({ settings, state, chain, proposal }: Grafting): Row[] {
   return rows;
 }
 
-async function graft({ settings, state, chain, proposal }: Grafting): Promise<{ rows: Row[]; ranges: number[][] }> {
+async function graft({
+  settings,
+  state,
+  chain,
+  proposal,
+}: Grafting): Promise<{ rows: GraftedRow[]; ranges: number[][] }> {
   const kernels = { plan: new Plan(bench.device), graft: new Graft(bench.device) };
   await Promise.all([kernels.plan.prepare(), kernels.graft.prepare()]);
   const { UNIFORM, STORAGE } = GPUBufferUsage;
@@ -77,14 +94,17 @@ async function graft({ settings, state, chain, proposal }: Grafting): Promise<{ 
   const ranges = bench.upload("ranges", poisoned((RANGE_COUNT * RANGE_BYTES) / 4), UNIFORM | STORAGE);
   const words = poisoned(2 + 2 * PROPOSAL_CAPACITY);
   words.set(proposal);
-  const shared = {
-    settings: bench.uniform("settings", encodeSettings(settings)),
-    state: bench.upload("state", Uint32Array.of(state.length, state.pending, state.emitted, state.finished)),
-    ...{ rows, ranges, pages: bench.upload("pages", PAGES) },
-  };
+  const shared = { rows, ranges, pages: bench.upload("pages", PAGES) };
+  const settingsBuffer = bench.upload("settings", laneOf(encodeSettings(settings)), UNIFORM | STORAGE);
+  const stateWords = Uint32Array.of(state.length, state.pending, state.emitted, state.finished);
+  const states = bench.upload("states", laneOf(stateWords));
+  const batch = bench.uniform("batch", encodeBatch([0], 0));
   const groups = {
-    plan: kernels.plan.bind(shared),
-    graft: kernels.graft.bind({ ...shared, proposal: bench.upload("proposal", words) }),
+    plan: kernels.plan.bind({ ...shared, batch, settings: settingsBuffer, states }),
+    graft: kernels.graft.bind({
+      ...{ ...shared, proposal: bench.upload("proposal", words), settings: settingsBuffer },
+      state: { buffer: states, offset: 0, size: STATE_BYTES },
+    }),
   };
   const tokens = bench.upload("drafts", Uint32Array.from([0, ...chain]));
   const [rowWords, rangeWords] = await bench.run(
@@ -97,26 +117,25 @@ async function graft({ settings, state, chain, proposal }: Grafting): Promise<{ 
     ranges,
   );
   bench.release();
-  const rangeOf = (range: number) => [...rangeWords.subarray((range * RANGE_BYTES) / 4).subarray(0, 3)];
+  const rangeOf = (range: number) => [...rangeWords.subarray((range * RANGE_BYTES) / 4).subarray(0, 2)];
   const count = rangeOf(RANGE_VERIFY)[1]!;
   const table = Array.from({ length: count }, (_, i) => {
-    const [token, position, slot, parent] = rowWords.subarray(i * 4, i * 4 + 4);
-    return { token: token!, position: position!, slot: slot!, parent: parent! };
+    const [token, position, slot, parent, , linear] = rowWords.subarray((i * ROW_BYTES) / 4);
+    return { token: token!, position: position!, slot: slot!, parent: parent!, linear: linear! };
   });
   return { rows: table, ranges: [rangeOf(RANGE_VERIFY_EARLY), rangeOf(RANGE_VERIFY)] };
 }
 
-function expectGrafted(grafting: Grafting, { rows, ranges }: { rows: Row[]; ranges: number[][] }): void {
+function expectGrafted(grafting: Grafting, { rows, ranges }: { rows: GraftedRow[]; ranges: number[][] }): void {
   const expected = graftedRows(grafting);
-  expect(rows).toEqual(expected);
+  const isChain = expected.every((row, i) => i === 0 || row.parent === i - 1);
+  const linear = grafting.state.length + (isChain ? expected.length : 0);
+  expect(rows).toEqual(expected.map((row) => ({ ...row, linear })));
   const { length, finished } = grafting.state;
   if (finished !== RUNNING) return;
-  const isChain = expected.every((row, i) => i === 0 || row.parent === i - 1);
-  const linear = length + (isChain ? expected.length : 0);
   const [early, verify] = ranges;
-  expect(verify).toEqual([0, expected.length, linear]);
+  expect(verify).toEqual([0, expected.length]);
   expect(early![0]! + early![1]!).toBe(expected.length);
-  expect(early![2]).toBe(linear);
   expect(length + expected.length).toBeLessThanOrEqual(grafting.settings.contextLength);
   for (const { token, position } of expected.slice(early![0]! + 1)) {
     expect(token).toBeLessThan(grafting.settings.vocabSize!);

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { attentionShape, chunkCount, type HeadShape, type ScoreRule } from "../../src/kernels/attention_shape.ts";
-import { KEYS_PER_CHUNK } from "../../src/kernels/constants.ts";
+import { KEYS_PER_CHUNK, NONE, PAGE_SLOTS } from "../../src/kernels/constants.ts";
 import { FewQueryAttention, type FewQueryOptions } from "../../src/kernels/few_query_attention.ts";
 import type { KvType } from "../../src/kernels/kv_format.ts";
 import { pagesInOrder } from "../../src/kernels/rows.ts";
@@ -15,17 +15,19 @@ import {
   expectAttended,
   headShape,
   KV_TYPES,
+  pageTable,
   pairsOfKernels,
   type Rows,
   RULES,
   type Rule,
   randomInputs,
   scoreRule,
+  tableRows,
   tree,
   visibleSlots,
   withoutGaps,
 } from "./attention_inputs.ts";
-import { expectSameBits, floats, openBench, POISON, rowSet, TABLE_ROWS, type Words } from "./harness.ts";
+import { expectSameBits, floats, openBench, POISON, rowSet, TABLE_ROWS, type TableRow, type Words } from "./harness.ts";
 import { slotIn } from "./page_tables.ts";
 
 const bench = openBench();
@@ -70,9 +72,12 @@ interface Bound {
 /** Runs both stages. Returns the output and the partial softmax. */
 async function attend(
   attention: FewQueryAttention,
-  { shape, rule, kvType, queries, keys, values, rows, range, pages }: AttentionInputs,
+  inputs: AttentionInputs & { given?: { rows: TableRow[]; table: Uint32Array<ArrayBuffer>; lanePages: number } },
   { count, end, contextLength = end }: Bound,
 ): Promise<readonly [attended: Words, partialSoftmax: Words]> {
+  const { shape, rule, kvType, queries, keys, values, rows, range, pages } = inputs;
+  const own = { rows: tableRows(inputs), table: pageTable(inputs), lanePages: pages.length };
+  const { given = own } = inputs;
   const { heads, headDim } = shape;
   const partials = rows.length * heads * chunkCount(contextLength);
   const partialSoftmax = bench.output("partial softmax", partials * 2);
@@ -81,12 +86,12 @@ async function attend(
   const attended = bench.output("attended", rows.length * stride);
   const group = attention.bind({
     range: bench.ranges({ first: 0, count: 0 }, range),
-    shape: bench.uniform("shape", attentionShape(shape, contextLength, rule, stride)),
-    rows: bench.rows(rows),
+    shape: bench.uniform("shape", attentionShape(shape, contextLength, rule, stride, given.lanePages)),
+    rows: bench.rows(given.rows),
     queries: bench.upload("queries", queries),
     keys: bench.upload("keys", cached(keys, kvType, headDim)),
     values: bench.upload("values", cached(values, kvType, headDim)),
-    pages: bench.upload("pages", pages),
+    pages: bench.upload("pages", given.table),
     partialSums: bench.output("partial sums", partials * headDim),
     partialSoftmax,
     attended,
@@ -258,6 +263,7 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
       rows: chain(TABLE_ROWS, 0, 1, length - 1),
       range,
       pages: pagesInOrder(length),
+      lane: 0,
     };
     const [attended] = await attend(await kernels(options()), inputs, { count: 1, end: length });
     for (const x of floats(attended).subarray(0, WIDTH)) expect(x).toBeCloseTo(99.5, 3);
@@ -371,6 +377,70 @@ describe.each(VARIANTS)("attention of few rows, %s", (variant) => {
           await expectAlone(random, inputs, `${kvType}, ${pass} behind ${start}, ${JSON.stringify(rule)}`);
         }
       })(),
+    );
+
+    test(
+      "rows of several texts in one pass, in flight and in windows, are the rows alone",
+      seeded(async (random) => {
+        for (const rule of [{}, { window: 70 }]) {
+          // Each text has rows, pages and slots of its own; their caches lie one behind the other.
+          const texts: AttentionInputs[] = [];
+          for (let first = 0; first < TABLE_ROWS - 8 && texts.length < 4; ) {
+            const count = random.int(1, 8);
+            const start = random.int(1, 300);
+            const pass = random.pick(["committed", "in flight", "tree"] as const);
+            const make = pass === "tree" ? tree.bind(undefined, random) : chain;
+            const range = { first, count, linear: pass === "committed" ? start + count : start };
+            const given = { shape: SHAPE, rule, kvType: "f32" as const };
+            texts.push(randomInputs(random, given, make(TABLE_ROWS, first, count, start), range));
+            first += count;
+          }
+          const lanePages = Math.max(...texts.map(({ pages }) => pages.length));
+          const table = new Uint32Array(texts.length * lanePages).fill(NONE);
+          const queries = new Float32Array(TABLE_ROWS * WIDTH).fill(NaN);
+          const given: TableRow[] = texts[0]!.rows.map((row) => ({ ...row }));
+          const caches: { keys: number[]; values: number[] } = { keys: [], values: [] };
+          let begin = 0;
+          for (const [lane, text] of texts.entries()) {
+            const cachePages = Math.ceil(text.keys.length / CACHE_WIDTH / PAGE_SLOTS);
+            table.set(
+              text.pages.map((page) => begin + page),
+              lane * lanePages,
+            );
+            for (let row = text.range.first; row < text.range.first + text.range.count; row++) {
+              queries.set(text.queries.subarray(row * WIDTH, (row + 1) * WIDTH), row * WIDTH);
+              const own = text.rows[row]!;
+              given[row] = { ...own, slot: own.slot + begin * PAGE_SLOTS, lane, linear: text.range.linear };
+            }
+            for (const name of ["keys", "values"] as const) {
+              const padded = new Float32Array(cachePages * PAGE_SLOTS * CACHE_WIDTH).fill(NaN);
+              padded.set(text[name]);
+              caches[name].push(...padded);
+            }
+            begin += cachePages;
+          }
+          const [first] = texts;
+          const count = texts.reduce((sum, { range }) => sum + range.count, 0);
+          const joint = {
+            ...first!,
+            queries,
+            ...{ keys: Float32Array.from(caches.keys), values: Float32Array.from(caches.values) },
+            range: { first: 0, count, linear: 0 },
+            given: { rows: given, table, lanePages },
+          };
+          const end = Math.max(...given.slice(0, count).map(({ position }) => position!)) + 1;
+          const [together] = await attend(await kernels(options()), joint, { count, end });
+          for (const text of texts) {
+            for (let row = text.range.first; row < text.range.first + text.range.count; row++) {
+              expectSameBits(
+                together.slice(row * WIDTH, (row + 1) * WIDTH),
+                await alone(random, text, row),
+                `row ${row} of ${texts.length} texts, ${JSON.stringify(rule)}`,
+              );
+            }
+          }
+        }
+      }),
     );
 
     test(

@@ -124,7 +124,7 @@ describe.each(KINDS)("few-row matmul, a head of several matrices, %s", (name) =>
       const pass = randomPass(random, 1, 5);
       const [outputs] = await runProbe(bench.device, data, matmul.shape(data.size), [
         {
-          ranges: [{ ...pass, linear: 0 }],
+          ranges: [{ ...pass }],
           record: (recorder, buffers, range) => {
             for (const [i, run] of runs.entries()) {
               const { weight, scales } = columnsOf(data, [run]);

@@ -66,7 +66,7 @@ async function expectSameInParts(random: Random, matmul: GatedMatmul, data: Prob
       matmul.record(recorder, matmul.bind({ ...buffers, ...own }, count), rows(range));
     }
   };
-  const ranges = [{ ...pass, linear: 0 }];
+  const ranges = [{ ...pass }];
   const [whole, parts] = await runProbe(bench.device, data, matmul.shape(data.size), [
     {
       ranges,

@@ -6,7 +6,7 @@
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
-import { NONE, RANGE_BYTES, ROW_BYTES, ROW_CAPACITY } from "../../src/kernels/constants.ts";
+import { LANE_BYTES, NONE, RANGE_BYTES, ROW_BYTES, ROW_CAPACITY } from "../../src/kernels/constants.ts";
 import type { RowSet } from "../../src/kernels/kernel.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
 import { SLOW } from "../slow.ts";
@@ -29,13 +29,15 @@ export interface TableRow {
   position?: number;
   slot?: number;
   parent?: number;
+  lane?: number;
+  linear?: number;
+  child?: number;
 }
 
-/** An entry of the range table. `linear` only matters to attention. */
+/** An entry of the range table. */
 export interface Range {
   first: number;
   count: number;
-  linear?: number;
 }
 
 const OWNER = "test";
@@ -70,20 +72,19 @@ export class Bench {
     return this.upload(name, poisoned(words));
   }
 
-  /** A range table. Whether `linear` reaches beyond every position or not is the test's business. */
+  /** A range table. */
   ranges(...ranges: Range[]): GPUBuffer {
     const words = new Uint32Array((ranges.length * RANGE_BYTES) / 4);
-    for (const [i, { first, count, linear = 0 }] of ranges.entries()) {
-      words.set([first, count, linear], (i * RANGE_BYTES) / 4);
-    }
+    for (const [i, { first, count }] of ranges.entries()) words.set([first, count], (i * RANGE_BYTES) / 4);
     return this.upload("ranges", words, GPUBufferUsage.UNIFORM | GPUBufferUsage.STORAGE);
   }
 
   /** A row table. */
   rows(rows: readonly TableRow[]): GPUBuffer {
     const words = new Uint32Array((rows.length * ROW_BYTES) / 4);
-    for (const [i, { token = NONE, position = 0, slot = position, parent = NONE }] of rows.entries()) {
-      words.set([token, position, slot, parent], i * 4);
+    for (const [i, row] of rows.entries()) {
+      const { token = NONE, position = 0, slot = position, parent = NONE, lane = 0, linear = 0, child = i + 1 } = row;
+      words.set([token, position, slot, parent, lane, linear, child], (i * ROW_BYTES) / 4);
     }
     return this.upload("rows", words);
   }
@@ -130,6 +131,13 @@ export function openBench(): Bench {
   afterEach(() => bench.release());
   afterAll(() => bench.close());
   return bench;
+}
+
+/** What the first lane of a buffer of lanes holds. */
+export function laneOf(words: Uint32Array): Uint32Array<ArrayBuffer> {
+  const lane = new Uint32Array(LANE_BYTES / 4);
+  lane.set(words);
+  return lane;
 }
 
 /** `count` words of poison. */

@@ -18,6 +18,7 @@ import {
 import {
   Accept,
   decodeReport,
+  encodeBatch,
   encodeSettings,
   PATH_BYTES,
   Plan,
@@ -28,7 +29,7 @@ import {
   STATE_BYTES,
 } from "../../src/kernels/layer_skip.ts";
 import { type Random, seeded } from "../reference/random.ts";
-import { openBench, POISON, packed, poisoned, rowSet, type Words } from "./harness.ts";
+import { laneOf, openBench, POISON, packed, poisoned, rowSet, type Words } from "./harness.ts";
 import { reversedPages, slotIn } from "./page_tables.ts";
 import { acceptRound, draftLengthOf, type State, stateWords } from "./round_twin.ts";
 
@@ -47,7 +48,8 @@ function rowWords({ state, drafts, first, position, parents }: Round): Words {
     const parent = i === 0 ? NONE : (parents?.[i - 1] ?? i - 1);
     if (parent !== NONE) depths.push(depths[parent]! + 1);
     const continued = parent === NONE ? NONE : first + parent;
-    words.set([token, position + depths[i]!, slotIn(PAGES, position + i), continued], (first + i) * (ROW_BYTES / 4));
+    const row = [token, position + depths[i]!, slotIn(PAGES, position + i), continued, 0, 0, NONE];
+    words.set(row, (first + i) * (ROW_BYTES / 4));
   }
   return words;
 }
@@ -323,15 +325,19 @@ describe("plan and accept, round after round without the host", () => {
         const rowsBuffer = bench.output("rows", (ROW_CAPACITY * ROW_BYTES) / 4);
         const { UNIFORM, STORAGE } = GPUBufferUsage;
         const ranges = bench.upload("ranges", poisoned((RANGE_COUNT * RANGE_BYTES) / 4), UNIFORM | STORAGE);
-        const state = bench.upload("state", Uint32Array.from(stateWords(start)));
-        const settingsBuffer = bench.uniform("settings", encodeSettings(settings));
+        const states = bench.upload("states", laneOf(Uint32Array.from(stateWords(start))));
+        const state = { buffer: states, offset: 0, size: STATE_BYTES };
+        const settingsBuffer = bench.upload("settings", laneOf(encodeSettings(settings)), UNIFORM | STORAGE);
         const targetBuffer = bench.output("targets", ROW_CAPACITY);
         const report = bench.output("report", REPORT_BYTES / 4);
         const allDrafts = bench.upload("all drafts", packed(drafts, ROW_CAPACITY));
         const allTargets = bench.upload("all targets", packed(targets, ROW_CAPACITY));
         const allReports = bench.output("all reports", (ROUNDS * REPORT_BYTES) / 4);
         const pages = bench.upload("pages", PAGES);
-        const planGroup = plan.bind({ settings: settingsBuffer, state, rows: rowsBuffer, ranges, pages });
+        const batch = bench.uniform("batch", encodeBatch([0], 0));
+        const planGroup = plan.bind({
+          ...{ batch, settings: settingsBuffer, states, rows: rowsBuffer, ranges, pages },
+        });
         const acceptGroup = accept.bind({
           range: ranges,
           settings: settingsBuffer,
@@ -353,7 +359,7 @@ describe("plan and accept, round after round without the host", () => {
             recorder.copy(report, 0, allReports, round * REPORT_BYTES, REPORT_BYTES);
           }
         };
-        const [reports, finalState] = await bench.run(record, allReports, state);
+        const [reports, finalState] = await bench.run(record, allReports, states);
         bench.release();
 
         let expected: State = start;

@@ -101,7 +101,7 @@ async function run(matmul: ManyRowMatmul, data: ProbeData, passes: readonly (rea
     data,
     matmul.shape(data.size),
     passes.map((ranges) => ({
-      ranges: ranges.map((range) => ({ linear: 0, ...range })),
+      ranges,
       record: (recorder, buffers, firstRange) => {
         const bound_ = matmul.bind(buffers, data.size.outputs);
         for (const [i, { count }] of ranges.entries()) {

@@ -197,7 +197,7 @@ export interface Pass extends Range {
 }
 
 /** A range of the table's rows, and a host's bound that is at least its number of rows. */
-export function randomPass(random: Random, low: number, high: number): Required<Omit<Pass, "linear">> {
+export function randomPass(random: Random, low: number, high: number): Required<Pass> {
   const bound = random.int(low, high);
   const count = random.int(1, bound);
   return { first: random.int(0, TABLE_ROWS - count), count, bound };
@@ -220,7 +220,7 @@ export function multiply<F extends MatmulForm>(
     data,
     matmul.shape(data.size),
     passes.map(({ first, count, bound = count }) => ({
-      ranges: [{ first, count, linear: 0 }],
+      ranges: [{ first, count }],
       record: (recorder, buffers, firstRange) => {
         const all: Readonly<Record<MatmulBinding<F>, GPUBuffer>> = { ...buffers, ...others };
         matmul.record(recorder, matmul.bind(all, data.size.outputs), rowSet(firstRange, bound));

@@ -67,7 +67,7 @@ function multiply(matmul: Matmul, data: ProbeData, passes: readonly Pass[]): Pro
     data,
     matmul.shape(data.size),
     passes.map(({ first, count, bound = count }) => ({
-      ranges: [{ first, count, linear: 0 }],
+      ranges: [{ first, count }],
       record: (recorder, buffers, range) =>
         matmul.record(recorder, matmul.bind(buffers, data.size.outputs), rowSet(range, bound)),
     })),
@@ -272,7 +272,7 @@ describe("queries, keys and values of several matrices in formats of their own",
     const pass = randomPass(random, 2, 9);
     const [outputs] = await runProbe(bench.device, whole, matmuls[0]!.shape(whole.size), [
       {
-        ranges: [{ ...pass, linear: 0 }],
+        ranges: [{ ...pass }],
         record: (recorder, buffers, range) => {
           for (const [i, run] of runs.entries()) {
             const { weight, scales } = columnsOf(products[i]!, [run]);

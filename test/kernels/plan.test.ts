@@ -5,6 +5,8 @@ import type { Recorder } from "../../src/gpu/commands.ts";
 import {
   EOS_CAPACITY,
   FAILED,
+  LANE_BYTES,
+  LANES,
   LENGTH_REACHED,
   MAX_DRAFT_LENGTH,
   NONE,
@@ -18,13 +20,18 @@ import {
   RUNNING,
   STOPPED,
 } from "../../src/kernels/constants.ts";
-import { encodeSettings, Plan, type RoundSettings, SETTINGS_BYTES, STATE_BYTES } from "../../src/kernels/layer_skip.ts";
-import { seeded } from "../reference/random.ts";
+import { encodeBatch, encodeSettings, Plan, type RoundSettings } from "../../src/kernels/layer_skip.ts";
+import { type Random, seeded } from "../reference/random.ts";
 import { openBench, POISON, packed, type Words } from "./harness.ts";
 import { reversedPages, slotIn } from "./page_tables.ts";
 import { draftLengthOf, type State, stateWords } from "./round_twin.ts";
 
 const bench = openBench();
+
+/** The lane of the text that is planned, and words of a row. */
+const LANE = 2;
+const ROW_WORDS = ROW_BYTES / 4;
+const ROW_OF_POISON = Array<number>(ROW_WORDS).fill(POISON);
 
 /** Pages of all positions of these tests. */
 const PAGES = reversedPages(700);
@@ -45,27 +52,30 @@ describe("layer_skip/plan", () => {
       "all settings",
       packed(
         cases.map(({ settings }) => encodeSettings(settings)),
-        SETTINGS_BYTES / 4,
+        LANE_BYTES / 4,
       ),
     );
-    const states = packed(
+    const stateData = packed(
       cases.map(({ state }) => stateWords(state)),
-      STATE_BYTES / 4,
+      LANE_BYTES / 4,
     );
-    const allStates = bench.upload("all states", states);
+    const allStates = bench.upload("all states", stateData);
     const poison = bench.output("poison", rangesBytes / 4);
     const allRows = bench.output("all rows", (cases.length * rowsBytes) / 4);
     const allRanges = bench.output("all ranges", (cases.length * rangesBytes) / 4);
-    const settings = bench.uniform("settings", new Uint32Array(SETTINGS_BYTES / 4));
-    const state = bench.output("state", STATE_BYTES / 4);
+    const settings = bench.output("settings", (LANES * LANE_BYTES) / 4);
+    const states = bench.output("states", (LANES * LANE_BYTES) / 4);
+    const batch = bench.uniform("batch", encodeBatch([LANE], PAGES.length));
     const rows = bench.output("rows", rowsBytes / 4);
     const ranges = bench.output("ranges", rangesBytes / 4);
-    const pages = bench.upload("pages", PAGES);
-    const group = kernel.bind({ settings, state, rows, ranges, pages });
+    const table = new Uint32Array(LANES * PAGES.length).fill(NONE);
+    table.set(PAGES, LANE * PAGES.length);
+    const pages = bench.upload("pages", table);
+    const group = kernel.bind({ batch, settings, states, rows, ranges, pages });
     const record = (recorder: Recorder) => {
       for (const i of cases.keys()) {
-        recorder.copy(allSettings, i * SETTINGS_BYTES, settings, 0, SETTINGS_BYTES);
-        recorder.copy(allStates, i * STATE_BYTES, state, 0, STATE_BYTES);
+        recorder.copy(allSettings, i * LANE_BYTES, settings, LANE * LANE_BYTES, LANE_BYTES);
+        recorder.copy(allStates, i * LANE_BYTES, states, LANE * LANE_BYTES, LANE_BYTES);
         recorder.copy(poison, 0, rows, 0, rowsBytes);
         recorder.copy(poison, 0, ranges, 0, rangesBytes);
         kernel.dispatch(recorder, group);
@@ -81,7 +91,7 @@ describe("layer_skip/plan", () => {
   }
 
   const rangeOf = ({ ranges }: Planned, range: number) => [
-    ...ranges.subarray((range * RANGE_BYTES) / 4).subarray(0, 3),
+    ...ranges.subarray((range * RANGE_BYTES) / 4).subarray(0, 2),
   ];
 
   function expectPlan(planned: Planned, settings: RoundSettings, state: State, what: string): void {
@@ -90,14 +100,17 @@ describe("layer_skip/plan", () => {
     const end = state.length + d + 1;
     for (let i = 0; i <= d; i++) {
       const position = state.length + i;
-      const row = [i === 0 ? state.pending : NONE, position, slotIn(PAGES, position), i === 0 ? NONE : i - 1];
-      expect([...planned.rows.subarray(i * 4, i * 4 + 4)], `${what}: row ${i}`).toEqual(row);
+      const [token, parent, child] = [i === 0 ? state.pending : NONE, i === 0 ? NONE : i - 1, i < d ? i + 1 : NONE];
+      const row = [token, position, slotIn(PAGES, position), parent, LANE, end, child];
+      expect([...planned.rows.subarray(i * ROW_WORDS, (i + 1) * ROW_WORDS)], `${what}: row ${i}`).toEqual(
+        open ? row : ROW_OF_POISON,
+      );
     }
     for (let i = 0; i <= MAX_DRAFT_LENGTH; i++) {
-      expect(rangeOf(planned, i), `${what}: draft step ${i}`).toEqual([i, i < d ? 1 : 0, end]);
+      expect(rangeOf(planned, i), `${what}: draft step ${i}`).toEqual([open * Math.min(i, d + 1), i < d ? 1 : 0]);
     }
-    expect(rangeOf(planned, RANGE_VERIFY_EARLY), `${what}: the last draft`).toEqual([d, open, end]);
-    expect(rangeOf(planned, RANGE_VERIFY), `${what}: verification`).toEqual([0, open * (d + 1), end]);
+    expect(rangeOf(planned, RANGE_VERIFY_EARLY), `${what}: the last draft`).toEqual([d, open]);
+    expect(rangeOf(planned, RANGE_VERIFY), `${what}: verification`).toEqual([0, open * (d + 1)]);
     const others = planned.ranges.subarray((RANGE_CHUNK * RANGE_BYTES) / 4);
     expect(
       others.every((word) => word === POISON),
@@ -157,4 +170,84 @@ describe("layer_skip/plan", () => {
       }
     }),
   );
+
+  test(
+    "several texts: depth by depth, those that draft most first, no row too many",
+    seeded(async (random) => {
+      const kernel = new Plan(bench.device);
+      await kernel.prepare();
+      const lanePages = PAGES.length;
+      for (let round = 0; round < 60; round++) {
+        const lanes = shuffled(random).slice(0, random.int(1, LANES));
+        const texts = lanes.map((lane) => {
+          const emitted = random.int(1, 50);
+          const length = random.int(0, 600);
+          const [few, many] = [random.int(1, 8), 500];
+          return {
+            lane,
+            state: {
+              ...{ length, emitted, pending: random.int(0, 49151) },
+              finished: random.pick([RUNNING, RUNNING, RUNNING, STOPPED]),
+            },
+            settings: {
+              ...{ draftLength: random.int(0, 7), eosTokenIds: [], lane },
+              maxTokens: emitted + random.pick([few, many]),
+              contextLength: length + 1 + random.pick([few, many]),
+            },
+          };
+        });
+        const table = Uint32Array.from({ length: LANES * lanePages }, (_, i) => 1000 + ((i * 7) % 499));
+        const settingsWords = new Uint32Array((LANES * LANE_BYTES) / 4);
+        const states = new Uint32Array((LANES * LANE_BYTES) / 4);
+        for (const { lane, settings, state } of texts) {
+          settingsWords.set(encodeSettings(settings), (lane * LANE_BYTES) / 4);
+          states.set(stateWords(state), (lane * LANE_BYTES) / 4);
+        }
+        const rows = bench.output("rows", ROW_CAPACITY * ROW_WORDS);
+        const ranges = bench.output("ranges", (RANGE_COUNT * RANGE_BYTES) / 4);
+        const group = kernel.bind({
+          ...{ rows, ranges, pages: bench.upload("pages", table) },
+          batch: bench.uniform("batch", encodeBatch(lanes, lanePages)),
+          settings: bench.upload("settings", settingsWords),
+          states: bench.upload("states", states),
+        });
+        const [rowWords, rangeWords] = await bench.run((recorder) => kernel.dispatch(recorder, group), rows, ranges);
+        bench.release();
+
+        const open = texts
+          .filter(({ state }) => state.finished === RUNNING)
+          .map((text) => ({ ...text, drafts: draftLengthOf(text.settings, text.state) }))
+          .sort((a, b) => b.drafts - a.drafts); // stable
+        const depths = Array.from({ length: MAX_DRAFT_LENGTH + 1 }, (_, depth) =>
+          open.filter(({ drafts }) => drafts >= depth),
+        );
+        const firsts = depths.map((_, depth) => depths.slice(0, depth).reduce((sum, { length }) => sum + length, 0));
+        const longest = open[0]?.drafts ?? 0;
+        const planned = { rows: rowWords, ranges: rangeWords };
+        for (const [depth, there] of depths.entries()) {
+          const drafting = depth < longest ? there.length : 0;
+          expect(rangeOf(planned, depth), `depth ${depth}`).toEqual([firsts[depth], drafting]);
+          for (const [n, { lane, state, drafts }] of there.entries()) {
+            const row = firsts[depth]! + n;
+            const position = state.length + depth;
+            const slot = slotIn(table.subarray(lane * lanePages), position);
+            expect([...rowWords.subarray(row * ROW_WORDS, (row + 1) * ROW_WORDS)], `row ${row}`).toEqual([
+              ...[depth === 0 ? state.pending : NONE, position, slot],
+              ...[depth === 0 ? NONE : firsts[depth - 1]! + n, lane, state.length + drafts + 1],
+              drafts > depth ? firsts[depth + 1]! + n : NONE,
+            ]);
+          }
+        }
+        const total = open.reduce((sum, { drafts }) => sum + drafts + 1, 0);
+        expect(rangeOf(planned, RANGE_VERIFY_EARLY)).toEqual([firsts[longest], depths[longest]!.length]);
+        expect(rangeOf(planned, RANGE_VERIFY)).toEqual([0, total]);
+      }
+    }),
+  );
 });
+
+/** All lanes in random order. */
+function shuffled(random: Random): number[] {
+  const all = Array.from({ length: LANES }, (_, i) => i);
+  return Array.from({ length: LANES }, () => all.splice(random.int(0, all.length - 1), 1)[0]!);
+}

@@ -11,11 +11,13 @@ import {
   expectAttended,
   headShape,
   KV_TYPES,
+  pageTable,
   pairsOfKernels,
   RULES,
   type Rule,
   randomInputs,
   scoreRule,
+  tableRows,
   withoutGaps,
 } from "./attention_inputs.ts";
 import { expectSameBits, floats, openBench, POISON, rowSet, type Words } from "./harness.ts";
@@ -63,23 +65,20 @@ function endingAt(end: number, cache: Float32Array<ArrayBuffer>, { range, pages,
 }
 
 /** @param count the host's bound of the number of rows */
-async function attend(
-  attention: PromptAttention,
-  { shape, rule, kvType, queries, keys, values, rows, range, pages }: AttentionInputs,
-  count: number,
-): Promise<Words> {
+async function attend(attention: PromptAttention, inputs: AttentionInputs, count: number): Promise<Words> {
+  const { shape, rule, kvType, queries, keys, values, rows, range, pages } = inputs;
   const { heads, headDim } = shape;
   // Other than the width: the next kernel may want the rows padded.
   const stride = heads * headDim + 32;
   const attended = bench.output("attended", rows.length * stride);
   const group = attention.bind({
     range: bench.ranges({ first: 0, count: 0 }, range),
-    shape: bench.uniform("shape", attentionShape(shape, 0, rule, stride)),
-    rows: bench.rows(rows),
+    shape: bench.uniform("shape", attentionShape(shape, 0, rule, stride, pages.length)),
+    rows: bench.rows(tableRows(inputs)),
     queries: bench.upload("queries", queries),
     keys: bench.upload("keys", cached(keys, kvType, headDim)),
     values: bench.upload("values", cached(values, kvType, headDim)),
-    pages: bench.upload("pages", pages),
+    pages: bench.upload("pages", pageTable(inputs)),
     attended,
   });
   const set = rowSet(1, count, range.linear);

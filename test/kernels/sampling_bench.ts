@@ -75,7 +75,6 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
     select: new SelectTarget(device),
   };
   await Promise.all(Object.values(kernels).map((kernel) => kernel.prepare()));
-  const { COPY_DST, UNIFORM } = GPUBufferUsage;
   const counts = new Uint32Array(vocabSize);
   for (const id of prompt) counts[id] = IN_PROMPT;
   for (const id of output) counts[id]!++;
@@ -87,7 +86,7 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
   }));
   const range = bench.ranges({ first: 0, count });
   const rowTable = bench.rows(table);
-  const sampling = bench.upload("sampling", encodeSampling(settings), UNIFORM | COPY_DST);
+  const samplings = bench.upload("samplings", encodeSampling(settings, vocabSize));
   const side = (name: string, logits: readonly ArrayLike<number>[], stream: number) => {
     const shape = bench.uniform(`${name} shape`, scoresShape(vocabSize, stream, true));
     const scores = bench.output(`${name} scores`, count * vocabSize);
@@ -95,13 +94,13 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
     const filters = bench.output(`${name} filters`, (count * FILTER_BYTES) / 4);
     const candidates = bench.output(`${name} candidates`, count * groups * 2);
     const flat = Float32Array.from(logits.flatMap((row) => Array.from(row)));
-    const shared = { range, shape, sampling };
+    const shared = { range, shape, samplings };
     const adjust = kernels.adjust.bind({
       ...{ ...shared, rows: rowTable, logits: bench.upload(`${name} logits`, flat), scores, peaks },
       bias: bench.upload("bias", encodeBias(settings.logitBias, vocabSize)),
       counts: bench.upload("counts", counts),
     });
-    const filter = kernels.filter.bind({ ...shared, scores, peaks, filters });
+    const filter = kernels.filter.bind({ ...shared, scores, peaks, filters, rows: rowTable });
     const pick = kernels.pick.bind({ ...shared, rows: rowTable, scores, peaks, filters, candidates });
     return { shape, scores, filters, candidates, adjust, filter, pick };
   };
@@ -110,7 +109,7 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
   const ratio =
     draft &&
     kernels.ratio.bind({
-      ...{ range, shape: target.shape, sampling, rows: rowTable, scores: target.scores, filters: target.filters },
+      ...{ range, shape: target.shape, samplings, rows: rowTable, scores: target.scores, filters: target.filters },
       ...{ draftScores: draft.scores, draftFilters: draft.filters, candidates: target.candidates },
     });
   const targets = bench.output("targets", count);
@@ -137,12 +136,13 @@ export async function sampleRows(bench: Bench, request: SampledRows): Promise<Sa
   for (let start = 0; start < seeds.length; start += SAMPLES_PER_SUBMISSION) {
     const batch = seeds.slice(start, start + SAMPLES_PER_SUBMISSION);
     const words = new Uint32Array((batch.length * perSeed) / 4);
-    for (const [i, seed] of batch.entries()) words.set(encodeSampling({ ...settings, seed }), (i * perSeed) / 4);
+    for (const [i, seed] of batch.entries())
+      words.set(encodeSampling({ ...settings, seed }, vocabSize), (i * perSeed) / 4);
     const allSettings = bench.upload("all settings", words);
     const results = bench.output("results", batch.length * count);
     const [chosen] = await bench.run((recorder) => {
       for (const i of batch.keys()) {
-        recorder.copy(allSettings, i * perSeed, sampling, 0, SAMPLING_BYTES);
+        recorder.copy(allSettings, i * perSeed, samplings, 0, SAMPLING_BYTES);
         if (ratio) kernels.ratio.dispatch(recorder, ratio, set, vocabSize);
         else kernels.pick.dispatch(recorder, target.pick, set, vocabSize);
         kernels.select.dispatch(recorder, select, set);

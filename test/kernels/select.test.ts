@@ -1,7 +1,7 @@
 /** Selection: head, first and second stage of the argmax, as targets and as drafts. */
 
 import { describe, expect, test } from "vitest";
-import { FAILED, NONE, ROW_CAPACITY, RUNNING, WORKGROUP } from "../../src/kernels/constants.ts";
+import { FAILED, NONE, ROW_BYTES, ROW_CAPACITY, RUNNING, WORKGROUP } from "../../src/kernels/constants.ts";
 import { FewRowMatmul } from "../../src/kernels/few_row_matmul.ts";
 import {
   type FewRowVariant,
@@ -29,6 +29,9 @@ import { type Random, seeded } from "../reference/random.ts";
 import { bits, interleaved, openBench, POISON, poisoned, rowSet } from "./harness.ts";
 
 const bench = openBench();
+
+/** Words of a row. */
+const ROW_WORDS = ROW_BYTES / 4;
 
 const F32 = { type: "f32" } as const;
 
@@ -129,13 +132,13 @@ async function select(
   for (let r = count; r < ROW_CAPACITY; r++)
     expect(targetWords[r], `target of row ${r}, outside the range`).toBe(POISON);
   for (let r = 0; r < ROW_CAPACITY; r++) {
-    const [token, ...rest] = tableWords.subarray(r * 4, r * 4 + 4);
-    expect(rest, `row ${r} but for its token`).toEqual([r, r, r === 0 ? NONE : r - 1]);
+    const [token, ...rest] = tableWords.subarray(r * ROW_WORDS, (r + 1) * ROW_WORDS);
+    expect(rest, `row ${r} but for its token`).toEqual([r, r, r === 0 ? NONE : r - 1, 0, 0, r + 1]);
     if (r === 0 || r > count) expect(token, `token of row ${r}, which follows no row of the range`).toBe(POISON);
   }
   return {
     targets: [...targetWords.subarray(0, count)],
-    drafts: rows.map((_, r) => tableWords[(r + 1) * 4]!),
+    drafts: rows.map((_, r) => tableWords[(r + 1) * ROW_WORDS]!),
     fail: decodeReport(reportWords.buffer),
   };
 }
@@ -259,17 +262,20 @@ describe("layer_skip/select_draft and select_target", () => {
           const equal = row.filter(({ logit }) => logit === best).map(({ id }) => id);
           expected.push(Math.min(...equal));
         }
-        const range = bench.ranges({ first, count: 10 }, { first, count: 1 }, { first, count: 0 });
+        const range = bench.ranges({ first, count: 10 }, { first, count: 3 }, { first, count: 0 });
         const shape = bench.uniform("shape", candidatesShape(count));
         const candidates = bench.upload("candidates", words);
         const targets = bench.output("targets", ROW_CAPACITY);
-        const rows = bench.output("rows", ROW_CAPACITY * 4);
+        // Drafts of rows that others continue, two of one text and one of nobody.
+        const children: Record<number, number> = { [first]: first + 10, [first + 1]: first + 12, [first + 2]: NONE };
+        const table = Array.from({ length: ROW_CAPACITY }, (_, r) => ({ token: POISON, child: children[r] ?? NONE }));
+        const rows = bench.rows(table);
         const targetGroup = selectTarget.bind({ range, shape, candidates, targets });
         const draftGroup = selectDraft.bind({ range, shape, candidates, rows });
         const [targetWords, rowsWords] = await bench.run(
           (recorder) => {
             selectTarget.dispatch(recorder, targetGroup, rowSet(0, 11));
-            selectDraft.dispatch(recorder, draftGroup, rowSet(1, 1));
+            selectDraft.dispatch(recorder, draftGroup, rowSet(1, 4));
           },
           targets,
           rows,
@@ -277,12 +283,14 @@ describe("layer_skip/select_draft and select_target", () => {
         const expectedTargets = poisoned(ROW_CAPACITY);
         expectedTargets.set(expected, first);
         expect(targetWords, `${count} candidates`).toEqual(expectedTargets);
-        const expectedRows = poisoned(ROW_CAPACITY * 4);
-        expectedRows[(first + 1) * 4] = expected[0]!;
-        expect(rowsWords, `${count} candidates`).toEqual(expectedRows);
+        const tokens = Array.from({ length: ROW_CAPACITY }, (_, r) => rowsWords[r * ROW_WORDS]!);
+        const expectedTokens = Array<number>(ROW_CAPACITY).fill(POISON);
+        expectedTokens[first + 10] = expected[0]!;
+        expectedTokens[first + 12] = expected[1]!;
+        expect(tokens, `${count} candidates`).toEqual(expectedTokens);
         const [untouched, untouchedRows] = [
           bench.output("targets", ROW_CAPACITY),
-          bench.output("rows", ROW_CAPACITY * 4),
+          bench.output("rows", ROW_CAPACITY * ROW_WORDS),
         ];
         const emptyTarget = selectTarget.bind({ range, shape, candidates, targets: untouched });
         const emptyDraft = selectDraft.bind({ range, shape, candidates, rows: untouchedRows });

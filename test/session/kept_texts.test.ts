@@ -17,7 +17,7 @@ function hostCache(pages: number) {
   const table: number[] = [];
   const free = new KvPages(pages);
   const texts = new KeptTexts(free, {
-    use: (given, from) => void table.splice(from, given.length, ...given),
+    use: (_, given, from) => void table.splice(from, given.length, ...given),
     copy: (from, to, count) => {
       for (let i = 0; i < count; i++) slots[to * PAGE_SLOTS + i] = slots[from * PAGE_SLOTS + i]!;
     },

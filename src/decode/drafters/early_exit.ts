@@ -27,7 +27,8 @@ export class EarlyExitDrafter implements GpuDrafter {
   readonly #behindExit: BehindExit;
   readonly #branch: Branch;
   /** By where the best choices stand. */
-  readonly #groups = new Map<GPUBuffer, GPUBindGroup>();
+  readonly #groups = new Map<GPUBuffer, (lane: number) => GPUBindGroup>();
+  readonly joins = true;
 
   constructor(kit: DraftingKit, behindExit: BehindExit = () => {}) {
     this.#kit = kit;
@@ -39,28 +40,30 @@ export class EarlyExitDrafter implements GpuDrafter {
     if (treeSize > 0) await this.#branch.prepare();
   }
 
-  draft(recorder: Recorder, { plan, length, selection }: DraftRound): void {
+  draft(recorder: Recorder, { plan, lane, lanes, length, selection }: DraftRound): void {
     const { draftLength, exitLayer, treeSize = 0 } = plan;
     for (let i = 0; i < draftLength; i++) {
-      const row: PassRows = { range: i, count: 1, end: length + i + 1, regime: "generated" };
+      const row: PassRows = { range: i, count: lanes, end: length + i + 1, regime: "generated" };
       this.#kit.forward.forward(recorder, row, 0, exitLayer);
       this.#behindExit(recorder, row);
       selection.draft(recorder, row);
     }
-    if (treeSize > 0) this.#addBranches(recorder, draftLength, length, selection);
+    if (treeSize > 0) this.#addBranches(recorder, draftLength, length, selection, lane);
   }
 
-  #addBranches(recorder: Recorder, draftLength: number, length: number, selection: DraftSelection): void {
+  #addBranches(recorder: Recorder, draftLength: number, length: number, selection: DraftSelection, lane: number): void {
     const end = length + draftLength + 1;
     const drafted: PassRows = { range: RANGE_VERIFY, count: draftLength, end, regime: "generated" };
     const tops = selection.bestChoices?.(recorder, drafted);
     if (!tops) throw new Error("branches of a selection that does not tell its best choices");
     const { table, state } = this.#kit;
-    const { settings, proposal } = state;
+    const { proposal } = state;
     const { rows, ranges } = table;
-    const group = this.#groups.get(tops) ?? this.#branch.bind({ settings, tops, rows, ranges, proposal });
-    this.#groups.set(tops, group);
-    this.#branch.dispatch(recorder, group);
-    state.graft(recorder);
+    const groups =
+      this.#groups.get(tops) ??
+      state.perLane(({ settings }) => this.#branch.bind({ settings, tops, rows, ranges, proposal }));
+    this.#groups.set(tops, groups);
+    this.#branch.dispatch(recorder, groups(lane));
+    state.graft(recorder, lane);
   }
 }

@@ -9,7 +9,7 @@
 import { InputError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import { encodeProposal, type ProposedNode } from "../../kernels/drafting.ts";
-import type { DraftingKit, GpuDrafter } from "./drafter.ts";
+import type { DraftingKit, DraftRound, GpuDrafter } from "./drafter.ts";
 
 /** What a drafter is told when it is asked. */
 export interface DraftContext {
@@ -82,8 +82,8 @@ export class ProposalDrafter implements GpuDrafter {
     this.#kit.device.handle.queue.writeBuffer(this.#kit.state.proposal, 0, words);
   }
 
-  draft(recorder: Recorder): void {
-    this.#kit.state.graft(recorder);
+  draft(recorder: Recorder, { lane }: DraftRound): void {
+    this.#kit.state.graft(recorder, lane);
   }
 }
 

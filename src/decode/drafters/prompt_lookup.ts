@@ -5,26 +5,29 @@
 
 import type { Recorder } from "../../gpu/commands.ts";
 import { Lookup } from "../../kernels/drafting.ts";
-import type { DraftingKit, GpuDrafter } from "./drafter.ts";
+import type { DraftingKit, DraftRound, GpuDrafter } from "./drafter.ts";
 
 export class PromptLookupDrafter implements GpuDrafter {
   readonly #kit: DraftingKit;
   readonly #kernel: Lookup;
-  readonly #group: GPUBindGroup;
+  readonly #group: (lane: number) => GPUBindGroup;
 
   constructor(kit: DraftingKit) {
-    const { settings, buffer: state, history, proposal } = kit.state;
+    const { proposal } = kit.state;
     this.#kit = kit;
-    this.#kernel = new Lookup(kit.device);
-    this.#group = this.#kernel.bind({ settings, state, history, proposal });
+    const kernel = new Lookup(kit.device);
+    this.#kernel = kernel;
+    this.#group = kit.state.perLane(({ settings, state, history }) =>
+      kernel.bind({ settings, state, history, proposal }),
+    );
   }
 
   async prepare(): Promise<void> {
     await this.#kernel.prepare();
   }
 
-  draft(recorder: Recorder): void {
-    this.#kernel.dispatch(recorder, this.#group);
-    this.#kit.state.graft(recorder);
+  draft(recorder: Recorder, { lane }: DraftRound): void {
+    this.#kernel.dispatch(recorder, this.#group(lane));
+    this.#kit.state.graft(recorder, lane);
   }
 }

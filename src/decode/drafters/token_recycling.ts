@@ -28,11 +28,11 @@ export class TokenRecyclingDrafter implements GpuDrafter {
   }
 
   /** The tree grows on the round's last row, which is the pending token where no layers have drafted. */
-  draft(recorder: Recorder, { plan: { treeSize = 0 } }: DraftRound): void {
+  draft(recorder: Recorder, { plan: { treeSize = 0 }, lane }: DraftRound): void {
     const group = this.#groups.get(treeSize) ?? this.#bind(treeSize);
     this.#groups.set(treeSize, group);
     this.#kernel.dispatch(recorder, group);
-    this.#kit.state.graft(recorder);
+    this.#kit.state.graft(recorder, lane);
   }
 
   #bind(treeSize: number): GPUBindGroup {

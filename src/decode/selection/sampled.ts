@@ -14,7 +14,7 @@ import type { PassRows, RowTable } from "../../forward/row_table.ts";
 import type { Recorder } from "../../gpu/commands.ts";
 import type { Device } from "../../gpu/device.ts";
 import { BufferUsage } from "../../gpu/usage.ts";
-import { RANGE_BYTES, ROW_CAPACITY } from "../../kernels/constants.ts";
+import { LANES, RANGE_BYTES, ROW_CAPACITY } from "../../kernels/constants.ts";
 import { TOPS_BYTES } from "../../kernels/drafting.ts";
 import {
   confidenceSteps,
@@ -74,7 +74,17 @@ interface OwnDraft {
 
 const OWNER = "sampling";
 
-export class SampledSelection implements DraftSelection, TargetSelection {
+/** How a generation selects by scores. */
+export interface SampledLane {
+  draft: DraftSelection;
+  /** Drafts from what the exit adapter has made; where rounds use it. */
+  exitDraft: DraftSelection | undefined;
+  target: TargetSelection;
+  /** Records the log probabilities of targets that were chosen without the logits. */
+  tellLogProbs: (recorder: Recorder, rows: PassRows) => void;
+}
+
+export class SampledSelection {
   /** `[ROW_CAPACITY]` f32 */
   readonly probabilities: GPUBuffer;
   /** `[ROW_CAPACITY]` best choices of drafts (shaders/drafting/exit_tops.wgsl) */
@@ -91,15 +101,14 @@ export class SampledSelection implements DraftSelection, TargetSelection {
   readonly #wanted: GPUBuffer;
   readonly #target: ScoredSide;
   readonly #choice: CandidateChoice;
-  readonly #groups: { remember: GPUBindGroup; logProbs: GPUBindGroup };
+  readonly #logProbsGroup: GPUBindGroup;
+  readonly #remember: (lane: number) => GPUBindGroup;
   /** For the ratio rule, which needs the scores of both at once. */
   #ratio: (OwnDraft & { group: GPUBindGroup }) | undefined;
   /** For drafts by other heads. Those of hot ids are not asked for again once another size has taken their place. */
   readonly #byHead = new WeakMap<Head, OwnDraft>();
-  #request: SampledRequest | undefined;
-  /** The drafts of this generation, where they are scored apart, and those of the exit adapter. */
-  #own: OwnDraft | undefined;
-  #exit: OwnDraft | undefined;
+  /** Alternatives that log probabilities are told with. */
+  #top: number | undefined;
 
   /** @param logits of all ids, prepared */
   constructor(device: Device, forward: Forward, table: RowTable, state: RoundState, logits: GPUBuffer) {
@@ -117,10 +126,10 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     this.logProbs = allocate("log probabilities", ROW_CAPACITY * LOG_PROBS_BYTES, STORAGE | COPY_SRC);
     this.#wanted = allocate("wanted log probabilities", 8, UNIFORM | COPY_DST);
     this.#buffers = {
-      sampling: allocate("settings", SAMPLING_BYTES, UNIFORM | COPY_DST),
-      bias: allocate("bias", vocabSize * 4, STORAGE | COPY_DST),
-      counts: allocate("counts", vocabSize * 4, STORAGE | COPY_DST),
-      settings: state.settings,
+      samplings: allocate("settings", LANES * SAMPLING_BYTES, STORAGE | COPY_DST),
+      bias: allocate("bias", LANES * vocabSize * 4, STORAGE | COPY_DST),
+      counts: allocate("counts", LANES * vocabSize * 4, STORAGE | COPY_DST),
+      state,
       steps: allocate("steps", ROW_CAPACITY * RANGE_BYTES, UNIFORM | COPY_DST),
       probabilities: this.probabilities,
       tops: this.choices,
@@ -129,12 +138,12 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     this.#target = new ScoredSide(device, OWNER, table, this.#buffers, { count: vocabSize, logits });
     const { candidates, candidatesPerRow } = this.#target;
     this.#choice = new CandidateChoice(device, OWNER, table, candidates, candidatesPerRow, state);
-    const { report, targets } = state;
+    const { targets } = state;
     const [shape, range, logProbs] = [this.#wanted, table.ranges, this.logProbs];
-    this.#groups = {
-      remember: this.#kernels.remember.bind({ report, counts: this.#buffers.counts }),
-      logProbs: this.#kernels.logProbs.bind({ range, shape, logits, targets, logProbs }),
-    };
+    const { remember } = this.#kernels;
+    const { counts } = this.#buffers;
+    this.#remember = state.perLane(({ report, settings }) => remember.bind({ report, settings, counts }));
+    this.#logProbsGroup = this.#kernels.logProbs.bind({ range, shape, logits, targets, logProbs });
   }
 
   /**
@@ -161,85 +170,82 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     ]);
   }
 
-  /** Begins a generation; `prepare` has been called for it. */
-  begin(request: SampledRequest, { hot, exit }: DraftHeads): void {
-    const { settings, promptIds, acceptRule, probabilities, topLogProbs } = request;
+  /** Begins a generation in a lane; `prepare` has been called for it. */
+  begin(lane: number, request: SampledRequest, { hot, exit }: DraftHeads): SampledLane {
+    this.#tell(lane, request);
+    const { settings, acceptRule, probabilities, topLogProbs } = request;
     const ruled = acceptRule === "ratio";
-    this.#request = request;
-    this.#own = ruled ? this.#ratio : hot && this.#byHead.get(hot.head);
-    this.#exit = exit && this.#byHead.get(exit.head);
+    const wantsMass = ruled || probabilities;
+    const whole: OwnDraft = { head: this.#forward.head, side: this.#target, choice: this.#choice };
+    const own = (ruled ? this.#ratio : hot && this.#byHead.get(hot.head)) ?? whole;
+    const stream = ruled ? STREAM.draft : STREAM.target;
+    const draftBy = ({ head, side, choice }: OwnDraft): DraftSelection => ({
+      draft: (recorder, row) => {
+        side.turnTo(stream, wantsMass);
+        head.logits(recorder, row);
+        side.score(recorder, row);
+        side.pick(recorder, row);
+        choice.draft(recorder, row);
+        if (probabilities) side.confidence(recorder, row, lane);
+      },
+      bestChoices: (recorder, rows) => {
+        side.bestChoices(recorder, rows);
+        return this.choices;
+      },
+    });
+    const score = (recorder: Recorder, rows: PassRows) => {
+      this.#target.turnTo(STREAM.target, wantsMass);
+      whole.head.logits(recorder, rows);
+      this.#target.score(recorder, rows);
+    };
+    const target: TargetSelection = {
+      target: (recorder, rows) => {
+        score(recorder, rows);
+        if (ruled) this.#kernels.ratio.dispatch(recorder, this.#ratio!.group, rows, this.#forward.spec.vocabSize);
+        else this.#target.pick(recorder, rows);
+        this.#choice.target(recorder, rows);
+      },
+      shadow: (recorder, rows, index) => {
+        score(recorder, rows);
+        this.#target.pick(recorder, rows);
+        this.#choice.shadow(recorder, rows, index);
+      },
+      accepted: (recorder, rows) => {
+        if (isPenalised(settings)) this.#kernels.remember.dispatch(recorder, this.#remember(lane));
+        if (topLogProbs !== undefined) this.#tellLogProbs(recorder, rows, topLogProbs);
+      },
+    };
+    const exitOwn = exit && this.#byHead.get(exit.head);
+    return {
+      ...{ draft: draftBy(own), exitDraft: exitOwn && draftBy(exitOwn), target },
+      tellLogProbs: (recorder, rows) => {
+        whole.head.logits(recorder, rows);
+        this.#tellLogProbs(recorder, rows, topLogProbs ?? 0);
+      },
+    };
+  }
+
+  /** Writes what a text's scores go by. */
+  #tell(lane: number, { settings, promptIds }: SampledRequest): void {
     const { queue } = this.#device.handle;
     const { vocabSize } = this.#forward.spec;
-    const { sampling, bias, counts } = this.#buffers;
-    queue.writeBuffer(sampling, 0, encodeSampling(settings));
-    if (settings.logitBias.size > 0) queue.writeBuffer(bias, 0, encodeBias(settings.logitBias, vocabSize));
+    const { samplings, bias, counts } = this.#buffers;
+    const own = lane * vocabSize * 4;
+    queue.writeBuffer(samplings, lane * SAMPLING_BYTES, encodeSampling(settings, vocabSize));
+    if (settings.logitBias.size > 0) queue.writeBuffer(bias, own, encodeBias(settings.logitBias, vocabSize));
     if (isPenalised(settings)) {
       const words = new Uint32Array(vocabSize);
       for (const id of promptIds) words[id] = IN_PROMPT;
-      queue.writeBuffer(counts, 0, words);
+      queue.writeBuffer(counts, own, words);
     }
-    this.#target.begin(STREAM.target, ruled || probabilities);
-    for (const draft of [this.#own, this.#exit]) {
-      draft?.side.begin(ruled ? STREAM.draft : STREAM.target, ruled || probabilities);
+  }
+
+  #tellLogProbs(recorder: Recorder, rows: PassRows, top: number): void {
+    if (top !== this.#top) {
+      this.#top = top;
+      this.#device.handle.queue.writeBuffer(this.#wanted, 0, wantedLogProbs(this.#forward.spec.vocabSize, top));
     }
-    if (topLogProbs !== undefined) queue.writeBuffer(this.#wanted, 0, wantedLogProbs(vocabSize, topLogProbs));
-  }
-
-  draft(recorder: Recorder, row: PassRows): void {
-    const whole = { head: this.#forward.head, side: this.#target, choice: this.#choice };
-    this.#draft(recorder, row, this.#own ?? whole);
-  }
-
-  bestChoices(recorder: Recorder, rows: PassRows): GPUBuffer {
-    (this.#own?.side ?? this.#target).bestChoices(recorder, rows);
-    return this.choices;
-  }
-
-  /** Chooses drafts from what the exit adapter has made. */
-  readonly exitDraft: DraftSelection = {
-    draft: (recorder, row) => this.#draft(recorder, row, this.#exit!),
-    bestChoices: (recorder, rows) => {
-      this.#exit!.side.bestChoices(recorder, rows);
-      return this.choices;
-    },
-  };
-
-  #draft(recorder: Recorder, row: PassRows, { head, side, choice }: OwnDraft): void {
-    head.logits(recorder, row);
-    side.score(recorder, row);
-    side.pick(recorder, row);
-    choice.draft(recorder, row);
-    if (this.#request!.probabilities) side.confidence(recorder, row);
-  }
-
-  target(recorder: Recorder, rows: PassRows): void {
-    this.#forward.head.logits(recorder, rows);
-    this.#target.score(recorder, rows);
-    if (this.#request!.acceptRule === "ratio") {
-      this.#kernels.ratio.dispatch(recorder, this.#ratio!.group, rows, this.#forward.spec.vocabSize);
-    } else {
-      this.#target.pick(recorder, rows);
-    }
-    this.#choice.target(recorder, rows);
-  }
-
-  shadow(recorder: Recorder, rows: PassRows, index: number): void {
-    this.#forward.head.logits(recorder, rows);
-    this.#target.score(recorder, rows);
-    this.#target.pick(recorder, rows);
-    this.#choice.shadow(recorder, rows, index);
-  }
-
-  accepted(recorder: Recorder, rows: PassRows): void {
-    const { settings, topLogProbs } = this.#request!;
-    if (isPenalised(settings)) this.#kernels.remember.dispatch(recorder, this.#groups.remember);
-    if (topLogProbs !== undefined) this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
-  }
-
-  /** Records the log probabilities of targets that were chosen without the logits. */
-  tellLogProbs(recorder: Recorder, rows: PassRows): void {
-    this.#forward.head.logits(recorder, rows);
-    this.#kernels.logProbs.dispatch(recorder, this.#groups.logProbs, rows);
+    this.#kernels.logProbs.dispatch(recorder, this.#logProbsGroup, rows);
   }
 
   #bindRatio(): OwnDraft & { group: GPUBindGroup } {
@@ -253,7 +259,7 @@ export class SampledSelection implements DraftSelection, TargetSelection {
     const group = this.#kernels.ratio.bind({
       range: this.#table.ranges,
       rows: this.#table.rows,
-      sampling: this.#buffers.sampling,
+      samplings: this.#buffers.samplings,
       ...{ shape, scores, filters, candidates, draftScores: own.side.scores, draftFilters: own.side.filters },
     });
     return { ...own, group };

@@ -10,17 +10,18 @@ import { BufferUsage } from "../../gpu/usage.ts";
 import { ROW_CAPACITY } from "../../kernels/constants.ts";
 import { ExitTops } from "../../kernels/drafting.ts";
 import { Adjust, Confidence, FILTER_BYTES, Filter, Pick, scoreGroups, scoresShape } from "../../kernels/sampling.ts";
+import type { RoundState } from "../round_state.ts";
 
 /** Buffers of a generation that both sides read, and what a draft's confidence is told by. */
 export interface SamplingBuffers {
-  /** The `Sampling` uniform. */
-  sampling: GPUBuffer;
-  /** `[vocabulary]` */
+  /** `[LANES]` Sampling */
+  samplings: GPUBuffer;
+  /** `[LANES][vocabulary]` */
   bias: GPUBuffer;
-  /** `[vocabulary]` */
+  /** `[LANES][vocabulary]` */
   counts: GPUBuffer;
-  /** The round's `Settings`. */
-  settings: GPUBuffer;
+  /** The lanes' `Settings`. */
+  state: RoundState;
   /** Steps of confidence.wgsl. */
   steps: GPUBuffer;
   /** `[ROW_CAPACITY]` */
@@ -51,14 +52,17 @@ export class ScoredSide {
   readonly #device: Device;
   readonly #count: number;
   readonly #kernels: { adjust: Adjust; filter: Filter; pick: Pick; confidence: Confidence; tops: ExitTops };
-  readonly #groups: Record<"adjust" | "filter" | "pick" | "confidence" | "tops", GPUBindGroup>;
+  readonly #groups: Record<"adjust" | "filter" | "pick" | "tops", GPUBindGroup>;
+  readonly #confidence: (lane: number) => GPUBindGroup;
+  /** What the shape holds. */
+  #shaped = "";
 
   /** @param owner whom the buffers are booked under */
   constructor(
     device: Device,
     owner: string,
     { rows, ranges }: RowTable,
-    { sampling, bias, counts, settings, steps, probabilities, tops: choices }: SamplingBuffers,
+    { samplings, bias, counts, state, steps, probabilities, tops: choices }: SamplingBuffers,
     { count, logits, hotIds }: ScoredIds,
   ) {
     this.#device = device;
@@ -80,7 +84,7 @@ export class ScoredSide {
       confidence: new Confidence(device, hot),
       tops: new ExitTops(device, hot),
     };
-    const shared = { range: ranges, shape, sampling };
+    const shared = { range: ranges, shape, samplings };
     const table = hotIds && { hotIds };
     this.shape = shape;
     this.scores = scores;
@@ -89,21 +93,13 @@ export class ScoredSide {
     this.#kernels = { adjust, filter, pick, confidence, tops };
     this.#groups = {
       adjust: adjust.bind({ ...shared, rows, logits, bias, counts, scores, peaks, ...table }),
-      filter: filter.bind({ ...shared, scores, peaks, filters }),
+      filter: filter.bind({ ...shared, scores, peaks, filters, rows }),
       pick: pick.bind({ ...shared, rows, scores, peaks, filters, candidates, ...table }),
-      confidence: confidence.bind({
-        step: steps,
-        shape,
-        settings,
-        rows,
-        scores,
-        filters,
-        ranges,
-        probabilities,
-        ...table,
-      }),
       tops: tops.bind({ ...shared, rows, scores, filters, tops: choices, ...table }),
     };
+    this.#confidence = state.perLane(({ settings }) =>
+      confidence.bind({ step: steps, shape, settings, rows, scores, filters, ranges, probabilities, ...table }),
+    );
   }
 
   /**
@@ -118,11 +114,14 @@ export class ScoredSide {
   }
 
   /**
-   * Begins a generation.
+   * What the next submissions' scores are for.
    * @param stream which noise it draws
    * @param wantsMass whether probabilities are told of what it allows
    */
-  begin(stream: number, wantsMass: boolean): void {
+  turnTo(stream: number, wantsMass: boolean): void {
+    const wanted = `${stream} ${wantsMass}`;
+    if (wanted === this.#shaped) return;
+    this.#shaped = wanted;
     this.#device.handle.queue.writeBuffer(this.shape, 0, scoresShape(this.#count, stream, wantsMass));
   }
 
@@ -143,7 +142,7 @@ export class ScoredSide {
   }
 
   /** Records how probable the draft of a step is, whose row has the step's number, and whether drafting goes on. */
-  confidence(recorder: Recorder, row: PassRows): void {
-    this.#kernels.confidence.dispatch(recorder, this.#groups.confidence, row.range);
+  confidence(recorder: Recorder, row: PassRows, lane: number): void {
+    this.#kernels.confidence.dispatch(recorder, this.#confidence(lane), row.range);
   }
 }

@@ -30,6 +30,8 @@ export interface Selection {
   readonly target: TargetSelection;
   /** The same target, of rounds that nothing is learned from; absent where learning costs no head. */
   readonly unwatched?: TargetSelection;
+  /** Texts that select alike in this may share a round: what is recorded for one is right for all their rows. Absent: none. */
+  readonly joins?: "greedy" | "sampled" | undefined;
   /** The target is the largest logit, as it is. */
   readonly largestLogit: boolean;
   /** Where the target has been chosen, the logits of its rows are in the head's buffer. */

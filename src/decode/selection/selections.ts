@@ -4,13 +4,13 @@ import { type Forward, HOT_HEAD, type HotHead } from "../../forward/forward.ts";
 import type { Head } from "../../forward/head.ts";
 import type { RowTable } from "../../forward/row_table.ts";
 import type { Device } from "../../gpu/device.ts";
-import { ROW_CAPACITY } from "../../kernels/constants.ts";
+import { LANES, ROW_CAPACITY } from "../../kernels/constants.ts";
 import { isPenalised, type SamplingSettings } from "../../kernels/sampling.ts";
 import { checkSampling } from "../../kernels/sampling_check.ts";
 import type { RoundState } from "../round_state.ts";
 import { CandidateChoice } from "./candidates.ts";
 import { GreedySelection } from "./greedy.ts";
-import { type DraftHead, type SampledRequest, SampledSelection } from "./sampled.ts";
+import { type DraftHead, type SampledLane, type SampledRequest, SampledSelection } from "./sampled.ts";
 import type { DraftSelection, Selection, TargetSelection } from "./selection.ts";
 
 /** What a generation asks of selection. */
@@ -23,8 +23,8 @@ export interface SelectionRequest extends SampledRequest {
   learns?: boolean;
 }
 
-/** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts. */
-const SAMPLING_BYTES_PER_ID = (ROW_CAPACITY + 2) * 4;
+/** Bytes of what sampling holds for each id of a vocabulary beside logits: scores of each row, bias and counts of each text. */
+const SAMPLING_BYTES_PER_ID = (ROW_CAPACITY + 2 * LANES) * 4;
 
 /** Whom what is made for the head of a second model is booked under. */
 const DRAFT_MODEL = "draft model";
@@ -60,13 +60,13 @@ export class Selections {
    * @param rowCounts numbers of rows that its passes have
    * @param request undefined: the largest logit
    * @param exitAdapter the exit adapter drafts too
-   * @returns how to begin it
+   * @returns how to begin it in a lane
    */
   async prepare(
     rowCounts: readonly number[],
     request?: SelectionRequest,
     exitAdapter = false,
-  ): Promise<() => Selection> {
+  ): Promise<(lane: number) => Selection> {
     const greedy = !request || isPlainGreedy(request.settings);
     const { probabilities = false, branches = false, topLogProbs } = request ?? {};
     const needsLogits = request && (!greedy || probabilities || branches || topLogProbs !== undefined);
@@ -85,7 +85,8 @@ export class Selections {
       return () => {
         if (hotIds) hotHead?.columns.fill(hotIds);
         const drafts = { draft: greedyDraft, exitDraft: greedyExit };
-        return { ...drafts, target: this.#greedy, largestLogit: true, leavesLogits: false };
+        const joins = hot ? undefined : "greedy";
+        return { ...drafts, target: this.#greedy, joins, largestLogit: true, leavesLogits: false };
       };
     }
 
@@ -96,15 +97,17 @@ export class Selections {
     this.#sampled = sampled;
     await sampled.prepare(request, { hot, exit });
     const top = topLogProbs;
-    return () => {
+    const isOnlyScored = !greedy && !hot && !probabilities && !branches && top === undefined;
+    const joins = isOnlyScored && request.acceptRule === "invariant" ? "sampled" : undefined;
+    return (lane) => {
       if (hotIds) hotHead?.columns.fill(hotIds);
-      sampled.begin(request, { hot, exit });
+      const own = sampled.begin(lane, request, { hot, exit });
       const byLogits = !greedy || probabilities || branches;
       return {
-        draft: byLogits ? sampled : greedyDraft,
-        exitDraft: byLogits ? exit && sampled.exitDraft : greedyExit,
-        target: greedy ? this.#greedyTarget(sampled, top !== undefined) : sampled,
-        ...{ largestLogit: greedy, leavesLogits: !greedy },
+        draft: byLogits ? own.draft : greedyDraft,
+        exitDraft: byLogits ? own.exitDraft : greedyExit,
+        target: greedy ? this.#greedyTarget(own, top !== undefined) : own.target,
+        ...{ joins, largestLogit: greedy, leavesLogits: !greedy },
         ...(probabilities && { probabilities: sampled.probabilities }),
         ...(top !== undefined && { logProbs: { buffer: sampled.logProbs, top } }),
       };
@@ -112,13 +115,13 @@ export class Selections {
   }
 
   /** The text's own ids come from the same kernel whatever else is told of them or of drafts. */
-  #greedyTarget(sampled: SampledSelection, tellsLogProbs: boolean): TargetSelection {
+  #greedyTarget(own: SampledLane, tellsLogProbs: boolean): TargetSelection {
     const greedy = this.#greedy;
     if (!tellsLogProbs) return greedy;
     return {
       target: (recorder, rows) => greedy.target(recorder, rows),
       shadow: (recorder, rows, index) => greedy.shadow(recorder, rows, index),
-      accepted: (recorder, rows) => sampled.tellLogProbs(recorder, rows),
+      accepted: (recorder, rows) => own.tellLogProbs(recorder, rows),
     };
   }
 
