@@ -7,6 +7,7 @@ import type { Dtype } from "../types.ts";
 import type { BenchDecodeFlags } from "./bench.ts";
 import type { BenchDraftersFlags } from "./bench_drafters.ts";
 import type { BenchKernelsFlags, BenchPositionsFlags, BenchPrefillFlags } from "./bench_kernels.ts";
+import type { BenchSeveralFlags } from "./bench_several.ts";
 import type { CalibrateFlags } from "./calibrate.ts";
 import type { ExitsFlags } from "./exits.ts";
 import { addGenerateOptions, checkGenerateFlags, type GenerateFlags } from "./generate_options.ts";
@@ -323,6 +324,22 @@ Examples:
     .addHelpText("after", "\nExample:\n  layerleap bench drafters --tree-sizes 7 --repetitions 5")
     .action(async (flags: BenchDraftersFlags) => {
       await compute(flags.model, async () => (await import("./bench_drafters.ts")).benchDraftersCommand(flags));
+    });
+
+  modelOptions(
+    bench
+      .command("several")
+      .description("Compares several texts at a time, their rounds packed into passes, with the same one by one."),
+  )
+    .option("--texts <list>", "numbers of texts at a time, at most 8 (default: 2,4,8)", integers, [2, 4, 8])
+    .option("--exit-layer <n>", "layers that draft (default: the model's own)", positiveInteger)
+    .option("--draft-length <n>", "drafts of layers (default: the model's own)", positiveInteger)
+    .option("--max-tokens <n>", "new tokens a text", positiveInteger, 64)
+    .option("--repetitions <n>", "runs both ways, in turn", positiveInteger, 5)
+    .option("--json", "one JSON object on stdout instead of a table")
+    .addHelpText("after", "\nExample:\n  layerleap bench several --texts 8 --max-tokens 128")
+    .action(async (flags: BenchSeveralFlags) => {
+      await compute(flags.model, async () => (await import("./bench_several.ts")).benchSeveralCommand(flags));
     });
 
   bench

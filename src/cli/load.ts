@@ -9,18 +9,19 @@ export interface LoadFlags extends SourceFlags {
   dtype: Dtype | "auto";
   kernels?: KernelOptions;
   contextLength?: number;
+  kvBudget?: number;
   /** Where an exit adapter is; false: not even the one beside the model. */
   exitAdapter?: string | false;
 }
 
 export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise<Model> {
-  const { dtype, kernels, contextLength, exitAdapter } = flags;
+  const { dtype, kernels, contextLength, kvBudget, exitAdapter } = flags;
   using bar = new ProgressBar();
   // What is read from the cache counts as a download too, but is none to who waits for it.
   let fetched = false;
   return await load(modelSource(flags.model), {
     ...sourceOptions(flags),
-    ...{ dtype, kernels, contextLength, signal },
+    ...{ dtype, kernels, contextLength, kvBudget, signal },
     ...(exitAdapter !== undefined && { exitAdapter: exitAdapter && adapterSource(exitAdapter) }),
     onDownload: (file) => {
       fetched ||= file.fetched > 0;

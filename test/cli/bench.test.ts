@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import type { DecodeRow } from "../../bench/decode.ts";
 import type { DrafterRow } from "../../bench/drafters.ts";
+import type { SeveralRow } from "../../bench/several.ts";
 import { layerleap, MODEL } from "./command.ts";
 
 test("compares plain decoding with each plan and counts bytes from the shapes", async () => {
@@ -59,4 +60,22 @@ test("compares drafters on five kinds of text, with counts that do not depend on
     // The model itself is always right: three rounds of four drafts, the last with fewer.
     else expect(row).toMatchObject({ rounds: 3, accepted: 8, drafted: 8 });
   }
+});
+
+test("compares texts at a time with one by one: the same texts in fewer submissions", async () => {
+  const { stdout, code } = await layerleap([
+    ...["bench", "several", "--json", "--texts", "4", "--repetitions", "1", "--max-tokens", "20"],
+  ]);
+  expect(code).toBe(0);
+  const { rows } = JSON.parse(stdout) as { rows: SeveralRow[] };
+  expect(rows.map(({ way, texts, tokens }) => [way, texts, tokens])).toEqual([
+    ["plain", 4, 80],
+    ["layerskip E=2 d=4", 4, 80],
+  ]);
+  for (const { idsEqual, rounds, submits } of rows) {
+    expect(idsEqual).toBe(true);
+    expect(submits).toBeLessThan(rounds);
+  }
+  const { stderr, code: refused } = await layerleap(["bench", "several", "--texts", "9"]);
+  expect([refused, stderr]).toEqual([2, expect.stringContaining("--texts: found 9, expected numbers from 2 to 8")]);
 });

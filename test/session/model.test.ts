@@ -121,8 +121,8 @@ describe("the stream", () => {
   });
 });
 
-describe("one at a time", () => {
-  test("a second generation or scoring is refused while one runs, and runs after it", async () => {
+describe("beside a generation that has paused", () => {
+  test("one that it leaves no room for is refused after a while, what is none at once; both run after it", async () => {
     await using model = await load(STORIES);
     const first = model.generate("Once upon a time", { maxTokens: 10 })[Symbol.asyncIterator]();
     await first.next();
