@@ -32,7 +32,8 @@ function demoPage(): UserConfig {
     appType: "mpa",
     publicDir: false,
     build: { outDir: join(ROOT, "dist/demo"), emptyOutDir: true, target: "es2022" },
-    plugins: [models()],
+    plugins: [models(), workerOfSource()],
+    worker: { format: "es" },
   };
 }
 
@@ -46,11 +47,16 @@ function browserLibrary(): UserConfig {
       sourcemap: true,
       minify: false,
       lib: {
-        entry: { index: join(ROOT, "src/index.ts"), research: join(ROOT, "src/research.ts") },
+        // Whole, so that a page, and the worker that has no import map, may take them as they are.
+        entry: {
+          index: join(ROOT, "src/index.ts"),
+          research: join(ROOT, "src/research.ts"),
+          worker: join(ROOT, "src/worker.ts"),
+        },
         formats: ["es"],
       },
-      rolldownOptions: { external: EXTERNAL },
     },
+    plugins: [workerBesideIt()],
   };
 }
 
@@ -78,6 +84,38 @@ function nodeLibrary(): UserConfig {
       },
     },
     plugins: [executable(join(ROOT, "dist/node/layerleap.js"))],
+  };
+}
+
+/** What stands in the source for the address of the worker's script (src/worker/load_in_worker.ts). */
+const WORKER = "LAYERLEAP_WORKER";
+
+/** In the library it lies beside the script that starts it, in the words that bundlers look for. */
+function workerBesideIt(): Plugin {
+  return {
+    name: "layerleap:worker",
+    renderChunk: (code) =>
+      code.includes(WORKER)
+        ? {
+            code: code.replace(`new Worker(${WORKER},`, 'new Worker(new URL("./worker.js", import.meta.url),'),
+            map: null,
+          }
+        : null,
+  };
+}
+
+/** On the demo page it is made of the source. */
+function workerOfSource(): Plugin {
+  return {
+    name: "layerleap:worker",
+    enforce: "pre",
+    transform: (code, id) =>
+      id.endsWith("/load_in_worker.ts")
+        ? {
+            code: code.replace(`new Worker(${WORKER},`, 'new Worker(new URL("../worker.ts", import.meta.url),'),
+            map: null,
+          }
+        : undefined,
   };
 }
 

@@ -207,3 +207,11 @@ export class DisposedError extends LayerLeapError {
     super("disposed", "this model was disposed: load it again");
   }
 }
+
+/** The worker that holds the model has ended, or its script could not be run (`worker-lost`). */
+export class WorkerLostError extends LayerLeapError {
+  override readonly name = "WorkerLostError";
+  constructor(reason = "it ended") {
+    super("worker-lost", `the worker that holds the model is gone (${reason}): load the model again`);
+  }
+}

@@ -1,8 +1,8 @@
 /** Everything an app begins with, under one name. */
 
 import { listCached, removeCached } from "./cache/cached_models.ts";
+import { load } from "./load.ts";
 import { check } from "./session/check.ts";
-import { load } from "./session/load.ts";
 import { pull } from "./session/pull.ts";
 
 /**

@@ -1,0 +1,110 @@
+/** A generation that a worker runs. */
+
+import type { GenerationPart, GenerationResult, Transcript } from "../types.ts";
+import type { Remote } from "./remote.ts";
+
+/** What is known of it when it has been made. */
+export interface GenerationFacts {
+  prompt: Transcript;
+  seed: number | undefined;
+}
+
+/** Generations that the page holds no more are none of the worker's either. */
+const forgotten = new FinalizationRegistry<{ remote: Remote; handle: number }>(({ remote, handle }) =>
+  remote.release(handle),
+);
+
+export class WorkerGeneration implements AsyncIterable<GenerationPart> {
+  readonly #remote: Remote;
+  readonly #handle: number;
+  readonly #made: Promise<GenerationFacts>;
+  /** Told when it has ended, before whoever waits for it. */
+  readonly #ended: () => Promise<void>;
+  #result: Promise<GenerationResult> | undefined;
+  /** A loop has seen the last part. */
+  #over = false;
+
+  /** @internal Use `model.generate`. @param made the worker's answer to the call that makes it */
+  constructor(
+    remote: Remote,
+    handle: number,
+    made: Promise<GenerationFacts>,
+    ended: () => Promise<void> = async () => {},
+  ) {
+    this.#remote = remote;
+    this.#handle = handle;
+    this.#made = made;
+    this.#ended = ended;
+    made.catch(() => {}); // whoever asks for parts, or for the result, is told
+    forgotten.register(this, { remote, handle }, this);
+  }
+
+  /** The ids it continues. */
+  get promptIds(): Promise<readonly number[]> {
+    return this.#made.then(({ prompt }) => prompt.ids);
+  }
+
+  /** The same, with which of them were generated. */
+  get prompt(): Promise<Transcript> {
+    return this.#made.then(({ prompt }) => prompt);
+  }
+
+  /** What its noise is drawn from; undefined where nothing is drawn. */
+  get seed(): Promise<number | undefined> {
+    return this.#made.then(({ seed }) => seed);
+  }
+
+  /** One part a round, as `Generation` has them. Leaving the loop ends the generation. */
+  [Symbol.asyncIterator](): AsyncIterator<GenerationPart, void, void> {
+    const done = { done: true, value: undefined } as const;
+    return {
+      next: async () => {
+        await this.#made;
+        if (this.#over) return done;
+        const step = (await this.#remote.call(this.#handle, "next")) as IteratorResult<GenerationPart, void>;
+        if (!step.done) return step;
+        await this.result();
+        this.#release();
+        return done;
+      },
+      return: async () => {
+        await this[Symbol.asyncDispose]();
+        return done;
+      },
+    };
+  }
+
+  /** The whole result, as `Generation` gives it. @throws what the generation threw */
+  result(): Promise<GenerationResult> {
+    this.#result ??= this.#fetchResult();
+    return this.#result;
+  }
+
+  /** Ends the generation, whatever state it is in. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.#made;
+      if (!this.#over) await this.#remote.call(this.#handle, "end");
+      await this.result();
+    } catch {
+      // There is none, or it has failed: whoever asks is told.
+    }
+    this.#release();
+  }
+
+  async #fetchResult(): Promise<GenerationResult> {
+    try {
+      await this.#made;
+      return (await this.#remote.call(this.#handle, "result")) as GenerationResult;
+    } finally {
+      await this.#ended().catch(() => {});
+    }
+  }
+
+  #release(): void {
+    if (this.#over) return;
+    this.#over = true;
+    forgotten.unregister(this);
+    this.#remote.release(this.#handle);
+  }
+}
