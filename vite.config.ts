@@ -94,13 +94,7 @@ const WORKER = "LAYERLEAP_WORKER";
 function workerBesideIt(): Plugin {
   return {
     name: "layerleap:worker",
-    renderChunk: (code) =>
-      code.includes(WORKER)
-        ? {
-            code: code.replace(`new Worker(${WORKER},`, 'new Worker(new URL("./worker.js", import.meta.url),'),
-            map: null,
-          }
-        : null,
+    renderChunk: (code) => (code.includes(WORKER) ? { code: withWorker(code, "./worker.js"), map: null } : null),
   };
 }
 
@@ -110,13 +104,14 @@ function workerOfSource(): Plugin {
     name: "layerleap:worker",
     enforce: "pre",
     transform: (code, id) =>
-      id.endsWith("/load_in_worker.ts")
-        ? {
-            code: code.replace(`new Worker(${WORKER},`, 'new Worker(new URL("../worker.ts", import.meta.url),'),
-            map: null,
-          }
+      id.includes("/src/worker/") && code.includes(WORKER)
+        ? { code: withWorker(code, "../worker.ts"), map: null }
         : undefined,
   };
+}
+
+function withWorker(code: string, file: string): string {
+  return code.replaceAll(`Worker(${WORKER},`, `Worker(new URL("${file}", import.meta.url),`);
 }
 
 /** Makes the command executable: npm does so on installing, a clone has only this. */

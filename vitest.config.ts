@@ -10,9 +10,11 @@ import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig 
 import { hasVulkanDriver, softwareAdapter, softwareAdapterForced } from "./src/platform/software_adapter.ts";
 
 /** Tests that mostly run small models. */
-const DECODING = ["test/decode/**", "test/session/**", "test/forward/**", "test/cli/**"].map(
+const DECODING = ["test/decode/**", "test/session/**", "test/forward/**", "test/worker/**"].map(
   (folder) => `${folder}/*.test.ts`,
 );
+/** Tests that start processes, most of whose time is starting and compiling. */
+const COMMANDS = ["test/cli/**/*.test.ts"];
 
 type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
 
@@ -44,8 +46,13 @@ export default defineConfig(async ({ mode }): Promise<ViteUserConfig> => {
       // SwiftShader computes on all cores. Two processes that mostly compile shaders share them well; two that mostly
       // run short dispatches hold each other up, up to ten times as long.
       projects: [
-        project("kernels and files", { include: ["test/**/*.test.ts"], exclude: DECODING, maxWorkers: 2 }),
+        project("kernels and files", {
+          include: ["test/**/*.test.ts"],
+          exclude: [...DECODING, ...COMMANDS],
+          maxWorkers: 2,
+        }),
         project("decoding", { include: DECODING, maxWorkers: 1, sequence: { groupOrder: 1 } }),
+        project("command line", { include: COMMANDS, maxWorkers: 2, sequence: { groupOrder: 2 } }),
       ],
     },
   };

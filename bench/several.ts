@@ -1,7 +1,7 @@
 /**
  * Texts at a time against one after the other: the same texts, in turn, and the median of the ratios.
  *
- * What it saves does not depend on the machine: submissions, each of which reads the layers' weights.
+ * What it saves does not depend on the machine: submissions, each of which reads the layers' weights once for up to 8 rows.
  */
 
 import type { GenerateOptions, GenerationResult, Model } from "../src/index.ts";

@@ -211,7 +211,7 @@ export class DisposedError extends LayerLeapError {
 /** The worker that holds the model has ended, or its script could not be run (`worker-lost`). */
 export class WorkerLostError extends LayerLeapError {
   override readonly name = "WorkerLostError";
-  constructor(reason = "it ended") {
-    super("worker-lost", `the worker that holds the model is gone (${reason}): load the model again`);
+  constructor(reason = "it ended", options?: ErrorOptions) {
+    super("worker-lost", `the worker that holds the model is gone (${reason}): load the model again`, options);
   }
 }

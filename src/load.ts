@@ -9,8 +9,9 @@ import type { WorkerModel } from "./worker/worker_model.ts";
 /** Options of a load in a worker. */
 export interface WorkerLoadOptions extends Omit<LoadOptions, "gpu"> {
   /**
-   * The model is held and computed by a worker, and the page stays free. `true`: the library's own script, which bundlers find. Where they do not,
-   * the script's URL (the package's `layerleap/worker`), or a worker that runs it.
+   * The model is held and computed by a worker, and the page stays free. `true`: a worker of the page's own. `"shared"`: one for all tabs of the
+   * site, which share models that they load with the same options. Both run the library's own script, which bundlers find; where they do not,
+   * name its URL (the package's `layerleap/worker`), or give a worker that runs it.
    */
   worker: WorkerChoice;
 }

@@ -72,8 +72,8 @@ export class RoundQueue {
     const batch = [first];
     let rows = rowsOf(first);
     for (const other of others) {
-      if (rows + rowsOf(other) > ROW_CAPACITY) break;
       if (!batch.every((each) => this.#scheduler.joins(each.request, other.request))) continue;
+      if (rows + rowsOf(other) > ROW_CAPACITY) break;
       batch.push(other);
       rows += rowsOf(other);
     }

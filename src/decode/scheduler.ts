@@ -6,6 +6,7 @@
  * can be submitted before.
  */
 
+import type { GpuError } from "../errors.ts";
 import type { Forward } from "../forward/forward.ts";
 import type { Regime } from "../forward/layer_kernels.ts";
 import type { PassRows, RowTable } from "../forward/row_table.ts";
@@ -14,7 +15,7 @@ import type { Device } from "../gpu/device.ts";
 import type { Pace } from "../gpu/pace.ts";
 import { PacedQueue } from "../gpu/paced_queue.ts";
 import { ReadbackRing } from "../gpu/readback_ring.ts";
-import { PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, ROW_CAPACITY } from "../kernels/constants.ts";
+import { LANES, PROMPT_CAPACITY, RANGE_VERIFY, RANGE_VERIFY_EARLY, ROW_CAPACITY } from "../kernels/constants.ts";
 import type { RoundSettings } from "../kernels/layer_skip.ts";
 import type { GpuDrafter } from "./drafters/drafter.ts";
 import type { Followers } from "./drafters/followers.ts";
@@ -30,6 +31,9 @@ import { Turns } from "./turns.ts";
 
 /** What bounds a generation. */
 export type Limits = Pick<RoundSettings, "maxTokens" | "contextLength" | "eosTokenIds">;
+
+/** Rows of a pass of several texts that read the weights once; more are so many slabs. */
+const JOINT_ROWS = [2, 4, LANES];
 
 /** What of a prompt is in the KV cache, and how the rest is computed. */
 export interface PromptPlace {
@@ -72,6 +76,8 @@ interface Lane extends Opening {
   readonly number: number;
   readonly limits: Limits;
   place: PromptPlace;
+  /** What was wrong with the submissions of its prompt. */
+  readonly errors: Promise<GpuError | undefined>[];
 }
 
 /** A round that a text asks for. */
@@ -142,17 +148,19 @@ export class Scheduler {
   /**
    * Compiles what prompts of any length and rounds of these plans need.
    * @param request how ids are selected; undefined: greedily
-   * @param replays whether the prompt has tokens that were generated
+   * @param also whether the prompt has tokens that were generated, and whether other texts are generated beside it: their rounds together
+   * have more rows, which are compiled for
    * @returns how to begin: to be called when the generation does
    */
   async prepare(
     plans: readonly RoundPlan[],
     request?: SelectionRequest,
-    replays = false,
+    { replays = false, joins = false }: { replays?: boolean; joins?: boolean } = {},
   ): Promise<(lane?: number) => Opening> {
     const done = await this.#preparing.take();
     try {
-      const rowCounts = [...new Set([1, ...plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)])])];
+      const own = plans.flatMap((plan) => [1 + draftsOf(plan), 1 + (plan.treeSize ?? 0)]);
+      const rowCounts = [...new Set([1, ...own, ...(joins ? JOINT_ROWS : [])])];
       const trees = plans.some(({ treeSize = 0 }) => treeSize > 0);
       if (request?.draftModel) this.#drafters.use(request.draftModel);
       const kinds = new Set(plans.map(drafterOf));
@@ -178,7 +186,7 @@ export class Scheduler {
 
   /** Begins a generation that `prepare` was called for. */
   begin(limits: Limits, opening: Opening, { lane = 0, length, pending, emitted }: Start = {}): void {
-    this.#lanes[lane] = { ...opening, number: lane, limits, place: UNSHARED };
+    this.#lanes[lane] = { ...opening, number: lane, limits, place: UNSHARED, errors: [] };
     this.#state.begin(lane, { draftLength: 0, ...limits }, length, pending, emitted);
   }
 
@@ -213,8 +221,8 @@ export class Scheduler {
       try {
         const { chunk, last } = this.#nextChunk(ids.slice(0, end), start, regime, pace, own);
         start += chunk.count;
-        const choice = start === ids.length ? { last, own } : undefined;
-        const reached = await this.#through(this.#forward, chunk, pace, stop, choice);
+        const choice = start === ids.length ? { last } : undefined;
+        const reached = await this.#through(this.#forward, chunk, pace, stop, own, choice?.last);
         if (reached !== "end") return reached;
       } finally {
         done();
@@ -230,7 +238,7 @@ export class Scheduler {
       try {
         const { chunk } = this.#nextChunk(ids, start, "prompt", this.#draftPace, lane);
         start += chunk.count;
-        if ((await this.#through(model, chunk, this.#draftPace, stop)) !== "end") return false;
+        if ((await this.#through(model, chunk, this.#draftPace, stop, lane)) !== "end") return false;
       } finally {
         done();
       }
@@ -248,7 +256,7 @@ export class Scheduler {
 
   /**
    * Runs a chunk through all layers.
-   * @param choice the prompt ends with it: the last row chooses the first token
+   * @param last the prompt ends with it: its last row, which chooses the first token
    * @returns `end`, or the submission that chose; undefined when it was stopped
    */
   async #through(
@@ -256,7 +264,8 @@ export class Scheduler {
     chunk: PassRows,
     pace: Pace,
     stop: () => boolean,
-    choice?: { last: PassRows; own: Lane },
+    own: Lane,
+    last?: PassRows,
   ): Promise<PendingRound | "end" | undefined> {
     const { layers } = model.spec;
     for (let layer = 0; layer < layers; ) {
@@ -264,15 +273,14 @@ export class Scheduler {
       const toLayer = Math.min(layers, layer + Math.max(1, Math.floor(pace.units / chunk.count)));
       const recorder = new Recorder(this.#device.handle, "prefill");
       model.forward(recorder, chunk, layer, toLayer);
-      if (choice && toLayer === layers) {
-        const { last, own } = choice;
+      if (last && toLayer === layers) {
         const { target } = own.selection;
         model.liftLast(recorder, chunk.count - 1);
         target.target(recorder, last);
         this.#accept(recorder, last, false, target, own.number);
         return this.#submit(recorder, [{ own, plan: plainPlan(layers) }])[0];
       }
-      await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), pace);
+      await this.#prefillQueue.submit(recorder, chunk.count * (toLayer - layer), pace, own.errors);
       this.dispatches += recorder.dispatches;
       layer = toLayer;
     }
@@ -405,14 +413,19 @@ export class Scheduler {
     const parts = layouts.map((layout) => reportParts(this.#state, layout));
     const readback = this.#readbacks.record(recorder, parts.flat());
     const submittedAt = performance.now();
+    let own: Promise<GpuError | undefined>;
     try {
-      this.#device.submit(recorder);
+      own = this.#device.submitOwn(recorder);
     } catch (error) {
       readback.cancel();
       throw error;
     }
     this.dispatches += recorder.dispatches;
-    const read = readback.read().then((bytes) => ({ bytes, doneAt: performance.now() }));
+    // Of a prompt's end, all that it was made of.
+    const errors = Promise.all([own, ...rounds.flatMap((each) => each.own.errors.splice(0))]);
+    const read = readback
+      .read(errors.then((each) => each.find((error) => error !== undefined)))
+      .then((bytes) => ({ bytes, doneAt: performance.now() }));
     let begin = 0;
     return rounds.map(({ plan }, i) => {
       const from = begin;

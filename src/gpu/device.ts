@@ -142,12 +142,21 @@ export class Device {
    * They are caught by an error scope: its answer is there with the results, which an uncaptured-error event need not be.
    */
   submit(recorder: Recorder): void {
+    this.#submitted = this.submitOwn(recorder).then((error) => {
+      if (error) this.#failure ??= error;
+    });
+  }
+
+  /**
+   * The same for work beside which other work is submitted.
+   * @returns what was wrong with it, which nobody else is told
+   */
+  submitOwn(recorder: Recorder): Promise<GpuError | undefined> {
     this.check();
     const { value, error } = scoped(this.handle, "validation", () => this.#submit(recorder));
-    this.#submitted = error.then((told) => {
-      if (told) this.#failure ??= gpuError(told, recorder.label);
-    });
+    const told = error.then((each) => (each ? gpuError(each, recorder.label) : undefined));
     value();
+    return told;
   }
 
   #submit(recorder: Recorder): void {
@@ -200,11 +209,13 @@ export class Device {
 
   /**
    * Maps a buffer, copies `bytes` bytes out of it and unmaps it.
+   * @param own what was wrong with the work that filled it, where it was submitted beside other work
    * @throws GpuError | DeviceLostError | DisposedError when the work before it failed
    */
-  async read(buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
+  async read(buffer: GPUBuffer, bytes: number, own?: Promise<GpuError | undefined>): Promise<ArrayBuffer> {
+    let failed: GpuError | undefined;
     try {
-      await Promise.all([buffer.mapAsync(MAP_MODE_READ, 0, bytes), this.#submitted]);
+      [failed] = await Promise.all([own, buffer.mapAsync(MAP_MODE_READ, 0, bytes), this.#submitted]);
     } catch (cause) {
       // A lost device rejects the map first and tells why a moment later.
       await Promise.race([this.handle.lost, new Promise((resolve) => setTimeout(resolve, LOSS_TOLD_WITHIN_MS))]);
@@ -213,6 +224,7 @@ export class Device {
     }
     try {
       this.check();
+      if (failed) throw failed;
       this.readbacks++;
       this.readbackBytes += bytes;
       return buffer.getMappedRange(0, bytes).slice(0);

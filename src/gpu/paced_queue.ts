@@ -4,6 +4,7 @@
  * A submission that runs for seconds freezes the screen, and an operating system may reset the GPU for it.
  */
 
+import type { GpuError } from "../errors.ts";
 import type { Recorder } from "./commands.ts";
 import type { Device } from "./device.ts";
 import { Pace, type PaceOptions } from "./pace.ts";
@@ -42,10 +43,19 @@ export class PacedQueue {
     return new Pace(this.#options);
   }
 
-  /** Submits a recording of `units` units of work, and waits while too many are under way. */
-  async submit(recorder: Recorder, units: number, pace: Pace = this.#pace): Promise<void> {
+  /**
+   * Submits a recording of `units` units of work, and waits while too many are under way.
+   * @param errors what was wrong with it goes there, where it is submitted beside other work
+   */
+  async submit(
+    recorder: Recorder,
+    units: number,
+    pace: Pace = this.#pace,
+    errors?: Promise<GpuError | undefined>[],
+  ): Promise<void> {
     const submitted = performance.now();
-    this.#device.submit(recorder);
+    if (errors) errors.push(this.#device.submitOwn(recorder));
+    else this.#device.submit(recorder);
     const done = () => {
       const now = performance.now();
       pace.took(units, now - Math.max(submitted, this.#lastDone)); // it waited for the submission before it

@@ -3,6 +3,7 @@
  * flight at a time, each in a slot of its own.
  */
 
+import type { GpuError } from "../errors.ts";
 import type { Recorder } from "./commands.ts";
 import type { Device } from "./device.ts";
 import { BufferUsage } from "./usage.ts";
@@ -17,8 +18,8 @@ export interface ReadbackPart {
 /** A part in its slot, to be read after the submission. */
 export interface Readback {
   readonly bytes: number;
-  /** To be called once, after the submission. One buffer for each part. */
-  read(): Promise<ArrayBuffer[]>;
+  /** To be called once, after the submission. One buffer for each part. @param own what was wrong with the submission */
+  read(own: Promise<GpuError | undefined>): Promise<ArrayBuffer[]>;
   /** To be called instead, where there was no submission. */
   cancel(): void;
 }
@@ -47,8 +48,8 @@ export class ReadbackRing {
     return {
       bytes: total,
       cancel: () => this.#device.ledger.release(slot),
-      read: async () => {
-        const bytes = await this.#device.read(slot, total).catch((error: unknown) => {
+      read: async (own) => {
+        const bytes = await this.#device.read(slot, total, own).catch((error: unknown) => {
           this.#device.ledger.release(slot);
           throw error;
         });

@@ -101,6 +101,8 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
   /** Buckets whose rows are bit-equal to the one-row pipeline's here. Undecided ones are checked when first prepared. */
   readonly #verdicts = new Map<Bucket, Promise<boolean>>();
   readonly #refused = new Set<Bucket>();
+  /** Buckets that are compiled to be compared with the one-row pipeline, and have not been yet. */
+  readonly #undecided = new Set<Bucket>();
 
   /** @param check decides whether a bucket's rows are bit-equal to the one-row pipeline's; tests put another in its place */
   constructor(device: Device, kind: MatmulKind<F>, variant: FewRowVariant = THREAD_VARIANT, check = matchesOneRowTwin) {
@@ -131,6 +133,7 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
         count,
         this.buckets.filter((each) => wanted.includes(each)),
       );
+      if (bucket !== 1 && !this.#verdicts.has(bucket)) this.#undecided.add(bucket);
       await Promise.all([this.kernel(1).prepare(), this.kernel(bucket).prepare()]);
       if (bucket === 1) return;
       let verdict = this.#verdicts.get(bucket);
@@ -143,7 +146,10 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
         this.#verdicts.set(bucket, verdict);
         verdict.catch(() => this.#verdicts.delete(bucket)); // undecided: asked again next time
       }
-      if (await verdict) return;
+      if (await verdict) {
+        this.#undecided.delete(bucket);
+        return;
+      }
       this.#refused.add(bucket);
     }
   }
@@ -165,9 +171,12 @@ export class FewRowMatmul<F extends MatmulForm = MatmulForm> {
     return { group: this.kernel(1).bind(buffers), outputs, weightBytes };
   }
 
-  /** Records the product for `rows`, with the smallest compiled bucket that holds them. */
+  /**
+   * Records the product for `rows`, with the smallest compiled bucket that holds them; not with one that is being tried, while others are
+   * generated.
+   */
   record(recorder: Recorder, bound: BoundMatmul, rows: RowSet): void {
-    const ready = this.buckets.filter((bucket) => this.kernel(bucket).ready);
+    const ready = this.buckets.filter((bucket) => this.kernel(bucket).ready && !this.#undecided.has(bucket));
     const bucket = ready.length > 0 ? bucketFor(rows.count, ready) : 1;
     const grid = [fewRowGroups(this.kind.form, bound.outputs, this.variant), groups(rows.count, bucket)] as const;
     this.kernel(bucket).record(recorder, bound.group, rows.range, grid);

@@ -58,7 +58,7 @@ export class Chat {
   /** What is left out of prompts so far: of messages behind the system's, and of tokens. */
   #leftOut: LeftOut = { messages: 0, tokens: 0 };
   #answering = false;
-  /** Turns that have begun or ended: a generation made before is of another conversation. */
+  /** Turns that have changed the messages: a generation made before is of another conversation. */
   #version = 0;
 
   /** @internal Use `model.chat`. */
@@ -123,7 +123,8 @@ export class Chat {
       const found = `${this.#messages.length} messages`;
       throw new InputError({ file: WHERE, field: "messages", found, expected: "a message to answer" });
     }
-    return this.#answer(this.#messages.slice(0, end), options);
+    // With what the turn that it takes the place of left out.
+    return this.#answer(this.#messages.slice(0, end), options, this.#leftOut);
   }
 
   /** The same conversation so far, to go on another way. Both share what they have in common in the cache. */
@@ -144,9 +145,12 @@ export class Chat {
     return transcribe(this.#text, this.#messages, this.#answers);
   }
 
-  #answer(messages: ChatMessage[], overrides: GenerateOptions): Generation {
+  /** @param before what is left out at least; by default as much as before where the conversation goes on, else nothing */
+  #answer(messages: ChatMessage[], overrides: GenerateOptions, before?: LeftOut): Generation {
     const options = { ...this.#options, ...overrides };
-    const { prompt, leftOut } = this.#fitting(messages, options);
+    const goesOn = this.#messages.every((message, i) => messages[i] === message);
+    const leftBefore = before ?? (goesOn ? this.#leftOut : { messages: 0, tokens: 0 });
+    const { prompt, leftOut } = this.#fitting(messages, options, leftBefore);
     const version = this.#version;
     return this.#context.generate(prompt, options, {
       begins: () => {
@@ -156,11 +160,11 @@ export class Chat {
           throw new InputError({ file: WHERE, field: "messages", found, expected });
         }
         this.#answering = true;
-        this.#version++;
       },
       ends: (result) => {
         this.#answering = false;
         if (!result || result.ids.length === 0) return;
+        this.#version++;
         const answer = { role: "assistant", content: result.text };
         this.#messages = [...messages, answer];
         this.#leftOut = leftOut;
@@ -172,10 +176,12 @@ export class Chat {
   }
 
   /** The prompt of a turn, with what the policy leaves out of it. */
-  #fitting(messages: readonly ChatMessage[], { maxTokens }: GenerateOptions): { prompt: Transcript; leftOut: LeftOut } {
+  #fitting(
+    messages: readonly ChatMessage[],
+    { maxTokens }: GenerateOptions,
+    before: LeftOut,
+  ): { prompt: Transcript; leftOut: LeftOut } {
     const { contextLength } = this.#context;
-    const goesOn = this.#messages.every((message, i) => messages[i] === message);
-    const before: LeftOut = goesOn ? this.#leftOut : { messages: 0, tokens: 0 };
     const room = contextLength - Math.min(maxTokens ?? Math.ceil(contextLength * ANSWER_SHARE), contextLength - 1);
     switch (this.#overflow) {
       case "error":

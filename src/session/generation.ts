@@ -217,17 +217,20 @@ export class Generation implements AsyncIterable<GenerationPart> {
     let begun = false;
     let models: Forward[] = [];
     try {
+      turn?.begins();
+      begun = true;
       taken = await acquire(ended);
       if (!taken) return; // there is nothing to show
       const { lane } = taken;
-      turn?.begins();
-      begun = true;
       leave = rounds.join(lane);
       signal?.addEventListener("abort", end, { once: true });
       const { plans, selection, controller: createController, drafter } = this.#request.choices();
       models = selection.draftModel ? [selection.draftModel] : [];
       const stream = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
-      const begin = await scheduler.prepare(plans, selection, prompt.generated.length > 0);
+      const begin = await scheduler.prepare(plans, selection, {
+        replays: prompt.generated.length > 0,
+        joins: rounds.texts > 1,
+      });
       text = await this.#context.open(prompt, this.#request.reusesPrompt ? promptIds.length - 1 : 0, lane);
       tally.reused = text.reused;
       const controller = createController();
@@ -235,7 +238,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       tally.prefillFrom = this.#counters();
       tally.begunAt = performance.now();
       scheduler.begin(limits, begin(lane), { lane });
-      const prefill = await scheduler.prefill(promptIds, () => signal?.aborted ?? false, text, lane);
+      const prefill = await scheduler.prefill(promptIds, () => ended.aborted, text, lane);
       if (prefill) {
         const now = this.#counters();
         // The prompt's own readback is still to come.
@@ -261,13 +264,15 @@ export class Generation implements AsyncIterable<GenerationPart> {
       signal?.removeEventListener("abort", end);
       this.#outcome ??= { result: this.#result(tally) }; // left early
       const result = "result" in this.#outcome ? this.#outcome.result : undefined;
-      if (!result) text?.release();
-      // Without a token the prompt has not been computed whole. The last token has no keys and values yet.
-      else if (tally.ids.length > 0) text?.keep(tally.ids.slice(0, -1), models);
-      else text?.abandon();
-      if (begun) turn?.ends(result);
-      leave();
-      taken?.release();
+      try {
+        // Without a token the prompt has not been computed whole. The last token has no keys and values yet.
+        if (result && tally.ids.length > 0) text?.keep(tally.ids.slice(0, -1), models);
+        else text?.abandon();
+        if (begun) turn?.ends(result);
+      } finally {
+        leave();
+        taken?.release();
+      }
     }
   }
 

@@ -54,14 +54,22 @@ export class KeptTexts {
   /**
    * Opens a text to be worked on in a lane.
    * @param most tokens that may be reused; 0: the text is computed anew
+   * @param positions that it takes at most, with rows that are refused: whoever opens it has been given room for them
+   * @throws GpuError | DeviceLostError where a page cannot be copied; nothing is taken then
    */
-  open({ ids, generated }: Transcript, most: number, lane = 0): OpenText {
+  open({ ids, generated }: Transcript, most: number, positions: number, lane = 0): OpenText {
     const flags = flagsOf(ids.length, generated);
     const begin: KeptText = { ids: [...ids], generated: flags, pages: [], seen: new Map(), usedAt: 0 };
-    const reused = this.#share(begin, most);
+    let reused: number;
+    try {
+      reused = this.#share(begin, most);
+    } catch (error) {
+      this.#release(begin);
+      throw error;
+    }
     this.#layout.use(lane, begin.pages, 0);
     return new OpenText(begin, reused, {
-      reserve: (end) => this.#reserve(begin, end, lane),
+      reserve: (end) => this.#reserve(begin, Math.min(end, positions), lane),
       keep: () => this.#keep(begin),
       release: () => this.#release(begin),
     });
@@ -100,9 +108,12 @@ export class KeptTexts {
     this.#pages.share(from); // it is not to go to anybody else meanwhile
     const to = this.#take();
     if (to !== undefined) {
-      this.#layout.copy(from, to, rest);
-      this.#pages.release(from);
       text.pages.push(to);
+      try {
+        this.#layout.copy(from, to, rest);
+      } finally {
+        this.#pages.release(from);
+      }
       return length;
     }
     if (!this.#pages.isShared(from)) {
@@ -197,8 +208,10 @@ export class OpenText implements PromptPlace {
     if (this.#closed) return;
     this.#closed = true;
     for (const model of models) this.#text.seen.set(model, this.#text.ids.length);
-    this.#text.ids.push(...emitted);
-    this.#text.generated.push(...emitted.map(() => true));
+    for (const id of emitted) {
+      this.#text.ids.push(id);
+      this.#text.generated.push(true);
+    }
     this.#pages.keep();
   }
 

@@ -189,6 +189,11 @@ export class Model {
     return this.#device.info;
   }
 
+  /** Settled when there is no device any more: it was lost, or the model was disposed. @internal */
+  get deviceLost(): Promise<unknown> {
+    return this.#device.handle.lost;
+  }
+
   /** What loading it has cost: time by phase, bytes, and the peak of host memory. */
   get loadStats(): LoadStats {
     return this.#meter.stats();
@@ -262,7 +267,7 @@ export class Model {
     const { vendor, architecture, description, backend } = this.device;
     const device = { vendor, architecture, description, backend };
     const { name, dtype, kernels, contextLength, exitAdapter } = this;
-    const release = this.#acquire();
+    const release = this.#acquireScratch(this.contextLength);
     try {
       const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels, exitAdapter });
       await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
@@ -351,15 +356,14 @@ export class Model {
     const { texts } = request;
     const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
     const release = this.#acquireScratch(this.contextLength);
-    let calibration: Calibration;
     try {
       const text = { texts: ids, begin: this.tokenize("") };
-      calibration = await calibrate(this.#adapters.target, this.name, text, request, this.#controllers);
+      const calibration = await calibrate(this.#adapters.target, this.name, text, request, this.#controllers);
+      await this.#adapters.load(calibration.bytes, {});
+      return calibration;
     } finally {
       release();
     }
-    await this.loadExitAdapter(calibration.bytes);
-    return calibration;
   }
 
   /** Texts of the model's own. */
@@ -496,7 +500,8 @@ export class Model {
     const madeWith = this.exitAdapter;
     const newTokens = Math.min(maxTokens, room);
     // Rows that are refused take room too.
-    const pages = pagesFor(Math.min(this.contextLength, promptIds.length + newTokens + ROW_CAPACITY));
+    const positions = Math.min(this.contextLength, promptIds.length + newTokens + ROW_CAPACITY);
+    const pages = pagesFor(positions);
     const alone = isMadeForOne(choices.selection);
     return new Generation(
       {
@@ -507,7 +512,7 @@ export class Model {
         acquire: (signal) => this.#lanes.take({ pages, alone }, signal),
         open: async (text, most, lane) => {
           await this.#pageCopy.prepare();
-          return this.#texts.open(text, most, lane);
+          return this.#texts.open(text, most, positions, lane);
         },
         observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
@@ -592,12 +597,17 @@ export class Model {
   /** Takes the model for work on a text of so many tokens at most that is not kept. */
   #acquireScratch(tokens: number): () => void {
     const release = this.#acquire();
-    const text = this.#texts.open({ ids: [], generated: [] }, 0);
-    text.reserve(tokens);
-    return () => {
-      text.release();
+    try {
+      const text = this.#texts.open({ ids: [], generated: [] }, 0, tokens);
+      text.reserve(tokens);
+      return () => {
+        text.release();
+        release();
+      };
+    } catch (error) {
       release();
-    };
+      throw error;
+    }
   }
 
   #acquire(): () => void {

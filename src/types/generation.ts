@@ -95,6 +95,7 @@ export interface PlanUse {
   reasons: Record<string, number>;
 }
 
+/** Submissions, readbacks and dispatches are the device's meanwhile: with other texts beside it, theirs too. */
 export interface GenerationStats {
   /** New tokens. */
   tokens: number;

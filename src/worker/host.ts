@@ -1,5 +1,6 @@
 /** The worker's end: objects that pages call, by handle. */
 
+import { InputError } from "../errors.ts";
 import { fromWire, isReference, type Outcome, type PageMessage, toWire, type WorkerMessage } from "./wire.ts";
 
 /** Methods by name, that a page may call. */
@@ -28,13 +29,23 @@ export class Host implements HostObjects {
   /** Signals that objects keep, by their handles. */
   readonly #kept = new Map<number, number[]>();
   readonly #asked = new Map<number, (result: Outcome) => void>();
+  readonly #gone = new AbortController();
   #asks = 0;
 
   constructor(post: (message: WorkerMessage) => void) {
     this.#post = post;
   }
 
+  /** Aborts when the page is gone. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
   add(handle: number, methods: Methods, value: unknown, release?: () => void): void {
+    if (this.#gone.signal.aborted) {
+      release?.(); // it came too late
+      return;
+    }
     this.#objects.set(handle, { methods, value, release });
   }
 
@@ -47,6 +58,7 @@ export class Host implements HostObjects {
 
   /** The page is gone. */
   close(): void {
+    this.#gone.abort();
     for (const controller of this.#signals.values()) controller.abort();
     for (const handle of [...this.#objects.keys()]) this.remove(handle);
   }
@@ -94,7 +106,12 @@ export class Host implements HostObjects {
         return controller.signal;
       }
       if (isReference(item, "function")) return this.#function(item.id);
-      if (isReference(item, "object")) return this.#objects.get(item.id)?.value;
+      if (isReference(item, "object")) {
+        const held = this.#objects.get(item.id);
+        if (held) return held.value;
+        const [found, expected] = ["an object of another worker, or one that is gone", "one that this model gave"];
+        throw new InputError({ file: "worker", field: "argument", found, expected });
+      }
       return item;
     };
     if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;

@@ -6,13 +6,19 @@ import type { LoadOptions, ModelSource } from "../types.ts";
 import { type Port, Remote } from "./remote.ts";
 import { sentSource } from "./sent_source.ts";
 import type { ModelFacts } from "./serve.ts";
+import { heardOf, started, startShared } from "./share.ts";
+import { servedLock } from "./wire.ts";
 import { WorkerModel } from "./worker_model.ts";
 
 /** The script of the worker; bundlers find it where the library's build puts it beside this one (vite.config.ts). */
 declare const LAYERLEAP_WORKER: URL;
 
-/** As `LoadOptions.worker`, but for false. */
-export type WorkerChoice = true | URL | string | Worker;
+/**
+ * Which worker. `true`: one of the page's own. `"shared"`: one of all tabs of the site, which share models that they load with the same options.
+ * Both run the library's own script, which bundlers find; where they do not, its URL (the package's `layerleap/worker`), or a worker that
+ * runs it.
+ */
+export type WorkerChoice = true | "shared" | URL | Worker;
 
 /** The worker's own handle. */
 const ROOT = 0;
@@ -26,11 +32,15 @@ export async function loadInWorker(
   worker: WorkerChoice,
   { gpu, ...options }: LoadOptions,
 ): Promise<WorkerModel> {
+  if (typeof Worker === "undefined") {
+    const [found, expected] = ["no workers here", "a page: in Node, `load` without it"];
+    throw new InputError({ file: "load", field: "worker", found, expected });
+  }
   if (gpu) {
     const [found, expected] = ["a GPU", "none with a worker, which has one of its own"];
     throw new InputError({ file: "load", field: "gpu", found, expected });
   }
-  return await loadOver(() => start(worker), source, options);
+  return await loadOver(() => (worker === "shared" ? startShared() : start(worker)), source, options);
 }
 
 /**
@@ -38,7 +48,7 @@ export async function loadInWorker(
  * @internal
  */
 export async function loadOver(
-  start: () => Started,
+  start: () => Started | Promise<Started>,
   source: ModelSource | undefined,
   options: LoadOptions,
 ): Promise<WorkerModel> {
@@ -46,15 +56,18 @@ export async function loadOver(
   const adapter = options.exitAdapter;
   const exitAdapter = adapter && !(adapter instanceof Uint8Array) ? sentSource(adapter) : adapter;
   options.signal?.throwIfAborted();
-  const { port, close, failed } = start();
+  const { port, close, failed } = await start();
   const remote = new Remote(port);
-  const lost = failed((reason) => remote.lose(new WorkerLostError(reason)));
+  const unheard = failed((reason) => remote.lose(new WorkerLostError(reason)));
+  const lives = new AbortController();
   const end = () => {
-    lost();
+    lives.abort();
+    unheard();
     remote.lose();
     close();
   };
   try {
+    if (globalThis.navigator?.locks) await liveTogether(remote, lives.signal);
     const handle = remote.newHandle();
     const asked = { ...options, ...(exitAdapter !== undefined && { exitAdapter }) };
     const loading = remote.call(ROOT, "load", handle, sent, asked) as Promise<ModelFacts>;
@@ -65,6 +78,26 @@ export async function loadOver(
   }
 }
 
+/**
+ * Page and worker each hold a lock while they live, and wait for the other's: whoever ends, however that comes, the other hears of it.
+ * @param ends the page needs the worker no more
+ */
+async function liveTogether(remote: Remote, ends: AbortSignal): Promise<void> {
+  const { locks } = navigator;
+  const name = `layerleap page ${crypto.randomUUID()}`;
+  await new Promise<void>((held, refused) => {
+    const living = new Promise<void>((resolve) => ends.addEventListener("abort", () => resolve(), { once: true }));
+    locks
+      .request(name, () => {
+        held();
+        return living;
+      })
+      .catch(refused);
+  });
+  await remote.call(ROOT, "liveWith", name);
+  locks.request(servedLock(name), { signal: ends }, () => remote.lose(new WorkerLostError())).catch(() => {}); // the page needs it no more
+}
+
 /** A worker: its port, how to end it, and how to hear that it failed. */
 export interface Started {
   port: Port;
@@ -73,27 +106,17 @@ export interface Started {
   failed: (heard: (reason: string) => void) => () => void;
 }
 
-function start(choice: WorkerChoice): Started {
-  if (typeof Worker === "undefined") {
-    const [found, expected] = ["no workers here", "a page: in Node, `load` without it"];
-    throw new InputError({ file: "load", field: "worker", found, expected });
+function start(choice: Exclude<WorkerChoice, "shared">): Started {
+  if (choice instanceof Worker) {
+    // It is its owner's, and may serve others: a port of one's own.
+    const { port1, port2 } = new MessageChannel();
+    choice.postMessage({ kind: "port", port: port2 }, [port2]);
+    return { port: port1, close: () => port1.close(), failed: heardOf(choice) };
   }
-  const worker =
-    choice instanceof Worker
-      ? choice
-      : choice === true
-        ? new Worker(LAYERLEAP_WORKER, { type: "module", name: "layerleap" })
-        : new Worker(choice, { type: "module", name: "layerleap" });
-  return {
-    port: worker,
-    close: () => worker.terminate(),
-    failed: (heard) => {
-      const onError = (event: ErrorEvent) => {
-        event.preventDefault();
-        heard(event.message || "its script could not be run");
-      };
-      worker.addEventListener("error", onError);
-      return () => worker.removeEventListener("error", onError);
-    },
-  };
+  const worker = started(() =>
+    choice === true
+      ? new Worker(LAYERLEAP_WORKER, { type: "module", name: "layerleap" })
+      : new Worker(choice, { type: "module", name: "layerleap" }),
+  );
+  return { port: worker, close: () => worker.terminate(), failed: heardOf(worker) };
 }

@@ -1,6 +1,6 @@
 /** The page's end: calls to objects of the worker's, and what becomes of them. */
 
-import { WorkerLostError } from "../errors.ts";
+import { InputError, WorkerLostError } from "../errors.ts";
 import { fromWire, type PageMessage, type Reference, toWire, type WorkerMessage } from "./wire.ts";
 
 /** A worker, or a port to one that several pages share. */
@@ -69,6 +69,7 @@ export class Remote {
       };
       // The worker tells only that a signal aborted: who aborted gets the reason itself.
       const rejected = (error: unknown) => {
+        if (keeps !== undefined) this.release(keeps); // nothing was made
         const aborted = isAbort(error) ? signals.find((signal) => signal.aborted) : undefined;
         reject(aborted ? aborted.reason : error);
       };
@@ -79,7 +80,9 @@ export class Remote {
       } catch (error) {
         this.#pending.delete(id);
         done();
-        reject(error);
+        const [found, expected] = ["what cannot be sent to a worker", "plain values, signals and functions"];
+        const finding = { file: method, field: "argument", found, expected };
+        reject(error instanceof DOMException ? new InputError(finding, { cause: error }) : error);
       }
     });
   }
@@ -94,6 +97,8 @@ export class Remote {
   /** The worker is gone: whoever waits is told, and whoever calls. */
   lose(error: Error = new WorkerLostError()): void {
     this.#lost ??= error;
+    for (const takeBack of this.#kept.values()) takeBack();
+    this.#kept.clear();
     for (const { reject, done } of this.#pending.values()) {
       done();
       reject(error);
@@ -106,6 +111,7 @@ export class Remote {
       void this.#callBack(message);
       return;
     }
+    if (message.kind === "ready") return;
     const pending = this.#pending.get(message.id);
     if (!pending) return;
     this.#pending.delete(message.id);
@@ -152,7 +158,9 @@ export class Remote {
 
   #lendSignal(signal: AbortSignal, lent: (() => void)[]): unknown {
     const id = ++this.#ids;
-    const abort = () => this.#post({ kind: "abort", signal: id });
+    const abort = () => {
+      if (!this.#lost) this.#post({ kind: "abort", signal: id });
+    };
     signal.addEventListener("abort", abort, { once: true });
     lent.push(() => signal.removeEventListener("abort", abort));
     return { reference: "signal", id, aborted: signal.aborted };

@@ -8,10 +8,23 @@ import { check } from "../session/check.ts";
 import type { Generation } from "../session/generation.ts";
 import type { Model } from "../session/model.ts";
 import { pull } from "../session/pull.ts";
-import type { ChatSettings, GenerateOptions, LoadOptions, ModelSource, Prompt } from "../types.ts";
+import type {
+  CalibrateOptions,
+  ChatSettings,
+  DraftModelOptions,
+  ExitAdapterOptions,
+  ExitAdapterSource,
+  ExitAgreementOptions,
+  GenerateOptions,
+  GenerationPart,
+  LoadOptions,
+  ModelSource,
+  Prompt,
+  ScoreOptions,
+} from "../types.ts";
 import { Host, type HostObjects, type Methods } from "./host.ts";
 import type { ModelShelf } from "./model_shelf.ts";
-import type { PageMessage, WorkerMessage } from "./wire.ts";
+import { type PageMessage, servedLock, type WorkerMessage } from "./wire.ts";
 
 /** What is fixed when a model is loaded, or says what has changed since. */
 export type ModelFacts = ReturnType<typeof factsOf>;
@@ -34,10 +47,22 @@ export function serve(post: (message: WorkerMessage) => void, shelf: ModelShelf)
 /** The worker itself. */
 export const ROOT = 0;
 
-function rootMethods(host: HostObjects, shelf: ModelShelf): Methods {
+function rootMethods(host: Host, shelf: ModelShelf): Methods {
   return {
+    /** The page holds a lock of this name while it lives. */
+    liveWith: async (lock: string) => {
+      const { locks } = globalThis.navigator;
+      void locks.request(lock, () => host.close());
+      // And the worker one that the page waits for, so that it hears when the worker ends.
+      await new Promise<void>((held) => {
+        void locks.request(servedLock(lock), () => {
+          held();
+          return new Promise<void>((resolve) => host.gone.addEventListener("abort", () => resolve(), { once: true }));
+        });
+      });
+    },
     load: async (handle: number, source: ModelSource | undefined, options: LoadOptions) => {
-      const { model, release } = await shelf.take(source, options);
+      const { model, release } = await shelf.take(source, whileThere(host, options));
       host.add(handle, modelMethods(host, model, release), model, () => void release());
       return factsOf(model);
     },
@@ -57,7 +82,7 @@ function factsOf(model: Model) {
   };
 }
 
-function modelMethods(host: HostObjects, model: Model, release: () => Promise<void>): Methods {
+function modelMethods(host: Host, model: Model, release: () => Promise<void>): Methods {
   type M = Model;
   return {
     facts: () => factsOf(model),
@@ -68,16 +93,17 @@ function modelMethods(host: HostObjects, model: Model, release: () => Promise<vo
     decode: (ids: number[]) => model.decode(ids),
     renderChat: (...args: Parameters<M["renderChat"]>) => model.renderChat(...args),
     chatIds: (...args: Parameters<M["chatIds"]>) => model.chatIds(...args),
-    score: (...args: Parameters<M["score"]>) => model.score(...args),
-    calibrate: (...args: Parameters<M["calibrate"]>) => model.calibrate(...args),
-    exitAgreement: (...args: Parameters<M["exitAgreement"]>) => model.exitAgreement(...args),
-    loadExitAdapter: (...args: Parameters<M["loadExitAdapter"]>) => model.loadExitAdapter(...args),
+    score: (ids: number[], options: ScoreOptions) => model.score(ids, whileThere(host, options)),
+    calibrate: (options: CalibrateOptions) => model.calibrate(whileThere(host, options)),
+    exitAgreement: (options: ExitAgreementOptions) => model.exitAgreement(whileThere(host, options)),
+    loadExitAdapter: (source: ExitAdapterSource, options: ExitAdapterOptions) =>
+      model.loadExitAdapter(source, whileThere(host, options)),
     removeExitAdapter: () => model.removeExitAdapter(),
     saveDraftMemory: () => model.saveDraftMemory(),
     loadDraftMemory: (bytes: Uint8Array) => model.loadDraftMemory(bytes),
     prepare: async (options: SentOptions) => model.prepare(await received(options)),
-    loadDraftModel: async (handle: number, ...args: Parameters<M["loadDraftModel"]>) => {
-      const draftModel = await model.loadDraftModel(...args);
+    loadDraftModel: async (handle: number, source: ModelSource, options: DraftModelOptions) => {
+      const draftModel = await model.loadDraftModel(source, whileThere(host, options));
       host.add(handle, {}, draftModel);
       const { name, spec, dtype, parameters, warnings } = draftModel;
       return { name, spec, dtype, parameters, warnings };
@@ -97,6 +123,12 @@ function addGeneration(host: HostObjects, handle: number, generation: Generation
   const methods: Methods = {
     next: () => parts.next(),
     result: () => generation.result(),
+    /** The parts that nobody has taken. */
+    rest: async () => {
+      const rest: GenerationPart[] = [];
+      for (let step = await parts.next(); !step.done; step = await parts.next()) rest.push(step.value);
+      return rest;
+    },
     end: () => generation[Symbol.asyncDispose](),
   };
   host.add(handle, methods, generation, () => void generation[Symbol.asyncDispose]());
@@ -122,6 +154,11 @@ function addChat(host: HostObjects, handle: number, chat: Chat): object {
     chat,
   );
   return facts();
+}
+
+/** Options of work that ends when the page is gone. */
+function whileThere<T extends { signal?: AbortSignal }>({ gone }: Host, options: T): T {
+  return { ...options, signal: options.signal ? AbortSignal.any([options.signal, gone]) : gone };
 }
 
 /** Options with the drafter of a module in the place of its address. */

@@ -20,6 +20,8 @@ export type PageMessage =
 
 /** From the worker. */
 export type WorkerMessage =
+  /** First of all, over a port: whether the worker has WebGPU. */
+  | { kind: "ready"; gpu: boolean }
   | { kind: "result"; id: number; result: Outcome }
   /** A function of the page's is called; `ask`: its answer is waited for. */
   | { kind: "function"; id: number; args: unknown[]; ask?: number };
@@ -34,6 +36,11 @@ export type WireError =
   | { exception: string; message: string }
   /** One that is cloned, such as a TypeError. */
   | { thrown: unknown };
+
+/** The lock that a worker holds for a page, by that which the page holds while it lives. */
+export function servedLock(life: string): string {
+  return `${life}, served`;
+}
 
 /** Stands for what cannot be cloned. */
 export interface Reference {

@@ -21,9 +21,18 @@ export class WorkerChat {
   readonly #handle: number;
   #facts: ChatFacts;
   readonly #made: Promise<ChatFacts>;
+  /** Ends turns; each is given it. */
+  readonly #signal: AbortSignal | undefined;
 
   /** @internal Use `model.chat`. @param made the worker's answer to the call that makes it */
-  constructor(remote: Remote, handle: number, made: Promise<ChatFacts>, facts: ChatFacts) {
+  constructor(
+    remote: Remote,
+    handle: number,
+    made: Promise<ChatFacts>,
+    facts: ChatFacts,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#signal = signal;
     this.#remote = remote;
     this.#handle = handle;
     this.#facts = facts;
@@ -64,7 +73,7 @@ export class WorkerChat {
   branch(): WorkerChat {
     const handle = this.#remote.newHandle();
     const made = this.#made.then(() => this.#remote.create(handle, this.#handle, "branch") as Promise<ChatFacts>);
-    return new WorkerChat(this.#remote, handle, made, this.#facts);
+    return new WorkerChat(this.#remote, handle, made, this.#facts, this.#signal);
   }
 
   /** As `Chat.transcript`. */
@@ -75,7 +84,8 @@ export class WorkerChat {
 
   #turn(method: string, args: unknown[], options: WorkerGenerateOptions): WorkerGeneration {
     const handle = this.#remote.newHandle();
-    const sent: SentOptions = sentOptions(options);
+    const signal = this.#signal && { signal: this.#signal };
+    const sent: SentOptions = sentOptions({ ...signal, ...options });
     const made = this.#made.then(
       () => this.#remote.create(handle, this.#handle, method, ...args, sent) as Promise<GenerationFacts>,
     );

@@ -21,8 +21,10 @@ export class WorkerGeneration implements AsyncIterable<GenerationPart> {
   /** Told when it has ended, before whoever waits for it. */
   readonly #ended: () => Promise<void>;
   #result: Promise<GenerationResult> | undefined;
-  /** A loop has seen the last part. */
+  /** The worker has it no more. */
   #over = false;
+  /** Parts that nobody had taken when the result was asked for. */
+  #rest: GenerationPart[] = [];
 
   /** @internal Use `model.generate`. @param made the worker's answer to the call that makes it */
   constructor(
@@ -60,12 +62,13 @@ export class WorkerGeneration implements AsyncIterable<GenerationPart> {
     return {
       next: async () => {
         await this.#made;
-        if (this.#over) return done;
-        const step = (await this.#remote.call(this.#handle, "next")) as IteratorResult<GenerationPart, void>;
-        if (!step.done) return step;
+        if (!this.#result) {
+          const step = await this.#next();
+          if (!step.done) return step;
+        }
         await this.result();
-        this.#release();
-        return done;
+        const value = this.#rest.shift();
+        return value ? { done: false, value } : done;
       },
       return: async () => {
         await this[Symbol.asyncDispose]();
@@ -89,14 +92,27 @@ export class WorkerGeneration implements AsyncIterable<GenerationPart> {
     } catch {
       // There is none, or it has failed: whoever asks is told.
     }
+    this.#rest = [];
     this.#release();
+  }
+
+  async #next(): Promise<IteratorResult<GenerationPart, void>> {
+    try {
+      return (await this.#remote.call(this.#handle, "next")) as IteratorResult<GenerationPart, void>;
+    } catch (error) {
+      this.result().catch(() => {}); // it is the same error
+      throw error;
+    }
   }
 
   async #fetchResult(): Promise<GenerationResult> {
     try {
       await this.#made;
-      return (await this.#remote.call(this.#handle, "result")) as GenerationResult;
+      const result = (await this.#remote.call(this.#handle, "result")) as GenerationResult;
+      this.#rest = (await this.#remote.call(this.#handle, "rest")) as GenerationPart[];
+      return result;
     } finally {
+      this.#release();
       await this.#ended().catch(() => {});
     }
   }

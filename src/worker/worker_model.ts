@@ -167,10 +167,11 @@ export class WorkerModel {
   /** As `Model.chat`; what that throws, its turns throw. */
   chat(settings: WorkerChatSettings = {}): WorkerChat {
     const handle = this.#remote.newHandle();
-    const { system, messages = [] } = settings;
+    const { system, messages = [], signal } = settings;
+    const { signal: _, ...sent } = settings;
     const begin = [...(system === undefined ? [] : [{ role: "system", content: system }]), ...messages];
-    const made = this.#remote.create(handle, this.#handle, "chat", sentOptions(settings)) as Promise<ChatFacts>;
-    return new WorkerChat(this.#remote, handle, made, { messages: begin, leftOut: { messages: 0, tokens: 0 } });
+    const made = this.#remote.create(handle, this.#handle, "chat", sentOptions(sent)) as Promise<ChatFacts>;
+    return new WorkerChat(this.#remote, handle, made, { messages: begin, leftOut: { messages: 0, tokens: 0 } }, signal);
   }
 
   /** As `Model.score`. */

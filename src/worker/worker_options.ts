@@ -1,5 +1,6 @@
 /** Options of generations in a worker. */
 
+import { InputError } from "../errors.ts";
 import type { DrafterName, GenerateOptions } from "../types.ts";
 import type { WorkerDraftModel } from "./worker_model.ts";
 
@@ -16,5 +17,9 @@ export type SentOptions = Omit<GenerateOptions, "drafter"> & { drafter?: unknown
 
 export function sentOptions({ drafter, ...options }: WorkerGenerateOptions): SentOptions {
   if (drafter === undefined) return options;
+  if (typeof drafter === "object" && "propose" in drafter) {
+    const [found, expected] = ["an object that drafts", "the URL of a module that exports it: a worker runs it"];
+    throw new InputError({ file: "generate", field: "drafter", found, expected });
+  }
   return { ...options, drafter: drafter instanceof URL ? { module: drafter.href } : drafter };
 }

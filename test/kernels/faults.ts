@@ -329,7 +329,7 @@ export const FAULTS: Record<
   "the draft of the row after": {
     check: checkSelection,
     kernel: "layer_skip/select_draft",
-    change: ["rows[range.first + 1].token", "rows[range.first].token"],
+    change: ["rows[rows[row].child].token", "rows[row].token"],
     said: /row 3, word 0: 903, expected 7777$/,
   },
   "what is no number, of which only the logit counts": {

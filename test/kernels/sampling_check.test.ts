@@ -38,8 +38,8 @@ test("passes", async () => {
 
 test.each([
   ["sampling/adjust", "sampling.frequencyPenalty * f32(count)", "sampling.frequencyPenalty"],
-  ["sampling/filter", "if (sampling.typicalP < 1.0)", "if (false)"],
-  ["sampling/filter", "sampling.topK > 0u &&", "false &&"],
+  ["sampling/filter", "if (asked.typicalP < 1.0)", "if (false)"],
+  ["sampling/filter", "asked.topK > 0u &&", "false &&"],
   ["sampling/pick", "PHILOX_M.x * c.x,", "PHILOX_M.y * c.x,"],
   ["sampling/pick", "rows[row].position + 1u", "rows[row].position"],
 ])("finds a wrong %s (%s)", async (kernel, right, wrong) => {

@@ -88,8 +88,11 @@ describe("calibrate", () => {
   test("nothing else runs meanwhile, and an abort before it begins is heard", async () => {
     const calibration = model.calibrate({ text: TEXT, maxTokens: 300 });
     await expect(model.exitAgreement({ text: TEXT })).rejects.toThrow(BusyError);
-    await expect(model.generate(PROMPT, { maxTokens: 2 }).result()).rejects.toThrow(BusyError);
+    // A generation waits for its turn, and has the adapter then.
+    const waiting = model.generate(PROMPT, { maxTokens: 2, drafter: "auto" }).result();
     await calibration;
+    expect(model.exitAdapter).toBeDefined();
+    expect((await waiting).ids).toHaveLength(2);
     await expect(model.calibrate({ text: TEXT, signal: AbortSignal.abort(new Error("no")) })).rejects.toThrow("no");
   });
 

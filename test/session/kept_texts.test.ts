@@ -28,7 +28,7 @@ function hostCache(pages: number) {
     ids.slice(0, end).map((id, i) => `${id}${text.isGenerated(i) ? "g" : "p"}`).join(" "); // biome-ignore format: short
   /** Computes a text as far as it is not there, and `emitted` behind it. */
   const run = (transcript: Transcript, emitted: readonly number[], most = transcript.ids.length - 1) => {
-    const text = texts.open(transcript, most);
+    const text = texts.open(transcript, most, pages * PAGE_SLOTS);
     const whole = { ids: [...transcript.ids, ...emitted], generated: transcript.generated };
     for (let at = 0; at < text.reused; at++) expect(slots[slotOf(at)]).toBe(madeOf(whole, text, at + 1));
     for (let at = text.reused; at < whole.ids.length; at++) {

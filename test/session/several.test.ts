@@ -182,6 +182,19 @@ describe("who waits, leaves or is refused", () => {
     expect((await patient).ids).toHaveLength(100);
   });
 
+  test("texts with large trees take no more room than they were given", async () => {
+    const contextLength = 512;
+    // Each is given 3 pages: 12 tokens of prompt, 100 new ones, and rows that are refused.
+    await using model = await load(STORIES, { contextLength, kvBudget: contextLength + 64, cache: false });
+    const run = (i: number) => {
+      const options = { maxTokens: 100, ignoreEos: true, drafter: "lookup", treeSize: 63 } as const;
+      return model.generate([1, ...Array.from({ length: 11 }, (_, k) => 400 + ((i + k) % 9))], options).result();
+    };
+    const results = await Promise.all([0, 1, 2].map(run));
+    for (const { ids } of results) expect(ids).toHaveLength(100);
+    expect(model.kvCache.tokens).toBeLessThanOrEqual(contextLength + 64);
+  });
+
   test("small texts share a budget of one context", async () => {
     await using model = await load(STORIES, { contextLength: 512, cache: false });
     const generations = ["Once", "Twice"].map((prompt) => model.generate(prompt, { maxTokens: 20, ignoreEos: true }));

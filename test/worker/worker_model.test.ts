@@ -205,6 +205,20 @@ test("pages that load the same model share it, until the last of them", async ()
   await b!.dispose();
 });
 
+test("one page gives up a load that another waits for", async () => {
+  const controller = new AbortController();
+  const options = { contextLength: 80 };
+  const [given, waited] = [
+    ports.load(STORIES, { ...options, signal: controller.signal }),
+    ports.load(STORIES, options),
+  ];
+  setTimeout(() => controller.abort(), 100);
+  await expect(given).rejects.toMatchObject({ name: "AbortError" });
+  const model = await waited;
+  expect((await model.generate("Once", { maxTokens: 4 }).result()).ids).toHaveLength(4);
+  await model.dispose();
+});
+
 test("a worker that ends tells all who wait", async () => {
   const lonely = new Ports();
   const model = await lonely.load(STORIES, { contextLength: 64 });
