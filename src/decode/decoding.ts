@@ -19,7 +19,7 @@ import {
   type RoundPlan,
   type ShadowAgreement,
 } from "./plan.ts";
-import type { RoundQueue } from "./round_queue.ts";
+import type { AskedRound, RoundQueue } from "./round_queue.ts";
 import type { RoundReport } from "./round_report.ts";
 import type { Limits } from "./scheduler.ts";
 
@@ -82,24 +82,37 @@ export async function* decode(
   let unobserved: RoundOutcome | undefined;
   /** Of a drafter on the host, which waits until all rounds before have been read. */
   let waiting: RoundPlan | undefined;
+  /** The next round, until it is submitted: other texts' work may be before it. */
+  let asked: (AskedRound & { made: Pick<UnderWay, "decision" | "askedAt"> }) | undefined;
   try {
     for (;;) {
       // Each round emits a token at least. What could only be asked for when nothing is wanted is not submitted.
-      while (underWay.length < IN_FLIGHT && ids.length - promptIds.length + underWay.length < maxTokens) {
+      if (!asked && underWay.length < IN_FLIGHT && ids.length - promptIds.length + underWay.length < maxTokens) {
         const plan: RoundPlan = waiting ?? controller.plan();
         const isOwn = drafterOf(plan) === "own";
         waiting = isOwn && underWay.length > 0 ? plan : undefined;
-        if (waiting) break;
-        const askedAt = performance.now();
-        const proposal = isOwn
-          ? await proposed(drafter!, draftContext(ids, promptIds.length, plan, vocabSize), signal)
-          : undefined;
-        if (proposal === ABORTED) return;
-        // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
-        const ahead = underWay.filter((pending) => pending !== prefill);
-        const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
-        const round = await rounds.submit({ lane, plan, length: atMost, proposal });
-        underWay.push({ ...round, decision: controller.decision, ...(isOwn && { askedAt }) });
+        if (!waiting) {
+          const askedAt = performance.now();
+          const context = draftContext(ids, promptIds.length, plan, vocabSize);
+          const proposal = isOwn ? await proposed(drafter!, context, signal) : undefined;
+          if (proposal === ABORTED) return;
+          // The prompt's end commits no token beyond the prompt; a round commits one more than it drafts, at most.
+          const ahead = underWay.filter((pending) => pending !== prefill);
+          const atMost = ahead.reduce((sum, pending) => sum + draftsOf(pending.plan) + 1, length);
+          const made = { decision: controller.decision, ...(isOwn && { askedAt }) };
+          asked = { ...rounds.ask({ lane, plan, length: atMost, proposal }), made };
+        }
+      }
+      // What has been computed is read meanwhile.
+      const oldest = underWay[0]?.report.then(
+        () => undefined,
+        () => undefined,
+      );
+      const round = asked && (await (oldest ? Promise.race([asked.submitted, oldest]) : asked.submitted));
+      if (asked && round) {
+        underWay.push({ ...round, ...asked.made });
+        asked = undefined;
+        continue;
       }
       const { plan, decision, submittedAt, askedAt = submittedAt, texts, report: pending } = underWay[0]!;
       const { doneAt, ...report } = await pending;
@@ -127,7 +140,8 @@ export async function* decode(
       if (report.finished !== RUNNING) return;
     }
   } finally {
-    await Promise.allSettled(underWay.map(({ report }) => report));
+    const surplus = asked && !asked.withdraw() ? [asked.submitted.then(({ report }) => report)] : [];
+    await Promise.allSettled([...underWay.map(({ report }) => report), ...surplus]);
   }
 }
 

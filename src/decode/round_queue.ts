@@ -13,6 +13,14 @@ import type { RoundRequest, Scheduler } from "./scheduler.ts";
 
 const SUBMISSIONS_UNDER_WAY = 2;
 
+/** A round that has been asked for. */
+export interface AskedRound {
+  /** The round, once it is submitted. */
+  readonly submitted: Promise<PendingRound>;
+  /** Takes it back, unless it has been. @returns whether it will not be submitted */
+  readonly withdraw: () => boolean;
+}
+
 interface Waiting {
   readonly request: RoundRequest;
   readonly resolve: (round: PendingRound) => void;
@@ -41,12 +49,19 @@ export class RoundQueue {
     return () => void this.#lanes.delete(lane);
   }
 
-  /** The round, once it is submitted. */
-  submit(request: RoundRequest): Promise<PendingRound> {
-    return new Promise((resolve, reject) => {
+  /** Asks for a round. */
+  ask(request: RoundRequest): AskedRound {
+    const submitted = new Promise<PendingRound>((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
       void this.#pump();
     });
+    submitted.catch(() => {}); // told to whoever waits for it, which may be nobody
+    const withdraw = () => {
+      const place = this.#waiting.findIndex((waiting) => waiting.request === request);
+      if (place >= 0) this.#waiting.splice(place, 1);
+      return place >= 0;
+    };
+    return { submitted, withdraw };
   }
 
   async #pump(): Promise<void> {
