@@ -20,6 +20,7 @@ test("every error class has a literal name and a code of its own", () => {
     new errors.NonFiniteLogitsError(),
     new errors.BusyError(),
     new errors.DisposedError(),
+    new errors.WorkerLostError(),
   ];
   const classes = Object.keys(errors).filter((name) => name !== "LayerLeapError");
   expect(made.map((error) => error.name).sort()).toEqual(classes.sort());

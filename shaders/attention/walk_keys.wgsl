@@ -8,7 +8,7 @@
 // is loaded once for all queries of the block, and everything else stays in registers. Two exponentials a key are cheap
 // beside that; one, for scores of several keys at a time, was not faster.
 //
-// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8). Needs visible_keys.wgsl, key_slots.wgsl, a
+// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), PAGE_SLOTS. Needs visible_keys.wgsl, key_slots.wgsl, a
 // kv piece, and of the kernel `queries`.
 
 alias Queries = array<array<vec4f, HEAD_VECTORS>, QUERIES>;
@@ -46,8 +46,14 @@ fn nothingWalked() -> Walked {
 fn walkKeys(query: Queries, before: Walked, kvHead: u32, row: u32, firstKey: u32, endKey: u32) -> Walked {
   var walked = before;
   let sight = sightOf(row);
+  var slot = 0u;
   for (var position = firstKey; position < endKey; position++) {
-    let head = slotOf(sight, position) * shape.kvHeads + kvHead;
+    // Committed keys of a page stand side by side.
+    slot++;
+    if (position == firstKey || position % PAGE_SLOTS == 0 || position >= sight.linear) {
+      slot = slotOf(sight, position);
+    }
+    let head = slot * shape.kvHeads + kvHead;
     var key = array<vec4f, HEAD_VECTORS>();
     // unroll
     for (var j = 0u; j < HALF_VECTORS; j++) {

@@ -85,8 +85,8 @@ test("a process killed in the middle leaves whole chunks, from which the next lo
   child.kill("SIGKILL");
   expect((await ended).stdout).toBe("");
   expect(wholeBelow(folder, LARGE)).toBe(false);
-  // The lock of the chunk that it was fetching is still there, and stale.
-  expect(readdirSync(join(folder, ".locks"))).toHaveLength(1);
+  // The lock of the chunk that it was fetching is still there (or of two, since one is taken before the last is let go), and stale.
+  expect(readdirSync(join(folder, ".locks")).length).toBeOneOf([1, 2]);
 
   server.sent = 0;
   expectSame(await readAll(await open("hf:owner/name", options), LARGE), server.files.get(LARGE));

@@ -131,9 +131,15 @@ test("what is drawn without a seed can be drawn again, and the governor is the d
   expect(drafting).toHaveLength(Number(drafted));
   const [, exitLayer, draftLength] = /mostly E=(\d+) d=(\d+)/.exec(run.stderr) ?? [];
   if (drafting.length > 0) {
-    const plans = drafting.map(({ plan }) => `${plan.exit_layer} ${plan.draft_length}`);
+    // Trees are plans of their own: of the most used plans one is that which was told.
+    const plans = drafting.map(({ plan }) => JSON.stringify(plan));
     const times = (plan: string) => plans.filter((other) => other === plan).length;
-    expect(times(`${exitLayer} ${draftLength}`)).toBe(Math.max(...plans.map(times)));
+    const most = Math.max(...plans.map(times));
+    const mostly = drafting.filter((_, i) => times(plans[i]!) === most);
+    if (exitLayer !== undefined) {
+      const told = mostly.map(({ plan }) => [plan.exit_layer, plan.draft_length]);
+      expect(told).toContainEqual([Number(exitLayer), Number(draftLength)]);
+    }
   }
 
   const again = model.generate(PROMPT, { topP: 0.95, maxTokens: 40, seed: Number(seed) });

@@ -26,6 +26,8 @@ test.skipIf(!SLOW)(`slow: ${CYCLES} loads and disposals leave no buffer, and the
     megabytes.push(process.memoryUsage.rss() / 2 ** 20);
   }
   const [first, last] = [megabytes.slice(COMPARED, 2 * COMPARED), megabytes.slice(-COMPARED)];
-  console.log(`resident: ${middle(first).toFixed(0)} MB after ${COMPARED} cycles, ${middle(last).toFixed(0)} MB at the end`);
+  console.log(
+    `resident: ${middle(first).toFixed(0)} MB after ${COMPARED} cycles, ${middle(last).toFixed(0)} MB at the end`,
+  );
   expect(middle(last) - middle(first)).toBeLessThan(GROWTH_MB);
 });
