@@ -13,7 +13,7 @@
 // nothing is masked, and what a row computes is the same in any block and any chunk of the prompt.
 //
 // Constants: QUERIES, HEAD_VECTORS (headDim / 4), WORKGROUP. Needs rows.wgsl, pages.wgsl, visible_keys.wgsl,
-// key_slots.wgsl, walk_keys.wgsl and a kv piece.
+// committed_slots.wgsl, walk_keys.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;

@@ -18,7 +18,7 @@
 //
 // Constants: TILE_QUERIES, TILE_KEYS, THREADS_PER_QUERY (WORKGROUP / TILE_QUERIES), KEYS_PER_THREAD (TILE_KEYS / THREADS_PER_QUERY),
 // PAIRS_PER_THREAD (of HALF_VECTORS, rounded up), HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), WORKGROUP. Needs
-// rows.wgsl, pages.wgsl, visible_keys.wgsl, key_slots.wgsl and a kv piece.
+// rows.wgsl, pages.wgsl, visible_keys.wgsl, committed_slots.wgsl and a kv piece.
 
 @group(0) @binding(3) var<storage, read> queries: array<array<vec4f, HEAD_VECTORS>>;
 @group(0) @binding(6) var<storage, read> pages: array<u32>;

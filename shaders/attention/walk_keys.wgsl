@@ -8,7 +8,7 @@
 // is loaded once for all queries of the block, and everything else stays in registers. Two exponentials a key are cheap
 // beside that; one, for scores of several keys at a time, was not faster.
 //
-// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), PAGE_SLOTS. Needs visible_keys.wgsl, key_slots.wgsl, a
+// Constants: QUERIES, HEAD_VECTORS (headDim / 4), HALF_VECTORS (headDim / 8), PAGE_SLOTS. Needs visible_keys.wgsl, a *_slots.wgsl, a
 // kv piece, and of the kernel `queries`.
 
 alias Queries = array<array<vec4f, HEAD_VECTORS>, QUERIES>;

@@ -5,7 +5,7 @@
  * depend on the other rows, so a prompt may be cut into chunks anywhere.
  */
 
-import keySlots from "../../shaders/attention/key_slots.wgsl?raw";
+import committedSlots from "../../shaders/attention/committed_slots.wgsl?raw";
 import threads from "../../shaders/attention/prompt_threads.wgsl?raw";
 import tiles from "../../shaders/attention/prompt_tiles.wgsl?raw";
 import visibleKeys from "../../shaders/attention/visible_keys.wgsl?raw";
@@ -61,7 +61,7 @@ export class PromptAttention extends Kernel<keyof typeof BINDINGS> {
     const tile = tileOf(headDim);
     const queries = variant === "threads" ? queriesOfThread(headDim) : tile.queries;
     const constants = { ...COMMON_CONSTANTS, PAGE_SLOTS, HEAD_VECTORS: 2 * halfVectors, HALF_VECTORS: halfVectors };
-    const shared = [rows, pages, visibleKeys, keySlots, KV_PIECES[kvType]];
+    const shared = [rows, pages, visibleKeys, committedSlots, KV_PIECES[kvType]];
     const threadsPerQuery = tile.threads / tile.queries;
     super(
       device,
