@@ -2,7 +2,7 @@
  * Compute pipelines: assembled from WGSL pieces, compiled asynchronously when first asked for, kept.
  *
  * A kernel's code is a list of plain WGSL texts behind a preamble of named constants. WGSL lets declarations stand in any
- * order, so putting texts one after another is all the linking that is needed (docs/architecture.md says why no linker).
+ * order, so putting texts one after another is all the linking that is needed (docs/internals.md says why no linker).
  */
 
 import { GpuError } from "../errors.ts";
