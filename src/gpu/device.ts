@@ -259,7 +259,11 @@ export class Device {
       releaseAll();
       throw error;
     }
-    if (memory) throw new GpuMemoryError(what, neededBytes, `the device refused it (${memory.message})`);
+    if (memory) {
+      const { bytes } = this.ledger.report();
+      const reason = `the device, on which ${bytes} bytes are held already, refused it (${memory.message})`;
+      throw new GpuMemoryError(what, neededBytes, reason);
+    }
     if (validation) throw new GpuError(what, validation.message);
     return value;
   }

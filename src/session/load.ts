@@ -2,23 +2,25 @@
 
 import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
 import { abortable } from "../abortable.ts";
-import { InputError } from "../errors.ts";
+import { GpuMemoryError, InputError } from "../errors.ts";
 import { requireContext, requireKvBudget } from "../forward/context_limit.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
 import { productKinds } from "../forward/product_kinds.ts";
 import { Device } from "../gpu/device.ts";
 import type { ScoreRule } from "../kernels/attention_shape.ts";
+import type { KernelChoice } from "../kernels/choice.ts";
 import { chooseKernels, type KernelNeeds } from "../kernels/choose.ts";
 import { takesInt8 } from "../kernels/many_row_matmul.ts";
 import { formatName } from "../kernels/weight_format.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { openSource } from "../sources/open.ts";
-import type { DraftModelOptions, Dtype, LoadOptions, ModelSource } from "../types.ts";
+import type { DraftModelOptions, Dtype, LoadOptions, ModelDtype, ModelSource } from "../types.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { conversionsOf } from "../weights/conversions.ts";
-import { DTYPES } from "../weights/dtype.ts";
-import { chooseHolding } from "../weights/holding.ts";
+import { DTYPES, type Holding } from "../weights/dtype.ts";
+import type { ModelWeights } from "../weights/held_weights.ts";
+import { chooseHolding, smallerHolding } from "../weights/holding.ts";
 import { headFormats, type WeightPlan } from "../weights/plan.ts";
 import { uploadWeights } from "../weights/upload.ts";
 import { completedSpec } from "./completed_spec.ts";
@@ -101,18 +103,18 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const opened = device;
     meter.report("compile", 0, 0);
     const placing = { device: opened, checkpoint, spec, contextLength, kvBudget, asked, forced, signal };
-    const { kernels, warnings, weights, dtype, holding } = await place(placing, (loadedBytes) =>
-      meter.report("upload", loadedBytes, weightBytes),
-    );
-    const model = await opened.allocating(
-      `${name} (keys and values of ${kvBudget} tokens)`,
-      KvCache.bytes(spec, kvBudget, kernels.kv),
-      () =>
-        new Model({
-          ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, kvBudget, dtype },
-          ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
-          placing: { layers: checkpoint.tensors.layers, holding },
-        }),
+    const onProgress = (loadedBytes: number) => meter.report("upload", loadedBytes, weightBytes);
+    const model = await place(placing, onProgress, ({ kernels, warnings, weights, dtype, holding }) =>
+      opened.allocating(
+        `${name} (keys and values of ${kvBudget} tokens)`,
+        KvCache.bytes(spec, kvBudget, kernels.kv),
+        () =>
+          new Model({
+            ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, kvBudget, dtype },
+            ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
+            placing: { layers: checkpoint.tensors.layers, holding },
+          }),
+      ),
     );
     signal?.throwIfAborted();
     const { exitAdapter = await adapterBeside(folder, signal) } = options;
@@ -167,15 +169,21 @@ export async function loadDraftModel(
       throw new InputError({ file: checkpoint.name, field: "vocab_size", found, expected });
     }
     const placing = { device, checkpoint, spec, contextLength, kvBudget, asked, forced: {}, signal };
-    const { kernels, weights, dtype, warnings } = await place(placing, () => {});
     const { name, parameters } = checkpoint;
-    const bytes = KvCache.bytes(spec, kvBudget, kernels.kv);
-    const forward = await device.allocating(`${name} (keys and values of ${kvBudget} tokens)`, bytes, () => {
-      const kv = new KvCache(device, spec, contextLength, kernels.kv, kvBudget);
-      return new Forward(device, spec, weights, kv, table, contextLength, kernels);
-    });
+    const model = await place(
+      placing,
+      () => {},
+      async ({ kernels, weights, dtype, warnings }) => {
+        const bytes = KvCache.bytes(spec, kvBudget, kernels.kv);
+        const forward = await device.allocating(`${name} (keys and values of ${kvBudget} tokens)`, bytes, () => {
+          const kv = new KvCache(device, spec, contextLength, kernels.kv, kvBudget);
+          return new Forward(device, spec, weights, kv, table, contextLength, kernels);
+        });
+        return new DraftModel({ name, spec, dtype, parameters, forward, warnings });
+      },
+    );
     await folder.verified?.(signal);
-    return new DraftModel({ name, spec, dtype, parameters, forward, warnings });
+    return model;
   } catch (error) {
     releaseAll();
     throw error;
@@ -196,20 +204,49 @@ interface Placing {
   signal: AbortSignal | undefined;
 }
 
-/** Chooses kernels and the form of the weights, and uploads these. */
-async function place(
+/** A checkpoint on a device. */
+interface Placed {
+  kernels: KernelChoice;
+  weights: ModelWeights;
+  dtype: ModelDtype;
+  holding: Holding;
+  warnings: readonly string[];
+}
+
+/**
+ * Chooses kernels and the form of the weights, uploads these, and makes of them what they are for. Where the device has not the memory
+ * and the data type is ours to choose, all is done again with the next smaller one, and the model says so (`warnings`).
+ * @param make allocates what a model needs beside its weights
+ * @throws GpuMemoryError when the smallest does not fit either
+ */
+async function place<T>(
   { device, checkpoint, spec, contextLength, kvBudget, asked, forced, signal }: Placing,
   onProgress: (loadedBytes: number) => void,
-) {
+  make: (placed: Placed) => Promise<T>,
+): Promise<T> {
   const { bindableBytes } = device.ledger;
-  const { plan, name: dtype, holding } = chooseHolding(checkpoint, asked, memoryFor(device.info), bindableBytes);
-  const needs = kernelNeeds(checkpoint, plan);
-  if (forced.manyRows === "int8") requireInt8(needs);
-  const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
-  requireContext(device.ledger.bindableBytes, spec, contextLength, kernels.kv);
-  requireKvBudget(device.ledger.bindableBytes, spec, kvBudget, kernels.kv);
-  const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
-  return { kernels, warnings, weights, dtype, holding };
+  const refusals: string[] = [];
+  let chosen = chooseHolding(checkpoint, asked, memoryFor(device.info), bindableBytes);
+  for (;;) {
+    const { plan, name: dtype, holding } = chosen;
+    const releaseAll = device.ledger.mark();
+    try {
+      const needs = kernelNeeds(checkpoint, plan);
+      if (forced.manyRows === "int8") requireInt8(needs);
+      const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
+      requireContext(bindableBytes, spec, contextLength, kernels.kv);
+      requireKvBudget(bindableBytes, spec, kvBudget, kernels.kv);
+      const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
+      return await make({ kernels, weights, dtype, holding, warnings: [...refusals, ...warnings] });
+    } catch (error) {
+      const isFull = error instanceof GpuMemoryError && asked === "auto";
+      const smaller = isFull ? smallerHolding(checkpoint, chosen, bindableBytes) : undefined;
+      if (!smaller) throw error;
+      releaseAll();
+      refusals.push(`${(error as GpuMemoryError).message}; floats are held in ${smaller.holding.dtype} instead`);
+      chosen = smaller;
+    }
+  }
 }
 
 /** A device that an abort does not wait for; one that comes too late is disposed of. */

@@ -178,7 +178,8 @@ export interface LoadOptions extends SourceOptions {
   kvBudget?: number;
   /**
    * What the weights are held in on the GPU. Default: `auto`, which keeps the block codes of a GGUF file and holds floats in
-   * the largest type that this device seems to have memory for; `model.dtype` tells which.
+   * the largest type that this device seems to have memory for, and a smaller one where it turns out not to have it
+   * (`model.warnings`); `model.dtype` tells which.
    */
   dtype?: Dtype | "auto";
   /**

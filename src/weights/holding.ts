@@ -32,12 +32,7 @@ export function chooseHolding(
   memoryBytes: number,
   bindableBytes: number,
 ): ChosenHolding {
-  const planned = (holding: Holding): ChosenHolding => {
-    const plan = planWeights(checkpoint, holding, bindableBytes);
-    const kept =
-      holding.keepsBlocks && matricesOf(plan).some((matrix) => hasBlocks(checkpoint, matrix.landings[0]!.tensor));
-    return { holding, plan, name: kept ? "stored" : holding.dtype };
-  };
+  const planned = (holding: Holding) => held(checkpoint, holding, bindableBytes);
   if (asked !== "auto") return planned({ dtype: asked, keepsBlocks: false });
   const smaller = DTYPES.slice(0, -1).find((dtype) => {
     const holding: Holding = { dtype, keepsBlocks: true };
@@ -46,6 +41,35 @@ export function chooseHolding(
     );
   });
   return planned({ dtype: smaller ?? "q4", keepsBlocks: true });
+}
+
+/**
+ * What `auto` takes where the memory for its first choice was not there after all: the largest type below it in which the
+ * weights take fewer bytes.
+ * @returns undefined where there is none
+ */
+export function smallerHolding(
+  checkpoint: Pick<Checkpoint, "tensors" | "tensor">,
+  { holding, plan }: ChosenHolding,
+  bindableBytes: number,
+): ChosenHolding | undefined {
+  const bytes = plannedBytes(plan);
+  const dtype = DTYPES.slice(DTYPES.indexOf(holding.dtype) + 1).find(
+    (each) =>
+      attempted(() => plannedBytes(planWeights(checkpoint, { ...holding, dtype: each }, bindableBytes))) < bytes,
+  );
+  return dtype && held(checkpoint, { ...holding, dtype }, bindableBytes);
+}
+
+function held(
+  checkpoint: Pick<Checkpoint, "tensors" | "tensor">,
+  holding: Holding,
+  bindableBytes: number,
+): ChosenHolding {
+  const plan = planWeights(checkpoint, holding, bindableBytes);
+  const kept =
+    holding.keepsBlocks && matricesOf(plan).some((matrix) => hasBlocks(checkpoint, matrix.landings[0]!.tensor));
+  return { holding, plan, name: kept ? "stored" : holding.dtype };
 }
 
 function hasBlocks({ tensor }: Pick<Checkpoint, "tensor">, spec: Parameters<Checkpoint["tensor"]>[0]): boolean {
