@@ -87,7 +87,7 @@ function nodeLibrary(): UserConfig {
   };
 }
 
-/** What stands in the source for the address of the worker's script (src/worker/load_in_worker.ts). */
+/** What stands in the source for the address of the worker's script (src/worker/started.ts). */
 const WORKER = "LAYERLEAP_WORKER";
 
 /** In the library it lies beside the script that starts it, in the words that bundlers look for. */

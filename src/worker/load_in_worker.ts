@@ -3,15 +3,13 @@
 import { abortable } from "../abortable.ts";
 import { InputError, WorkerLostError } from "../errors.ts";
 import type { LoadOptions, ModelSource } from "../types.ts";
-import { type Port, Remote } from "./remote.ts";
+import { Remote } from "./remote.ts";
 import { sentSource } from "./sent_source.ts";
 import type { ModelFacts } from "./serve.ts";
-import { heardOf, started, startShared } from "./share.ts";
-import { servedLock } from "./wire.ts";
+import { startShared } from "./share.ts";
+import { heardOf, newWorker, newWorkerAt, portTo, type Started } from "./started.ts";
+import { ROOT, servedLock } from "./wire.ts";
 import { WorkerModel } from "./worker_model.ts";
-
-/** The script of the worker; bundlers find it where the library's build puts it beside this one (vite.config.ts). */
-declare const LAYERLEAP_WORKER: URL;
 
 /**
  * Which worker. `true`: one of the page's own. `"shared"`: one of all tabs of the site, which share models that they load with the same options.
@@ -19,9 +17,6 @@ declare const LAYERLEAP_WORKER: URL;
  * runs it.
  */
 export type WorkerChoice = true | "shared" | URL | Worker;
-
-/** The worker's own handle. */
-const ROOT = 0;
 
 /**
  * Loads a model in a worker.
@@ -98,25 +93,8 @@ async function liveTogether(remote: Remote, ends: AbortSignal): Promise<void> {
   locks.request(servedLock(name), { signal: ends }, () => remote.lose(new WorkerLostError())).catch(() => {}); // the page needs it no more
 }
 
-/** A worker: its port, how to end it, and how to hear that it failed. */
-export interface Started {
-  port: Port;
-  close: () => void;
-  /** @returns how to hear of it no more */
-  failed: (heard: (reason: string) => void) => () => void;
-}
-
 function start(choice: Exclude<WorkerChoice, "shared">): Started {
-  if (choice instanceof Worker) {
-    // It is its owner's, and may serve others: a port of one's own.
-    const { port1, port2 } = new MessageChannel();
-    choice.postMessage({ kind: "port", port: port2 }, [port2]);
-    return { port: port1, close: () => port1.close(), failed: heardOf(choice) };
-  }
-  const worker = started(() =>
-    choice === true
-      ? new Worker(LAYERLEAP_WORKER, { type: "module", name: "layerleap" })
-      : new Worker(choice, { type: "module", name: "layerleap" }),
-  );
+  if (choice instanceof Worker) return portTo(choice); // it is its owner's, and may serve others
+  const worker = choice === true ? newWorker() : newWorkerAt(choice);
   return { port: worker, close: () => worker.terminate(), failed: heardOf(worker) };
 }

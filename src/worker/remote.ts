@@ -27,6 +27,8 @@ export class Remote {
   readonly #functions = new Map<number, (...args: never[]) => unknown>();
   /** What takes back what objects keep, by their handles. */
   readonly #kept = new Map<number, () => void>();
+  /** Hears of objects of the page's that are gone, by the handles of what they stood for. */
+  readonly #forgotten = new FinalizationRegistry<number>((handle) => this.release(handle));
   #ids = 0;
   #lost: Error | undefined;
 
@@ -79,6 +81,7 @@ export class Remote {
         this.#post({ kind: "call", id, target, method, args: sent, ...(keeps !== undefined && { keeps }) });
       } catch (error) {
         this.#pending.delete(id);
+        if (keeps !== undefined) this.#kept.delete(keeps); // the worker has never heard of it
         done();
         const [found, expected] = ["what cannot be sent to a worker", "plain values, signals and functions"];
         const finding = { file: method, field: "argument", found, expected };
@@ -87,8 +90,14 @@ export class Remote {
     });
   }
 
-  /** The worker needs an object no more. */
-  release(target: number): void {
+  /** Releases an object when what stands for it in the page has been collected, unless it has been released by then. */
+  releaseWith(standIn: object, handle: number): void {
+    this.#forgotten.register(standIn, handle, standIn);
+  }
+
+  /** The worker needs an object no more. @param standIn what `releaseWith` was told of it */
+  release(target: number, standIn?: object): void {
+    if (standIn) this.#forgotten.unregister(standIn);
     this.#kept.get(target)?.();
     this.#kept.delete(target);
     if (!this.#lost) this.#post({ kind: "release", target });
@@ -121,13 +130,9 @@ export class Remote {
   }
 
   async #callBack({ id, args, ask }: WorkerMessage & { kind: "function" }): Promise<void> {
-    const lent = this.#functions.get(id);
-    if (ask === undefined) {
-      lent?.(...(args as never[]));
-      return;
-    }
     try {
-      this.#post({ kind: "answer", ask, result: { value: await lent?.(...(args as never[])) } });
+      const value = await this.#functions.get(id)?.(...(args as never[]));
+      this.#post({ kind: "answer", ask, result: { value } });
     } catch (error) {
       this.#post({ kind: "answer", ask, result: { error: toWire(error) } });
     }

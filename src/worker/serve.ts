@@ -24,7 +24,7 @@ import type {
 } from "../types.ts";
 import { Host, type HostObjects, type Methods } from "./host.ts";
 import type { ModelShelf } from "./model_shelf.ts";
-import { type PageMessage, servedLock, type WorkerMessage } from "./wire.ts";
+import { type PageMessage, ROOT, servedLock, type WorkerMessage } from "./wire.ts";
 
 /** What is fixed when a model is loaded, or says what has changed since. */
 export type ModelFacts = ReturnType<typeof factsOf>;
@@ -43,9 +43,6 @@ export function serve(post: (message: WorkerMessage) => void, shelf: ModelShelf)
   host.add(ROOT, rootMethods(host, shelf), undefined);
   return host;
 }
-
-/** The worker itself. */
-export const ROOT = 0;
 
 function rootMethods(host: Host, shelf: ModelShelf): Methods {
   return {

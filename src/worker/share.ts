@@ -7,12 +7,9 @@
  */
 
 import { InputError, WorkerLostError } from "../errors.ts";
-import type { Started } from "./load_in_worker.ts";
 import type { Port } from "./remote.ts";
+import { heardOf, newSharedWorker, newWorker, portTo, type Started } from "./started.ts";
 import type { PageMessage, WorkerMessage } from "./wire.ts";
-
-/** The script of the worker. Bundlers look for these very words, and for options that are written out. */
-declare const LAYERLEAP_WORKER: URL;
 
 /** How long a shared worker may take to say whether it has WebGPU. */
 const PATIENCE_MS = 10_000;
@@ -44,18 +41,9 @@ export async function startShared(): Promise<Started> {
   return (await sharedWorker()) ?? (await leadersWorker());
 }
 
-/** @throws WorkerLostError where the browser refuses to start it */
-export function started<T>(start: () => T): T {
-  try {
-    return start();
-  } catch (cause) {
-    throw new WorkerLostError(`it could not be started: ${cause instanceof Error ? cause.message : cause}`, { cause });
-  }
-}
-
 async function sharedWorker(): Promise<Started | undefined> {
   if (typeof SharedWorker === "undefined") return undefined;
-  const worker = started(() => new SharedWorker(LAYERLEAP_WORKER, { type: "module", name: "layerleap" }));
+  const worker = newSharedWorker();
   const { port } = worker;
   const ready = await new Promise<boolean>((resolve) => {
     const patience = setTimeout(() => resolve(false), PATIENCE_MS);
@@ -73,18 +61,6 @@ async function sharedWorker(): Promise<Started | undefined> {
   return { port, close: () => port.close(), failed: heardOf(worker) };
 }
 
-/** How to hear that a worker's script failed. */
-export function heardOf(worker: AbstractWorker): Started["failed"] {
-  return (heard) => {
-    const onError = (event: Event) => {
-      event.preventDefault();
-      heard(("message" in event && String(event.message)) || "its script could not be run");
-    };
-    worker.addEventListener("error", onError);
-    return () => worker.removeEventListener("error", onError);
-  };
-}
-
 /** This tab's worker that it leads with, if it does. */
 let leading: Promise<Worker | undefined> | undefined;
 
@@ -92,7 +68,7 @@ async function leadersWorker(): Promise<Started> {
   for (let attempt = 0; ; attempt++) {
     leading ??= lead();
     const worker = await leading;
-    if (worker) return directly(worker);
+    if (worker) return portTo(worker);
     const started = await overChannel();
     if (started) return started;
     // A tab that led is gone, and another has yet to ask.
@@ -111,7 +87,7 @@ async function lead(): Promise<Worker | undefined> {
             resolve(undefined);
             return;
           }
-          const worker = started(() => new Worker(LAYERLEAP_WORKER, { type: "module", name: "layerleap" }));
+          const worker = newWorker();
           await ready(worker);
           passOn(worker);
           resolve(worker);
@@ -127,7 +103,7 @@ async function lead(): Promise<Worker | undefined> {
 
 /** Waits until a worker's script runs. @throws WorkerLostError where it cannot be run */
 async function ready(worker: Worker): Promise<void> {
-  const { port, close, failed } = directly(worker);
+  const { port, close, failed } = portTo(worker);
   let unheard = () => {};
   try {
     await new Promise<void>((resolve, reject) => {
@@ -141,13 +117,6 @@ async function ready(worker: Worker): Promise<void> {
     unheard();
     close();
   }
-}
-
-/** The leader's own port to its worker. */
-function directly(worker: Worker): Started {
-  const { port1, port2 } = new MessageChannel();
-  worker.postMessage({ kind: "port", port: port2 }, [port2]);
-  return { port: port1, close: () => port1.close(), failed: heardOf(worker) };
 }
 
 /** Passes on what other tabs and the worker say to each other. */

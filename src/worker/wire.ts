@@ -1,11 +1,14 @@
 /**
  * What crosses between a page and the worker that holds its model: calls, answers, and what calls them back.
  *
- * A call names an object of the worker's by its handle (0: the worker itself) and a method of it. What cannot be cloned goes by number:
+ * A call names an object of the worker's by its handle and a method of it. What cannot be cloned goes by number:
  * abort signals, functions and objects of the worker's. Errors arrive as the classes that they are.
  */
 
 import * as errors from "../errors.ts";
+
+/** The handle of the worker itself. */
+export const ROOT = 0;
 
 /** From the page. */
 export type PageMessage =
@@ -23,8 +26,8 @@ export type WorkerMessage =
   /** First of all, over a port: whether the worker has WebGPU. */
   | { kind: "ready"; gpu: boolean }
   | { kind: "result"; id: number; result: Outcome }
-  /** A function of the page's is called; `ask`: its answer is waited for. */
-  | { kind: "function"; id: number; args: unknown[]; ask?: number };
+  /** A function of the page's is called; its answer names `ask`. */
+  | { kind: "function"; id: number; args: unknown[]; ask: number };
 
 export type Outcome = { value: unknown } | { error: WireError };
 

@@ -11,11 +11,6 @@ export interface ChatFacts {
   leftOut: LeftOut;
 }
 
-/** Conversations that the page holds no more are none of the worker's either. */
-const forgotten = new FinalizationRegistry<{ remote: Remote; handle: number }>(({ remote, handle }) =>
-  remote.release(handle),
-);
-
 export class WorkerChat {
   readonly #remote: Remote;
   readonly #handle: number;
@@ -41,7 +36,7 @@ export class WorkerChat {
       return told;
     });
     this.#made.catch(() => {}); // its turns tell
-    forgotten.register(this, { remote, handle });
+    remote.releaseWith(this, handle);
   }
 
   /** The messages so far, the model's answers among them. A turn's are there once it has ended. */

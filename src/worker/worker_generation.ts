@@ -9,11 +9,6 @@ export interface GenerationFacts {
   seed: number | undefined;
 }
 
-/** Generations that the page holds no more are none of the worker's either. */
-const forgotten = new FinalizationRegistry<{ remote: Remote; handle: number }>(({ remote, handle }) =>
-  remote.release(handle),
-);
-
 export class WorkerGeneration implements AsyncIterable<GenerationPart> {
   readonly #remote: Remote;
   readonly #handle: number;
@@ -38,7 +33,7 @@ export class WorkerGeneration implements AsyncIterable<GenerationPart> {
     this.#made = made;
     this.#ended = ended;
     made.catch(() => {}); // whoever asks for parts, or for the result, is told
-    forgotten.register(this, { remote, handle }, this);
+    remote.releaseWith(this, handle);
   }
 
   /** The ids it continues. */
@@ -120,7 +115,6 @@ export class WorkerGeneration implements AsyncIterable<GenerationPart> {
   #release(): void {
     if (this.#over) return;
     this.#over = true;
-    forgotten.unregister(this);
-    this.#remote.release(this.#handle);
+    this.#remote.release(this.#handle, this);
   }
 }

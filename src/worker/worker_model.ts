@@ -116,7 +116,7 @@ export class WorkerModel {
     return this.#now().then(({ exitAdapter }) => exitAdapter);
   }
 
-  /** What is not used because this device computes it wrong, or because it is not the model's. */
+  /** As `Model.warnings`. */
   get warnings(): Promise<string[]> {
     return this.#now().then(({ warnings }) => warnings);
   }
