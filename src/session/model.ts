@@ -204,7 +204,7 @@ export class Model {
     return this.#device.ledger.report();
   }
 
-  /** What is not used because this device computes it wrong, or not to the bit, or because it is not the model's. */
+  /** What is not used: because this device computes it wrong, or not to the bit, or has not the memory, or because it is not the model's. */
   get warnings(): string[] {
     return [
       ...[...this.#warnings, ...this.#forward.warnings],
@@ -468,8 +468,11 @@ export class Model {
   /** Forgets the keys and values of all texts. @throws BusyError while a generation runs; DisposedError */
   clearKvCache(): void {
     const release = this.#acquire();
-    this.#texts.clear();
-    release();
+    try {
+      this.#texts.clear();
+    } finally {
+      release();
+    }
   }
 
   /** What times of rounds are made of, with a second model that drafts. @internal For measurements. */
