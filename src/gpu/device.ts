@@ -72,6 +72,10 @@ export class Device {
   /** Settled when the errors of the last submission are known. */
   #submitted: Promise<void> = Promise.resolve();
   #disposed = false;
+  readonly #hear = (event: GPUUncapturedErrorEvent) => {
+    event.preventDefault();
+    this.#failure ??= gpuError(event.error, "device");
+  };
   /** The entry point, kept alive with the device: Dawn in Node crashes when it is collected first. */
   readonly gpu: GPU;
 
@@ -81,10 +85,7 @@ export class Device {
     this.info = info;
     this.ledger = new BufferLedger(handle);
     this.pipelines = new PipelineCache(handle);
-    handle.addEventListener("uncapturederror", (event) => {
-      event.preventDefault();
-      this.#failure ??= gpuError(event.error, "device");
-    });
+    handle.addEventListener("uncapturederror", this.#hear);
     handle.lost.then((lost) => {
       if (!this.#disposed) this.#lost = new DeviceLostError(lost.message || lost.reason);
     });
@@ -274,5 +275,7 @@ export class Device {
     this.#disposed = true;
     this.ledger.close();
     this.handle.destroy();
+    // In Node a device and what listens to it hold each other outside the garbage collector's sight: neither would ever go.
+    this.handle.removeEventListener("uncapturederror", this.#hear);
   }
 }

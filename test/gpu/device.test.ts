@@ -4,6 +4,7 @@ import { Recorder } from "../../src/gpu/commands.ts";
 import { Device } from "../../src/gpu/device.ts";
 import { Kernel } from "../../src/kernels/kernel.ts";
 import { defaultGpu } from "../../src/platform/node.ts";
+import { collectGarbage } from "../collect_garbage.ts";
 
 const opened: Device[] = [];
 
@@ -329,6 +330,19 @@ describe("disposing", () => {
     await device.handle.lost;
     await new Promise((resolve) => setTimeout(resolve, 0));
     expect(() => device.check()).toThrow(DisposedError);
+  });
+
+  test("lets go of it", async () => {
+    const used = async () => {
+      const device = await Device.open(await defaultGpu());
+      await increment(device);
+      device.dispose();
+      await device.handle.lost;
+      return new WeakRef(device);
+    };
+    const gone = await used();
+    await collectGarbage();
+    expect(gone.deref()).toBeUndefined();
   });
 
   test("during a read ends the read", async () => {
