@@ -49,6 +49,8 @@ export interface DecodedRound {
 export interface DecodingOptions {
   lane: number;
   promptIds: readonly number[];
+  /** What has been emitted behind the prompt before, where it goes on with rounds: all but the last is committed. */
+  emittedIds?: readonly number[];
   limits: Limits;
   controller: Controller;
   /** Ids there are. */
@@ -62,20 +64,20 @@ export interface DecodingOptions {
 }
 
 /**
- * Reads the end of the prompt, then rounds, until the generation is finished or whoever reads leaves. Rounds under way are
+ * Reads the end of the prompt, unless the text goes on, then rounds, until the generation is finished or whoever reads leaves. Rounds under way are
  * waited for, not told, when it is left.
  * @throws DeviceLostError | DisposedError | GpuError | what a drafter on the host throws
  */
 export async function* decode(
   rounds: RoundQueue,
-  prefill: PendingRound,
-  { lane, promptIds, limits, controller, vocabSize, drafter, signal, observe }: DecodingOptions,
+  prefill: PendingRound | undefined,
+  { lane, promptIds, emittedIds = [], limits, controller, vocabSize, drafter, signal, observe }: DecodingOptions,
 ): AsyncGenerator<DecodedRound, void, void> {
   const { maxTokens } = limits;
-  const underWay: UnderWay[] = [prefill];
-  const ids = [...promptIds];
-  controller.tell?.(promptIds);
-  let length = promptIds.length;
+  const underWay: UnderWay[] = prefill ? [prefill] : [];
+  const ids = [...promptIds, ...emittedIds];
+  controller.tell?.(ids);
+  let length = prefill ? ids.length : ids.length - 1;
   let lastDone = 0;
   let resumedAt = 0;
   let heldMs = 0;
@@ -117,7 +119,7 @@ export async function* decode(
       const { plan, decision, submittedAt, askedAt = submittedAt, texts, report: pending } = underWay[0]!;
       const { doneAt, ...report } = await pending;
       underWay.shift();
-      const isRound = plan !== prefill.plan;
+      const isRound = plan !== prefill?.plan;
       const startedAt = Math.max(askedAt, lastDone);
       lastDone = doneAt;
       ids.push(...report.ids);

@@ -75,6 +75,8 @@ export interface Start {
 interface Lane extends Opening {
   readonly number: number;
   readonly limits: Limits;
+  /** The token that it began with, behind those that were committed. */
+  readonly pending: number | undefined;
   place: PromptPlace;
   /** What was wrong with the submissions of its prompt. */
   readonly errors: Promise<GpuError | undefined>[];
@@ -186,7 +188,7 @@ export class Scheduler {
 
   /** Begins a generation that `prepare` was called for. */
   begin(limits: Limits, opening: Opening, { lane = 0, length, pending, emitted }: Start = {}): void {
-    this.#lanes[lane] = { ...opening, number: lane, limits, place: UNSHARED, errors: [] };
+    this.#lanes[lane] = { ...opening, number: lane, limits, pending, place: UNSHARED, errors: [] };
     this.#state.begin(lane, { draftLength: 0, ...limits }, length, pending, emitted);
   }
 
@@ -206,9 +208,31 @@ export class Scheduler {
     place: PromptPlace = UNSHARED,
     lane = 0,
   ): Promise<PendingRound | undefined> {
+    const reached = await this.#prompt(ids, stop, place, lane, true);
+    return reached === "end" ? undefined : reached;
+  }
+
+  /**
+   * The same for a text that is generated already and whose keys and values are not there: it goes on with the pending token that it was
+   * begun with, and chooses none.
+   * @param ids committed tokens
+   * @returns whether all of it runs, rather than that it was stopped
+   */
+  async replay(ids: readonly number[], stop: () => boolean, place: PromptPlace, lane: number): Promise<boolean> {
+    return (await this.#prompt(ids, stop, place, lane, false)) === "end";
+  }
+
+  /** @returns the submission that chose; `end` where none is to; undefined when it was stopped */
+  async #prompt(
+    ids: readonly number[],
+    stop: () => boolean,
+    place: PromptPlace,
+    lane: number,
+    chooses: boolean,
+  ): Promise<PendingRound | "end" | undefined> {
     const own = this.#lane(lane);
     own.place = place;
-    this.#state.tellPrompt(lane, ids);
+    this.#state.tellPrompt(lane, own.pending === undefined ? ids : [...ids, own.pending]);
     for (const drafter of own.drafters) {
       drafter.begin?.(ids.length, lane);
       if (drafter.forward && !(await this.#prefillThrough(drafter.forward, ids, own, stop))) return undefined;
@@ -221,14 +245,14 @@ export class Scheduler {
       try {
         const { chunk, last } = this.#nextChunk(ids.slice(0, end), start, regime, pace, own);
         start += chunk.count;
-        const choice = start === ids.length ? { last } : undefined;
-        const reached = await this.#through(this.#forward, chunk, pace, stop, own, choice?.last);
+        const chooser = chooses && start === ids.length ? last : undefined;
+        const reached = await this.#through(this.#forward, chunk, pace, stop, own, chooser);
         if (reached !== "end") return reached;
       } finally {
         done();
       }
     }
-    return undefined; // a prompt has tokens
+    return "end";
   }
 
   /** Runs what a drafter's own model has not seen of a prompt through it. @returns false when it was stopped */

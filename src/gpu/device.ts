@@ -125,13 +125,18 @@ export class Device {
     return adapter ? describe(adapter, backend) : undefined;
   }
 
+  /** That it is lost, once that is known; a device that was disposed of before is not. */
+  get lost(): DeviceLostError | undefined {
+    return this.#lost;
+  }
+
   /**
    * Throws what went wrong since the last look: a validation error (told once), a lost device (told for good).
    * @throws GpuError | DeviceLostError | DisposedError
    */
   check(): void {
-    if (this.#disposed) throw new DisposedError();
     if (this.#lost) throw this.#lost;
+    if (this.#disposed) throw new DisposedError();
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure) throw failure;

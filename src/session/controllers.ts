@@ -34,16 +34,21 @@ export interface PricedAdapter extends Pick<ExitAdapterInfo, "exitLayer" | "hotI
 }
 
 export class Controllers {
-  readonly #scheduler: Scheduler;
+  readonly #engine: () => { scheduler: Scheduler };
   readonly #spec: ModelSpec;
   /** The exit adapter, and what it computes of a draft. */
   #adapter: { exitLayer: number; layers: number; head: number } | undefined;
   /** By what selection computes: it changes what a head costs. `greedy` is what is priced at load. */
   readonly #prices = new Map<string, Prices>();
 
-  constructor(scheduler: Scheduler, spec: ModelSpec) {
-    this.#scheduler = scheduler;
+  /** @param engine what computes the rounds now */
+  constructor(engine: () => { scheduler: Scheduler }, spec: ModelSpec) {
+    this.#engine = engine;
     this.#spec = spec;
+  }
+
+  get #scheduler(): Scheduler {
+    return this.#engine().scheduler;
   }
 
   /**

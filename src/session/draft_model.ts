@@ -37,9 +37,8 @@ export class DraftModel {
   readonly dtype: ModelDtype;
   /** Number of weights. */
   readonly parameters: number;
-  /** @internal */
-  readonly forward: Forward;
-  readonly #warnings: readonly string[];
+  #forward: Forward;
+  #warnings: readonly string[];
 
   /** @internal Use `model.loadDraftModel`. */
   constructor({ name, spec, dtype, parameters, forward, warnings }: DraftModelParts) {
@@ -47,12 +46,23 @@ export class DraftModel {
     this.spec = spec;
     this.dtype = dtype;
     this.parameters = parameters;
-    this.forward = forward;
+    this.#forward = forward;
     this.#warnings = warnings;
+  }
+
+  /** What computes it. @internal */
+  get forward(): Forward {
+    return this.#forward;
+  }
+
+  /** Is computed by what computes another one of the same model: its device is lost. @internal */
+  moveTo(other: DraftModel): void {
+    this.#forward = other.#forward;
+    this.#warnings = other.#warnings;
   }
 
   /** What is not used because this device computes it wrong, or not to the bit; `model.warnings` has them too. */
   get warnings(): string[] {
-    return [...this.#warnings, ...this.forward.warnings];
+    return [...this.#warnings, ...this.#forward.warnings];
   }
 }

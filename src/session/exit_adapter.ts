@@ -37,11 +37,18 @@ export interface AdapterTarget {
 
 const OPTIONS: readonly (keyof ExitAdapterOptions)[] = ["cache", "endpoint", "onDownload", "signal", "token"];
 
+/** An adapter that is loaded, and where it is from. */
+interface SeatedAdapter {
+  info: ExitAdapterInfo;
+  source: ExitAdapterSource;
+  options: ExitAdapterOptions;
+}
+
 /** The one exit adapter that a model drafts with, if it has one. */
 export class ExitAdapterSeat {
   readonly target: AdapterTarget;
   readonly #onChange: (adapter: PricedAdapter | undefined) => void;
-  #info: ExitAdapterInfo | undefined;
+  #seated: SeatedAdapter | undefined;
 
   /** @param onChange told of another one, or none */
   constructor(target: AdapterTarget, onChange: (adapter: PricedAdapter | undefined) => void) {
@@ -50,17 +57,18 @@ export class ExitAdapterSeat {
   }
 
   get info(): ExitAdapterInfo | undefined {
-    return this.#info;
+    return this.#seated?.info;
   }
 
   /** @throws the errors of `Model.loadExitAdapter` */
   async load(source: ExitAdapterSource, options: ExitAdapterOptions): Promise<ExitAdapterInfo> {
     try {
       const info = await loadExitAdapter(this.target, source, options);
-      this.#is(info);
+      const { signal: _, onDownload: __, ...from } = options;
+      this.#is({ info, source, options: from });
       return info;
     } catch (error) {
-      if (this.#info && !this.target.forward.exitAdapter) this.#is(undefined);
+      if (this.#seated && !this.target.forward.exitAdapter) this.#is(undefined);
       throw error;
     }
   }
@@ -70,9 +78,15 @@ export class ExitAdapterSeat {
     this.#is(undefined);
   }
 
-  #is(info: ExitAdapterInfo | undefined): void {
-    this.#info = info;
-    this.#onChange(info && { ...info, layers: info.bytes / this.target.forward.layerBytes(0) });
+  /** Loads what stands in another seat. @throws the errors of `Model.loadExitAdapter` */
+  async loadThatOf(other: ExitAdapterSeat, signal: AbortSignal): Promise<void> {
+    if (other.#seated) await this.load(other.#seated.source, { ...other.#seated.options, signal });
+  }
+
+  #is(seated: SeatedAdapter | undefined): void {
+    this.#seated = seated;
+    const layerBytes = this.target.forward.layerBytes(0);
+    this.#onChange(seated && { ...seated.info, layers: seated.info.bytes / layerBytes });
   }
 }
 

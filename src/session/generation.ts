@@ -8,13 +8,11 @@
 
 import { type DecodedRound, decode } from "../decode/decoding.ts";
 import type { HostDrafter } from "../decode/drafters/host_drafter.ts";
+import type { PendingRound } from "../decode/pending_round.ts";
 import { type Controller, drafterOf, type RoundOutcome, type RoundPlan } from "../decode/plan.ts";
-import type { RoundQueue } from "../decode/round_queue.ts";
-import type { Limits, Scheduler } from "../decode/scheduler.ts";
+import type { Limits } from "../decode/scheduler.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
-import type { Forward } from "../forward/forward.ts";
-import type { Device } from "../gpu/device.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
@@ -28,21 +26,20 @@ import type {
   Transcript,
 } from "../types.ts";
 import type { Turn } from "./chat.ts";
+import type { Engine } from "./engine.ts";
 import type { OpenText } from "./kept_texts.ts";
 import type { TakenLane } from "./lanes.ts";
 import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
 export interface GenerationContext {
-  device: Device;
-  scheduler: Scheduler;
   tokenizer: TextTokenizer;
-  /** Its rounds' way to the GPU. */
-  rounds: RoundQueue;
+  /** What computes it, the first time and again when its device is lost. Throws the loss where nothing takes its place, and the signal's reason. */
+  engine: (signal: AbortSignal) => Promise<Engine>;
   /** A lane for this generation, when it is its turn; undefined where the signal aborts before. Throws when the model is gone. */
   acquire: (signal: AbortSignal) => Promise<TakenLane | undefined>;
-  /** Opens its text in the cache, of which so many tokens may be reused. */
-  open: (prompt: Transcript, most: number, lane: number) => Promise<OpenText>;
+  /** That its text takes in the cache, at most. */
+  positions: number;
   /** Told of each round: what plans cost is learned from all generations. */
   observe: (outcome: RoundOutcome) => void;
 }
@@ -76,13 +73,16 @@ export interface GenerationRequest {
   signal: AbortSignal | undefined;
 }
 
-/** Counters at one moment, to be subtracted from those at a later one. */
+/** Counters of an engine at one moment, to be subtracted from those at a later one. */
 interface Counters {
   submits: number;
   readbacks: number;
   readbackBytes: number;
   dispatches: number;
 }
+
+/** Devices that may be lost one after the other while a text gets no further. */
+const MOST_LOSSES = 3;
 
 /** What a generation has done so far. */
 interface Tally {
@@ -95,6 +95,9 @@ interface Tally {
   reused: number;
   /** Why it ended; `abort` until it has. */
   finishReason: FinishReason;
+  /** What computes it; undefined until something does. And how often another took over. */
+  engine: Engine | undefined;
+  recoveries: number;
   /** Counters when the prefill began, and when the rounds began. */
   prefillFrom: Counters;
   roundsFrom: Counters;
@@ -204,49 +207,109 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
-    const { scheduler, rounds, tokenizer, acquire, observe } = this.#context;
-    const { prompt, answers, limits, signal, turn } = this.#request;
-    const { ids: promptIds } = prompt;
+    const { tokenizer, acquire } = this.#context;
+    const { prompt, answers, signal, turn, stop } = this.#request;
     const tally = this.#newTally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
     const ended = signal ? AbortSignal.any([signal, this.#ended.signal]) : this.#ended.signal;
     let taken: TakenLane | undefined;
-    let leave = () => {};
-    let text: OpenText | undefined;
     let begun = false;
-    let models: Forward[] = [];
     try {
       turn?.begins();
       begun = true;
       taken = await acquire(ended);
       if (!taken) return; // there is nothing to show
-      const { lane } = taken;
-      leave = rounds.join(lane);
       signal?.addEventListener("abort", end, { once: true });
-      const { plans, selection, controller: createController, drafter } = this.#request.choices();
-      models = selection.draftModel ? [selection.draftModel] : [];
-      const stream = new TokenStream(tokenizer, answers ? [] : promptIds, this.#request.stop);
-      const begin = await scheduler.prepare(plans, selection, {
-        replays: prompt.generated.length > 0,
-        joins: rounds.texts > 1,
-      });
-      text = await this.#context.open(prompt, this.#request.reusesPrompt ? promptIds.length - 1 : 0, lane);
-      tally.reused = text.reused;
-      const controller = createController();
+      const stream = new TokenStream(tokenizer, answers ? [] : prompt.ids, stop);
+      for (let losses = 0; ; ) {
+        const engine = await this.#engine(ended);
+        if (!engine) break;
+        if (losses > 0) tally.recoveries++;
+        const had = tally.ids.length;
+        try {
+          yield* this.#compute(engine, taken, tally, stream, ended);
+          break;
+        } catch (error) {
+          const { lost } = engine.device;
+          if (!lost) throw error;
+          losses = tally.ids.length > had ? 1 : losses + 1;
+          if (losses > MOST_LOSSES) throw lost;
+        }
+      }
+      this.#outcome = { result: this.#result(tally) };
+    } catch (error) {
+      this.#outcome = { error };
+    } finally {
+      signal?.removeEventListener("abort", end);
+      this.#outcome ??= { result: this.#result(tally) }; // left early
+      try {
+        if (begun) turn?.ends("result" in this.#outcome ? this.#outcome.result : undefined);
+      } finally {
+        taken?.release();
+      }
+    }
+  }
 
-      tally.prefillFrom = this.#counters();
-      tally.begunAt = performance.now();
-      scheduler.begin(limits, begin(lane), { lane });
-      const prefill = await scheduler.prefill(promptIds, () => ended.aborted, text, lane);
-      if (prefill) {
-        const now = this.#counters();
-        // The prompt's own readback is still to come.
-        const readbackBytes = now.readbackBytes + prefill.readbackBytes;
-        tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes };
+  /** What computes the text; undefined where it ended before there was anything. */
+  async #engine(ended: AbortSignal): Promise<Engine | undefined> {
+    try {
+      return await this.#context.engine(ended);
+    } catch (error) {
+      if (ended.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Computes the text on an engine, from where it stands to its end. What was emitted on another one is computed again as it was then,
+   * and goes on with its last token.
+   */
+  async *#compute(
+    engine: Engine,
+    taken: TakenLane,
+    tally: Tally,
+    stream: TokenStream,
+    ended: AbortSignal,
+  ): AsyncGenerator<GenerationPart, void, void> {
+    const { scheduler, rounds } = engine;
+    const { lane } = taken;
+    const { prompt, reusesPrompt, limits, signal } = this.#request;
+    const { plans, selection, controller: createController, drafter } = this.#request.choices();
+    const emittedIds = [...tally.ids];
+    const goesOn = emittedIds.length > 0;
+    const text = goesOn ? withGenerated(prompt, emittedIds.slice(0, -1)) : prompt;
+    const mostReused = goesOn ? text.ids.length : text.ids.length - 1;
+    const leave = rounds.join(lane);
+    let open: OpenText | undefined;
+    let runs = false;
+    try {
+      const begin = await scheduler.prepare(
+        plans,
+        { ...selection, emittedIds },
+        { replays: text.generated.length > 0, joins: rounds.texts > 1 },
+      );
+      open = await engine.open(text, reusesPrompt ? mostReused : 0, this.#context.positions, lane);
+      const controller = createController();
+      if (!goesOn) {
+        tally.engine = engine;
+        tally.reused = open.reused;
+        tally.prefillFrom = countersOf(engine);
+        tally.begunAt = performance.now();
+      }
+
+      const state = { length: text.ids.length, pending: emittedIds.at(-1)!, emitted: emittedIds.length };
+      scheduler.begin(limits, begin(lane), { lane, ...(goesOn && state) });
+      const stop = () => ended.aborted;
+      const first = goesOn ? undefined : await scheduler.prefill(text.ids, stop, open, lane);
+      runs = goesOn ? await scheduler.replay(text.ids, stop, open, lane) : first !== undefined;
+      if (runs) {
+        if (first) countRoundsFrom(tally, engine, first);
+        else moveCounts(tally, engine);
         const { vocabSize } = scheduler;
-        const decoding = { lane, promptIds, limits, controller, vocabSize, drafter, signal: ended, observe };
-        for await (const decoded of decode(rounds, prefill, decoding)) {
+        const { observe } = this.#context;
+        const decoding = { lane, promptIds: prompt.ids, emittedIds, limits, controller, vocabSize, drafter };
+        for await (const decoded of decode(rounds, first, { ...decoding, signal: ended, observe })) {
           const { finished } = decoded.report;
           const { stopped, ...part } = stream.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
           this.#count(tally, decoded, part, stopped);
@@ -257,22 +320,15 @@ export class Generation implements AsyncIterable<GenerationPart> {
           if (tally.finishReason !== "abort" || signal?.aborted) break;
         }
       }
-      this.#outcome = { result: this.#result(tally) };
     } catch (error) {
-      this.#outcome = { error };
+      open?.abandon();
+      throw error;
     } finally {
-      signal?.removeEventListener("abort", end);
-      this.#outcome ??= { result: this.#result(tally) }; // left early
-      const result = "result" in this.#outcome ? this.#outcome.result : undefined;
-      try {
-        // Without a token the prompt has not been computed whole. The last token has no keys and values yet.
-        if (result && tally.ids.length > 0) text?.keep(tally.ids.slice(0, -1), models);
-        else text?.abandon();
-        if (begun) turn?.ends(result);
-      } finally {
-        leave();
-        taken?.release();
-      }
+      // Without a token the prompt has not been computed whole. The last token has no keys and values yet.
+      const computed = tally.ids.slice(Math.max(0, emittedIds.length - 1), -1);
+      if (runs && tally.ids.length > 0) open?.keep(computed, selection.draftModel ? [selection.draftModel] : []);
+      else open?.abandon();
+      leave();
     }
   }
 
@@ -318,7 +374,6 @@ export class Generation implements AsyncIterable<GenerationPart> {
   }
 
   #newTally(): Tally {
-    const now = this.#counters();
     return {
       ids: [],
       tokens: [],
@@ -328,17 +383,13 @@ export class Generation implements AsyncIterable<GenerationPart> {
       firstAt: undefined,
       rounds: [],
       finishReason: "abort",
-      prefillFrom: now,
-      roundsFrom: now,
+      engine: undefined,
+      recoveries: 0,
+      prefillFrom: countersOf(undefined),
+      roundsFrom: countersOf(undefined),
       prefillMs: 0,
       decodeMs: 0,
     };
-  }
-
-  #counters(): Counters {
-    const { device, scheduler } = this.#context;
-    const { submits, readbacks, readbackBytes } = device;
-    return { submits, readbacks, readbackBytes, dispatches: scheduler.dispatches };
   }
 
   #result(tally: Tally): GenerationResult {
@@ -361,10 +412,11 @@ export class Generation implements AsyncIterable<GenerationPart> {
     return this.#request.stop.length > 0 && own !== undefined ? own : whole;
   }
 
-  #stats({ ids, rounds, reused, prefillFrom, roundsFrom, prefillMs, decodeMs }: Tally): GenerationStats {
-    const now = this.#counters();
+  #stats({ ids, rounds, reused, engine, recoveries, prefillFrom, roundsFrom, ...tally }: Tally): GenerationStats {
+    const { prefillMs, decodeMs } = tally;
+    const now = countersOf(engine);
     const since = (name: keyof Counters) => Math.max(0, now[name] - roundsFrom[name]); // a prompt may have been stopped
-    const { pipelines } = this.#context.device;
+    const pipelines = engine?.device.pipelines;
     const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
     const accepted = rounds.reduce((sum, round) => sum + round.accepted, 0);
     const prices = rounds.at(-1)?.decision?.prices;
@@ -385,10 +437,43 @@ export class Generation implements AsyncIterable<GenerationPart> {
       readbackBytes: since("readbackBytes"),
       dispatches: since("dispatches"),
       prefillSubmits: roundsFrom.submits - prefillFrom.submits,
-      pipelines: pipelines.count,
-      compileMs: pipelines.compileMs,
+      pipelines: pipelines?.count ?? 0,
+      compileMs: pipelines?.compileMs ?? 0,
+      recoveries,
     };
   }
+}
+
+/** A text that goes on with ids that were generated. */
+function withGenerated({ ids, generated }: Transcript, more: readonly number[]): Transcript {
+  const end = ids.length + more.length;
+  return { ids: [...ids, ...more], generated: more.length > 0 ? [...generated, [ids.length, end]] : generated };
+}
+
+function countersOf(engine: Engine | undefined): Counters {
+  if (!engine) return { submits: 0, readbacks: 0, readbackBytes: 0, dispatches: 0 };
+  const { submits, readbacks, readbackBytes } = engine.device;
+  return { submits, readbacks, readbackBytes, dispatches: engine.scheduler.dispatches };
+}
+
+/** Rounds begin behind a prompt whose own readback is still to come. */
+function countRoundsFrom(tally: Tally, engine: Engine, { readbackBytes }: PendingRound): void {
+  const now = countersOf(engine);
+  tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes: now.readbackBytes + readbackBytes };
+}
+
+/** Counts go on with those of another engine; what it took to get there is none of them. */
+function moveCounts(tally: Tally, engine: Engine): void {
+  const [before, now] = [countersOf(tally.engine), countersOf(engine)];
+  const moved = (from: Counters): Counters => ({
+    submits: from.submits + now.submits - before.submits,
+    readbacks: from.readbacks + now.readbacks - before.readbacks,
+    readbackBytes: from.readbackBytes + now.readbackBytes - before.readbackBytes,
+    dispatches: from.dispatches + now.dispatches - before.dispatches,
+  });
+  tally.prefillFrom = moved(tally.prefillFrom);
+  tally.roundsFrom = moved(tally.roundsFrom);
+  tally.engine = engine;
 }
 
 /** The plans of rounds, the most used first. */

@@ -47,7 +47,7 @@ export function requireGenerateOptions(options: GenerateOptions): void {
 export interface AvailableDrafters {
   defaults: GenerationDefaults;
   adapter: DraftingAdapter | undefined;
-  draftModels: ReadonlySet<DraftModel>;
+  draftModels: Pick<ReadonlySet<DraftModel>, "has">;
 }
 
 export class ChoiceReader {

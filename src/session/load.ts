@@ -1,37 +1,27 @@
 /** Loading: from a source to a model that can generate. */
 
-import { defaultGpu, gpuBackend, noAdapterAdvice } from "#platform";
 import { abortable } from "../abortable.ts";
-import { GpuMemoryError, InputError } from "../errors.ts";
-import { requireContext, requireKvBudget } from "../forward/context_limit.ts";
+import { InputError } from "../errors.ts";
 import { Forward } from "../forward/forward.ts";
 import { KvCache } from "../forward/kv_cache.ts";
-import { productKinds } from "../forward/product_kinds.ts";
-import { Device } from "../gpu/device.ts";
-import type { ScoreRule } from "../kernels/attention_shape.ts";
-import type { KernelChoice } from "../kernels/choice.ts";
-import { chooseKernels, type KernelNeeds } from "../kernels/choose.ts";
-import { takesInt8 } from "../kernels/many_row_matmul.ts";
-import { formatName } from "../kernels/weight_format.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import type { Device } from "../gpu/device.ts";
 import { openSource } from "../sources/open.ts";
-import type { DraftModelOptions, Dtype, LoadOptions, ModelDtype, ModelSource } from "../types.ts";
-import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
-import { conversionsOf } from "../weights/conversions.ts";
-import { DTYPES, type Holding } from "../weights/dtype.ts";
-import type { ModelWeights } from "../weights/held_weights.ts";
-import { chooseHolding, smallerHolding } from "../weights/holding.ts";
-import { headFormats, type WeightPlan } from "../weights/plan.ts";
-import { uploadWeights } from "../weights/upload.ts";
+import { unchanging } from "../sources/unchanging.ts";
+import type { DraftModelOptions, LoadOptions, ModelSource } from "../types.ts";
+import { openCheckpoint } from "../weights/checkpoint.ts";
+import { DTYPES } from "../weights/dtype.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf, kvBudgetOf } from "./context_length.ts";
 import { DraftModel, type DraftTarget } from "./draft_model.ts";
+import type { Reopen } from "./engine_seat.ts";
 import { adapterBeside } from "./exit_adapter.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
-import { memoryFor } from "./memory_estimate.ts";
 import { Model } from "./model.ts";
-import { requireChoice, requireKnown } from "./options.ts";
+import { openDevice } from "./open_device.ts";
+import { openEngine, reopenEngine } from "./open_engine.ts";
+import { requireBoolean, requireChoice, requireKnown } from "./options.ts";
+import { place } from "./place.ts";
 import { sourceOptions } from "./source_options.ts";
 import { readText } from "./text.ts";
 
@@ -46,6 +36,7 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
   "kvBudget",
   "onDownload",
   "onProgress",
+  "recover",
   "signal",
   "token",
 ];
@@ -81,15 +72,19 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   requireKnown("load", options, LOAD_OPTIONS);
   const asked = requireChoice("load", "dtype", options.dtype ?? "auto", [...DTYPES, "auto" as const]);
   const forced = readKernelOptions(options.kernels);
+  const recover = requireBoolean("load", "recover", options.recover ?? false);
   signal?.throwIfAborted();
   const meter = new LoadMeter(options.onProgress);
-  const folder = await openSource(source, {
+  let download = meter.download;
+  const opened = await openSource(source, {
     ...sourceOptions(options),
-    onDownload: bothOf(meter.download, options.onDownload),
+    onDownload: bothOf((progress) => download(progress), options.onDownload),
   });
+  const folder = recover ? unchanging(opened) : opened;
   meter.report("read", 0, 0);
   const checkpoint = await openCheckpoint(folder, signal);
   let device: Device | undefined;
+  let model: Model | undefined;
   // What fails ends the check of the files too.
   const failed = new AbortController();
   const verifying = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
@@ -100,34 +95,32 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const contextLength = contextLengthOf("load", options.contextLength, spec);
     const kvBudget = kvBudgetOf("load", options.kvBudget, contextLength);
     device = await openDevice(options.gpu, signal);
-    const opened = device;
     meter.report("compile", 0, 0);
-    const placing = { device: opened, checkpoint, spec, contextLength, kvBudget, asked, forced, signal };
-    const onProgress = (loadedBytes: number) => meter.report("upload", loadedBytes, weightBytes);
-    const model = await place(placing, onProgress, ({ kernels, warnings, weights, dtype, holding }) =>
-      opened.allocating(
-        `${name} (keys and values of ${kvBudget} tokens)`,
-        KvCache.bytes(spec, kvBudget, kernels.kv),
-        () =>
-          new Model({
-            ...{ name, device: opened, spec, weights, tokenizer, chatTemplate, contextLength, kvBudget, dtype },
-            ...{ kernels, warnings, parameters, weightBytes, meter, loadDraftModel },
-            placing: { layers: checkpoint.tensors.layers, holding },
-          }),
-      ),
-    );
+    const shape = { spec, contextLength, kvBudget, forced };
+    const engine = await openEngine({ ...shape, device, checkpoint, asked, signal }, meter);
+    const reopen: Reopen = async (lost, ending) => {
+      const again = new LoadMeter(options.onProgress);
+      download = again.download;
+      const taken = { folder, shape, holding: lost.holding, gpu: options.gpu, signal: ending };
+      return await reopenEngine(taken, again);
+    };
+    model = new Model({
+      ...{ name, spec, engine, reopen: recover ? reopen : undefined, tokenizer, chatTemplate, contextLength },
+      ...{ parameters, weightBytes, meter, loadDraftModel },
+    });
     signal?.throwIfAborted();
     const { exitAdapter = await adapterBeside(folder, signal) } = options;
     if (options.exitAdapter) await model.loadExitAdapter(options.exitAdapter, sourceOptions(options));
     else if (exitAdapter) await model.tryExitAdapter(exitAdapter, sourceOptions(options));
     meter.report("compile", weightBytes, weightBytes);
     // Nothing that was made of bytes that are not those published is handed out.
-    const ready = model.prepare().then(() => model.priceRounds(options, signal));
+    const ready = readied(model, options);
     await Promise.all([abortable(ready, signal), folder.verified?.(verifying)]);
     meter.finish();
     return model;
   } catch (error) {
     failed.abort(error);
+    await model?.dispose();
     device?.dispose();
     throw error;
   } finally {
@@ -192,77 +185,10 @@ export async function loadDraftModel(
   }
 }
 
-/** What is needed to put a checkpoint on a device. */
-interface Placing {
-  device: Device;
-  checkpoint: Checkpoint;
-  spec: ModelSpec;
-  contextLength: number;
-  kvBudget: number;
-  asked: Dtype | "auto";
-  forced: ReturnType<typeof readKernelOptions>;
-  signal: AbortSignal | undefined;
-}
-
-/** A checkpoint on a device. */
-interface Placed {
-  kernels: KernelChoice;
-  weights: ModelWeights;
-  dtype: ModelDtype;
-  holding: Holding;
-  warnings: readonly string[];
-}
-
-/**
- * Chooses kernels and the form of the weights, uploads these, and makes of them what they are for. Where the device has not the memory
- * and the data type is ours to choose, all is done again with the next smaller one, and the model says so (`warnings`).
- * @param make allocates what a model needs beside its weights
- * @throws GpuMemoryError when the smallest does not fit either
- */
-async function place<T>(
-  { device, checkpoint, spec, contextLength, kvBudget, asked, forced, signal }: Placing,
-  onProgress: (loadedBytes: number) => void,
-  make: (placed: Placed) => Promise<T>,
-): Promise<T> {
-  const { bindableBytes } = device.ledger;
-  const refusals: string[] = [];
-  let chosen = chooseHolding(checkpoint, asked, memoryFor(device.info), bindableBytes);
-  for (;;) {
-    const { plan, name: dtype, holding } = chosen;
-    const releaseAll = device.ledger.mark();
-    try {
-      const needs = kernelNeeds(checkpoint, plan);
-      if (forced.manyRows === "int8") requireInt8(needs);
-      const { kernels, warnings } = await abortable(chooseKernels(device, needs, forced), signal);
-      requireContext(bindableBytes, spec, contextLength, kernels.kv);
-      requireKvBudget(bindableBytes, spec, kvBudget, kernels.kv);
-      const weights = await uploadWeights(device, checkpoint, plan, { dtype, signal, onProgress });
-      return await make({ kernels, weights, dtype, holding, warnings: [...refusals, ...warnings] });
-    } catch (error) {
-      const isFull = error instanceof GpuMemoryError && asked === "auto";
-      const smaller = isFull ? smallerHolding(checkpoint, chosen, bindableBytes) : undefined;
-      if (!smaller) throw error;
-      releaseAll();
-      refusals.push(`${(error as GpuMemoryError).message}; floats are held in ${smaller.holding.dtype} instead`);
-      chosen = smaller;
-    }
-  }
-}
-
-/** A device that an abort does not wait for; one that comes too late is disposed of. */
-async function openDevice(gpu: LoadOptions["gpu"], signal: AbortSignal | undefined): Promise<Device> {
-  const opening = gpu
-    ? Device.open(gpu as GPU)
-    : defaultGpu().then((found) => Device.open(found, gpuBackend(), noAdapterAdvice));
-  try {
-    return await abortable(opening, signal);
-  } catch (error) {
-    opening.then(
-      (late) => late.dispose(),
-      () => {},
-    );
-    throw error;
-  }
+/** Compiles what the first generation needs, and learns what its rounds cost. */
+async function readied(model: Model, options: LoadOptions): Promise<void> {
+  await model.prepare();
+  await model.priceRounds(options, options.signal);
 }
 
 function bothOf<T>(first: (value: T) => void, second: ((value: T) => void) | undefined): (value: T) => void {
@@ -270,31 +196,4 @@ function bothOf<T>(first: (value: T) => void, second: ((value: T) => void) | und
     first(value);
     second?.(value);
   };
-}
-
-/** What the kernels of a model are tried for. */
-function kernelNeeds(checkpoint: Checkpoint, plan: WeightPlan): KernelNeeds {
-  const { spec } = checkpoint;
-  return {
-    layers: productKinds(spec, plan.layers, "f32"),
-    head: headFormats(plan),
-    headShape: spec,
-    scoreRules: scoreRules(spec),
-    ...{ headNorm: spec.headNorm, norms: spec.norms },
-    gate: plan.layers.some(({ ungated }) => ungated.length > 0) ? spec.activation : undefined,
-    conversions: conversionsOf(plan, checkpoint),
-  };
-}
-
-/** What layers do to scores, each rule once. */
-function scoreRules({ attention, attentionScale: scale, attentionSoftCap: softCap }: ModelSpec): ScoreRule[] {
-  return [...new Set(attention.map(({ window }) => window))].map((window) => ({ scale, softCap, window }));
-}
-
-function requireInt8({ layers }: KernelNeeds): void {
-  const floats = layers.find(({ format }) => !takesInt8(format));
-  if (!floats) return;
-  const found = `"int8" with ${formatName(floats.format)}`;
-  const expected = "a dtype of symmetric block codes, q8 or q4";
-  throw new InputError({ file: "load", field: "kernels.manyRows", found, expected });
 }

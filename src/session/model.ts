@@ -4,8 +4,6 @@
  */
 
 import type { PriceShape } from "../decode/controllers/price_features.ts";
-import { RoundQueue } from "../decode/round_queue.ts";
-import { Scheduler } from "../decode/scheduler.ts";
 import { score } from "../decode/score.ts";
 import {
   ContextLengthError,
@@ -16,14 +14,8 @@ import {
   InputError,
   UnsupportedModelError,
 } from "../errors.ts";
-import { Forward } from "../forward/forward.ts";
-import { KvCache } from "../forward/kv_cache.ts";
-import { KvPages, pagesFor } from "../forward/kv_pages.ts";
-import { PageCopy } from "../forward/page_copy.ts";
-import { RowTable } from "../forward/row_table.ts";
-import type { Device } from "../gpu/device.ts";
+import { pagesFor } from "../forward/kv_pages.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
-import type { KernelChoice } from "../kernels/choice.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
@@ -52,7 +44,6 @@ import type {
   SourceOptions,
 } from "../types.ts";
 import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
-import type { ModelWeights } from "../weights/held_weights.ts";
 import {
   calibrate,
   measureAgreement,
@@ -66,10 +57,10 @@ import { Controllers } from "./controllers.ts";
 import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type GenerationDefaults, generationDefaults } from "./drafting_options.ts";
-import { type AdapterTarget, ExitAdapterSeat } from "./exit_adapter.ts";
+import type { Engine } from "./engine.ts";
+import { EngineSeat, type Reopen } from "./engine_seat.ts";
 import { Generation } from "./generation.ts";
 import { type AvailableDrafters, ChoiceReader, isMadeForOne, requireGenerateOptions } from "./generation_choices.ts";
-import { KeptTexts } from "./kept_texts.ts";
 import { kernelNames } from "./kernel_options.ts";
 import { Lanes } from "./lanes.ts";
 import type { LoadMeter } from "./load_progress.ts";
@@ -80,23 +71,17 @@ import { chatIds, chatText, isAnswered, type PromptReader, readPrompt, renderCha
 /** What `load` has gathered. @internal */
 export interface ModelParts {
   name: string;
-  device: Device;
   spec: ModelSpec;
-  weights: ModelWeights;
+  /** What computes it; and makes the same anew when its device is lost, where it is to recover. */
+  engine: Engine;
+  reopen: Reopen | undefined;
   tokenizer: TextTokenizer;
   /** Undefined where the model has none. */
   chatTemplate: ChatTemplate | undefined;
   contextLength: number;
-  /** Tokens of all texts together. */
-  kvBudget: number;
-  dtype: ModelDtype;
-  kernels: KernelChoice;
-  warnings: readonly string[];
   parameters: number;
   weightBytes: number;
   meter: LoadMeter;
-  /** What an exit adapter is placed by. */
-  placing: Pick<AdapterTarget, "layers" | "holding">;
   loadDraftModel: (target: DraftTarget, source: ModelSource, options: DraftModelOptions) => Promise<DraftModel>;
 }
 
@@ -111,67 +96,64 @@ export class Model {
   readonly spec: ModelSpec;
   /** Tokens the context holds, prompt included. */
   readonly contextLength: number;
-  /** What its weights are held in on the GPU. */
-  readonly dtype: ModelDtype;
-  /** Which variant of each kernel this device got. */
-  readonly kernels: Readonly<Required<KernelOptions>>;
   /** Number of weights. */
   readonly parameters: number;
   /** Bytes of the weights in the checkpoint. */
   readonly weightBytes: number;
-  readonly #device: Device;
+  readonly #seat: EngineSeat;
   readonly #tokenizer: TextTokenizer;
   readonly #meter: LoadMeter;
   readonly #prompts: PromptReader;
-  readonly #forward: Forward;
-  readonly #table: RowTable;
-  readonly #scheduler: Scheduler;
   readonly #controllers: Controllers;
-  readonly #warnings: string[];
+  readonly #warnings: string[] = [];
   readonly #choices: ChoiceReader;
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
-  readonly #draftModels = new Set<DraftModel>();
-  readonly #adapters: ExitAdapterSeat;
-  readonly #texts: KeptTexts;
-  readonly #pageCopy: PageCopy;
-  readonly #rounds: RoundQueue;
+  /** And where they are from. */
+  readonly #draftModels = new Map<DraftModel, { source: ModelSource; options: DraftModelOptions }>();
   readonly #lanes: Lanes;
   #disposed = false;
 
   /** @internal Use `load`. */
   constructor(parts: ModelParts) {
-    const { name, device, spec, weights, tokenizer, contextLength, dtype, kernels, parameters, weightBytes } = parts;
-    this.kernels = kernelNames(kernels);
-    this.#warnings = [...parts.warnings];
+    const { name, spec, engine, reopen, tokenizer, contextLength, parameters, weightBytes } = parts;
     this.name = name;
     this.spec = spec;
     this.contextLength = contextLength;
-    this.dtype = dtype;
     this.parameters = parameters;
     this.weightBytes = weightBytes;
-    this.#device = device;
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
     this.#loadDraftModel = parts.loadDraftModel;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
-    const kv = new KvCache(device, spec, contextLength, kernels.kv, parts.kvBudget);
-    this.#table = new RowTable(device, contextLength);
-    this.#forward = new Forward(device, spec, weights, kv, this.#table, contextLength, kernels);
-    this.#scheduler = new Scheduler(device, this.#forward, this.#table);
-    this.#controllers = new Controllers(this.#scheduler, spec);
+    this.#seat = new EngineSeat(
+      engine,
+      reopen && (async (lost, signal) => this.#furnish(await reopen(lost, signal), lost, signal)),
+    );
+    this.#controllers = new Controllers(() => this.#seat.now, spec);
     this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
-    this.#rounds = new RoundQueue(this.#scheduler);
-    this.#lanes = new Lanes(kv.pages);
-    this.#pageCopy = new PageCopy(device, this.#forward);
-    this.#texts = new KeptTexts(new KvPages(kv.pages), {
-      use: (lane, pages, from) => this.#table.usePages(lane, pages, from),
-      copy: (from, to, slots) => this.#pageCopy.copy(from, to, slots),
-    });
-    const target = { device, forward: this.#forward, table: this.#table, ...parts.placing };
-    this.#adapters = new ExitAdapterSeat(target, (adapter) => {
-      this.#controllers.adapterChanged(adapter);
-      this.#texts.clear(); // its keys and values are not an adapter's
-    });
+    this.#lanes = new Lanes(engine.pages);
+    this.#hear(engine);
+  }
+
+  #hear(engine: Engine): void {
+    engine.onAdapter = (adapter) => this.#controllers.adapterChanged(adapter);
+  }
+
+  /** Gives a new engine what drafted on the one that was lost. */
+  async #furnish(engine: Engine, lost: Engine, signal: AbortSignal): Promise<Engine> {
+    try {
+      this.#hear(engine);
+      await engine.adapters.loadThatOf(lost.adapters, signal);
+      const moved = new Map<DraftModel, DraftModel>();
+      for (const [draftModel, { source, options }] of this.#draftModels) {
+        moved.set(draftModel, await this.#loadDraftModel(this.#draftTarget(engine), source, { ...options, signal }));
+      }
+      for (const [draftModel, other] of moved) draftModel.moveTo(other);
+      return engine;
+    } catch (error) {
+      engine.dispose();
+      throw error;
+    }
   }
 
   /** What `generate` does when its options say nothing. */
@@ -181,17 +163,27 @@ export class Model {
 
   /** The exit adapter that drafts; undefined where none is loaded. */
   get exitAdapter(): Readonly<ExitAdapterInfo> | undefined {
-    return this.#adapters.info;
+    return this.#seat.now.adapters.info;
+  }
+
+  /** What its weights are held in on the GPU. */
+  get dtype(): ModelDtype {
+    return this.#seat.now.dtype;
+  }
+
+  /** Which variant of each kernel its device got. */
+  get kernels(): Readonly<Required<KernelOptions>> {
+    return kernelNames(this.#seat.now.kernels);
   }
 
   /** The adapter it runs on. */
   get device(): DeviceInfo {
-    return this.#device.info;
+    return this.#seat.now.device.info;
   }
 
-  /** Settled when there is no device any more: it was lost, or the model was disposed. @internal */
-  get deviceLost(): Promise<unknown> {
-    return this.#device.handle.lost;
+  /** Settled when it computes nothing any more: its device was lost for good, or it was disposed. @internal */
+  get ended(): Promise<unknown> {
+    return this.#seat.ended;
   }
 
   /** What loading it has cost: time by phase, bytes, and the peak of host memory. */
@@ -201,14 +193,16 @@ export class Model {
 
   /** Buffers held on the GPU; all zero after `dispose`. */
   memory(): MemoryUse {
-    return this.#device.ledger.report();
+    return this.#seat.now.device.ledger.report();
   }
 
   /** What is not used: because this device computes it wrong, or not to the bit, or has not the memory, or because it is not the model's. */
   get warnings(): string[] {
     return [
-      ...[...this.#warnings, ...this.#forward.warnings],
-      ...[...this.#draftModels].flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`)),
+      ...[...this.#seat.now.warnings, ...this.#warnings],
+      ...[...this.#draftModels.keys()].flatMap(({ name, warnings }) =>
+        warnings.map((warning) => `${name}: ${warning}`),
+      ),
     ];
   }
 
@@ -249,13 +243,10 @@ export class Model {
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
-    const { plans, selection } = this.#choices.read(options, [], this.#drafters);
-    const release = this.#acquire();
-    try {
-      await this.#scheduler.prepare(plans, selection);
-    } finally {
-      release();
-    }
+    await this.#alone(options.signal, async ({ scheduler }) => {
+      const { plans, selection } = this.#choices.read(options, [], this.#drafters);
+      await scheduler.prepare(plans, selection);
+    });
   }
 
   /**
@@ -267,15 +258,14 @@ export class Model {
     const { vendor, architecture, description, backend } = this.device;
     const device = { vendor, architecture, description, backend };
     const { name, dtype, kernels, contextLength, exitAdapter } = this;
-    const release = this.#acquireScratch(this.contextLength);
     try {
-      const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels, exitAdapter });
-      await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
+      await this.#aloneOn(contextLength, signal, async () => {
+        const prices = priceCache(cache, { version: PRICES_VERSION, device, name, dtype, kernels, exitAdapter });
+        await this.#controllers.calibrate(this.defaults.exitLayer, contextLength, prices, signal);
+      });
     } catch (error) {
       // Rounds that cannot be timed are a generation's trouble, which has an error of its own for it.
       if (!(error instanceof GpuError)) throw error;
-    } finally {
-      release();
     }
   }
 
@@ -286,18 +276,19 @@ export class Model {
    * @throws InputError when its tokenizer is another; BusyError while a generation runs; the same errors as `load`
    */
   async loadDraftModel(source: ModelSource, options: DraftModelOptions = {}): Promise<DraftModel> {
-    const release = this.#acquire();
-    try {
-      const { contextLength } = this;
-      const { vocabSize } = this.spec;
-      const shared = { device: this.#device, table: this.#table, tokenizer: this.#tokenizer };
-      const target = { ...shared, contextLength, kvBudget: this.#texts.use.capacity, vocabSize };
-      const draftModel = await this.#loadDraftModel(target, source, options);
-      this.#draftModels.add(draftModel);
+    return this.#alone(options.signal, async (engine) => {
+      const draftModel = await this.#loadDraftModel(this.#draftTarget(engine), source, options);
+      const { signal: _, onDownload: __, ...from } = options;
+      this.#draftModels.set(draftModel, { source, options: from });
       return draftModel;
-    } finally {
-      release();
-    }
+    });
+  }
+
+  #draftTarget({ device, table, texts }: Engine): DraftTarget {
+    const { contextLength } = this;
+    const { vocabSize } = this.spec;
+    const kvBudget = texts.use.capacity;
+    return { device, table, tokenizer: this.#tokenizer, contextLength, kvBudget, vocabSize };
   }
 
   /**
@@ -309,12 +300,7 @@ export class Model {
    * the one before is still there then.
    */
   async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
-    const release = this.#acquire();
-    try {
-      return await this.#adapters.load(source, options);
-    } finally {
-      release();
-    }
+    return this.#alone(options.signal, ({ adapters }) => adapters.load(source, options));
   }
 
   /**
@@ -335,9 +321,9 @@ export class Model {
 
   /** Frees the exit adapter, if there is one. @throws BusyError while a generation runs; DisposedError */
   removeExitAdapter(): void {
-    const release = this.#acquire();
+    const release = this.#lanes.takeAlone();
     try {
-      this.#adapters.remove();
+      this.#seat.now.adapters.remove();
     } finally {
       release();
     }
@@ -355,15 +341,12 @@ export class Model {
     const request = readCalibrateOptions(options, this.spec.layers);
     const { texts } = request;
     const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
-    const release = this.#acquireScratch(this.contextLength);
-    try {
+    return this.#aloneOn(this.contextLength, options.signal, async ({ adapters }) => {
       const text = { texts: ids, begin: this.tokenize("") };
-      const calibration = await calibrate(this.#adapters.target, this.name, text, request, this.#controllers);
-      await this.#adapters.load(calibration.bytes, {});
+      const calibration = await calibrate(adapters.target, this.name, text, request, this.#controllers);
+      await adapters.load(calibration.bytes, {});
       return calibration;
-    } finally {
-      release();
-    }
+    });
   }
 
   /** Texts of the model's own. */
@@ -383,12 +366,9 @@ export class Model {
     const given = typeof text === "string" ? this.tokenize(text) : text;
     const texts = given ? [given] : await this.#write(request, options.signal);
     for (const ids of texts) this.#requireIds("exitAgreement", "text", ids);
-    const release = this.#acquireScratch(this.contextLength);
-    try {
-      return await measureAgreement(this.#adapters.target, texts, request);
-    } finally {
-      release();
-    }
+    return this.#aloneOn(this.contextLength, options.signal, ({ adapters }) =>
+      measureAgreement(adapters.target, texts, request),
+    );
   }
 
   /**
@@ -397,12 +377,7 @@ export class Model {
    * @throws BusyError while a generation runs; DisposedError | DeviceLostError | GpuError
    */
   async saveDraftMemory(): Promise<Uint8Array<ArrayBuffer>> {
-    const release = this.#acquire();
-    try {
-      return encodeDraftMemory(await this.#scheduler.followers.read());
-    } finally {
-      release();
-    }
+    return this.#alone(undefined, async ({ scheduler }) => encodeDraftMemory(await scheduler.followers.read()));
   }
 
   /**
@@ -411,12 +386,8 @@ export class Model {
    * GpuMemoryError
    */
   async loadDraftMemory(bytes: Uint8Array): Promise<void> {
-    const release = this.#acquire();
-    try {
-      await this.#scheduler.followers.write(decodeDraftMemory(bytes, this.spec.vocabSize));
-    } finally {
-      release();
-    }
+    const memory = decodeDraftMemory(bytes, this.spec.vocabSize);
+    await this.#alone(undefined, ({ scheduler }) => scheduler.followers.write(memory));
   }
 
   /**
@@ -462,14 +433,14 @@ export class Model {
 
   /** What the cache of keys and values holds. */
   get kvCache(): KvCacheUse {
-    return this.#texts.use;
+    return this.#seat.now.texts.use;
   }
 
   /** Forgets the keys and values of all texts. @throws BusyError while a generation runs; DisposedError */
   clearKvCache(): void {
-    const release = this.#acquire();
+    const release = this.#lanes.takeAlone();
     try {
-      this.#texts.clear();
+      this.#seat.now.texts.clear();
     } finally {
       release();
     }
@@ -500,7 +471,8 @@ export class Model {
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
     let choices = this.#choices.read(options, promptIds, this.#drafters);
     const { settings } = choices.selection;
-    const madeWith = this.exitAdapter;
+    let madeWith = this.exitAdapter;
+    let madeFor = this.#seat.now;
     const newTokens = Math.min(maxTokens, room);
     // Rows that are refused take room too.
     const positions = Math.min(this.contextLength, promptIds.length + newTokens + ROW_CAPACITY);
@@ -508,15 +480,10 @@ export class Model {
     const alone = isMadeForOne(choices.selection);
     return new Generation(
       {
-        device: this.#device,
-        scheduler: this.#scheduler,
         tokenizer: this.#tokenizer,
-        rounds: this.#rounds,
+        engine: (signal) => this.#seat.working(signal),
         acquire: (signal) => this.#lanes.take({ pages, alone }, signal),
-        open: async (text, most, lane) => {
-          await this.#pageCopy.prepare();
-          return this.#texts.open(text, most, positions, lane);
-        },
+        positions,
         observe: (outcome) => this.#controllers.observe(choices.selection, outcome),
       },
       {
@@ -526,8 +493,9 @@ export class Model {
         answers: isAnswered(prompt),
         seed: settings.temperature > 0 ? settings.seed : undefined,
         choices: () => {
-          if (this.exitAdapter !== madeWith) {
+          if (this.exitAdapter !== madeWith || this.#seat.now !== madeFor) {
             choices = this.#choices.read(options, promptIds, this.#drafters, settings);
+            [madeWith, madeFor] = [this.exitAdapter, this.#seat.now];
           }
           return choices;
         },
@@ -563,25 +531,18 @@ export class Model {
     for (const position of at) requireInteger(where, "at", position, 0, ids.length - 1);
     const layers = this.spec.layers;
     const exitLayer = requireInteger(where, "exitLayer", options.exitLayer ?? layers, 1, layers);
-    const release = this.#acquireScratch(ids.length);
-    try {
-      const logits = await score(this.#device, this.#forward, this.#table, {
-        ids,
-        at,
-        exitLayer,
-        signal: options.signal,
-      });
-      return { ids: [...ids], at: [...at], logits };
-    } finally {
-      release();
-    }
+    const { signal } = options;
+    const logits = await this.#aloneOn(ids.length, signal, ({ device, forward, table }) =>
+      score(device, forward, table, { ids, at, exitLayer, signal }),
+    );
+    return { ids: [...ids], at: [...at], logits };
   }
 
   /** Frees the GPU. A generation that runs ends with a DisposedError. Safe to call twice. */
   async dispose(): Promise<void> {
     this.#disposed = true;
     this.#lanes.close(new DisposedError());
-    this.#device.dispose();
+    this.#seat.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -597,23 +558,26 @@ export class Model {
     for (const [i, id] of ids.entries()) requireInteger(where, `${field}[${i}]`, id, 0, this.spec.vocabSize - 1);
   }
 
-  /** Takes the model for work on a text of so many tokens at most that is not kept. */
-  #acquireScratch(tokens: number): () => void {
-    const release = this.#acquire();
+  /** Work while which nothing is generated. @throws BusyError | DisposedError | DeviceLostError; the signal's reason */
+  async #alone<T>(signal: AbortSignal | undefined, work: (engine: Engine) => T | Promise<T>): Promise<T> {
+    const release = this.#lanes.takeAlone();
     try {
-      const text = this.#texts.open({ ids: [], generated: [] }, 0, tokens);
-      text.reserve(tokens);
-      return () => {
-        text.release();
-        release();
-      };
-    } catch (error) {
+      return await work(await this.#seat.working(signal));
+    } finally {
       release();
-      throw error;
     }
   }
 
-  #acquire(): () => void {
-    return this.#lanes.takeAlone();
+  /** The same on a text of so many tokens at most that is not kept. */
+  #aloneOn<T>(tokens: number, signal: AbortSignal | undefined, work: (engine: Engine) => Promise<T>): Promise<T> {
+    return this.#alone(signal, async (engine) => {
+      const text = engine.texts.open({ ids: [], generated: [] }, 0, tokens);
+      try {
+        text.reserve(tokens);
+        return await work(engine);
+      } finally {
+        text.release();
+      }
+    });
   }
 }

@@ -32,6 +32,16 @@ export function requireInteger(where: string, field: string, value: number, leas
 }
 
 /**
+ * The value, when it is true or false.
+ * @throws InputError naming the function, the option and what was found
+ */
+export function requireBoolean(where: string, field: string, value: boolean): boolean {
+  if (typeof value === "boolean") return value;
+  const found = typeof value === "string" ? `"${value}"` : String(value);
+  throw new InputError({ file: where, field, found, expected: "true or false" });
+}
+
+/**
  * One text or several, none of them empty.
  * @throws InputError naming the function, the option, what was found and what was expected
  */

@@ -128,6 +128,8 @@ export interface GenerationStats {
   pipelines: number;
   /** Milliseconds spent compiling them. */
   compileMs: number;
+  /** How often the device was lost meanwhile, and the text went on on another one (`recover` of `load`). */
+  recoveries: number;
 }
 
 export interface GenerationResult {

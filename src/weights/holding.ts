@@ -22,17 +22,18 @@ const SHARES: Readonly<Record<Dtype, number>> = { f32: 1 / 16, f16: 1 / 8, q8: 1
 
 /**
  * @param asked a data type, or `auto`: block codes as the file has them, and floats in the largest type that takes no more
- *   than its share of `memoryBytes`
+ *   than its share of `memoryBytes`; or what has been chosen before
  * @param memoryBytes what the device may have for a model
  * @throws GpuError for a matrix that the device does not bind whole
  */
 export function chooseHolding(
   checkpoint: Pick<Checkpoint, "tensors" | "tensor">,
-  asked: Dtype | "auto",
+  asked: Dtype | "auto" | Holding,
   memoryBytes: number,
   bindableBytes: number,
 ): ChosenHolding {
   const planned = (holding: Holding) => held(checkpoint, holding, bindableBytes);
+  if (typeof asked === "object") return planned(asked);
   if (asked !== "auto") return planned({ dtype: asked, keepsBlocks: false });
   const smaller = DTYPES.slice(0, -1).find((dtype) => {
     const holding: Holding = { dtype, keepsBlocks: true };

@@ -66,7 +66,7 @@ export class ModelShelf {
     const shelved = { loading, holders: 0, listeners, abort: (reason: unknown) => controller.abort(reason) };
     // Who comes next tries again where it failed, or where its device is lost.
     loading
-      .then((model) => model.deviceLost)
+      .then((model) => model.ended)
       .finally(() => this.#forget(key, shelved))
       .catch(() => {});
     if (key !== undefined) this.#models.set(key, shelved);

@@ -48,6 +48,8 @@ export interface SampledRequest {
   /** Alternatives told of each token; undefined: no log probabilities. */
   topLogProbs: number | undefined;
   promptIds: readonly number[];
+  /** Tokens behind the prompt that count as emitted already. Default: none. */
+  emittedIds?: readonly number[];
 }
 
 /** A head that drafts use instead of the model's: that of hot ids, of a second model, or of an exit adapter. */
@@ -226,7 +228,7 @@ export class SampledSelection {
   }
 
   /** Writes what a text's scores go by. */
-  #tell(lane: number, { settings, promptIds }: SampledRequest): void {
+  #tell(lane: number, { settings, promptIds, emittedIds = [] }: SampledRequest): void {
     const { queue } = this.#device.handle;
     const { vocabSize } = this.#forward.spec;
     const { samplings, bias, counts } = this.#buffers;
@@ -236,6 +238,7 @@ export class SampledSelection {
     if (isPenalised(settings)) {
       const words = new Uint32Array(vocabSize);
       for (const id of promptIds) words[id] = IN_PROMPT;
+      for (const id of emittedIds) words[id]! += 1;
       queue.writeBuffer(counts, own, words);
     }
   }

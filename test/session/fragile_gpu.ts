@@ -1,0 +1,52 @@
+/** The real GPU, whose devices can be lost on purpose. */
+
+import { defaultGpu } from "../../src/platform/node.ts";
+import { altered } from "../kernels/miscompile.ts";
+
+export interface FragileGpu {
+  gpu: GPU;
+  /** Destroys the device that was given last, as a driver's reset would. */
+  lose(): void;
+  /** Devices given so far. */
+  devices(): number;
+  /** So many times there is no adapter. */
+  withholdAdapters(times: number): void;
+  /** Calls when the next device is given. */
+  onDevice(then: () => void): void;
+}
+
+export async function fragileGpu(): Promise<FragileGpu> {
+  const gpu = await defaultGpu();
+  const given: GPUDevice[] = [];
+  let withheld = 0;
+  let heard = () => {};
+  const requestAdapter: GPU["requestAdapter"] = async (options) => {
+    if (withheld > 0) {
+      withheld--;
+      return null;
+    }
+    const adapter = (await gpu.requestAdapter(options))!;
+    return altered(adapter, {
+      requestDevice: async (descriptor) => {
+        const device = await adapter.requestDevice(descriptor);
+        given.push(device);
+        heard();
+        return device;
+      },
+    });
+  };
+  return {
+    gpu: altered(gpu, { requestAdapter }),
+    lose: () => given.at(-1)!.destroy(),
+    devices: () => given.length,
+    withholdAdapters: (times) => {
+      withheld = times;
+    },
+    onDevice: (then) => {
+      heard = () => {
+        heard = () => {};
+        then();
+      };
+    },
+  };
+}
