@@ -1,6 +1,13 @@
 /** From a model that somebody names to one that the page holds: looked up, offered, loaded, and what goes wrong on the way. */
 
-import { check, type Model, type ModelCheck, SourceError, type SourceOptions } from "../src/index.ts";
+import {
+  check,
+  type LoadProgress,
+  type Model,
+  type ModelCheck,
+  SourceError,
+  type SourceOptions,
+} from "../src/index.ts";
 import type { Activity } from "./activity.ts";
 import { bytesToFetch } from "./check_words.ts";
 import type { DtypeChoice } from "./dtypes.ts";
@@ -69,8 +76,11 @@ export class ModelChoice {
       say(wanted === STORIES ? "Loading the model…" : `Loading ${wanted.label}…`);
       this.#view.begin();
       try {
-        const options = { ...this.#reach(), signal, onProgress: this.#view.report };
-        await this.#seat.replace(request, options);
+        let isThere = false;
+        const onProgress = (progress: LoadProgress) =>
+          isThere ? this.#recovering(progress) : this.#view.report(progress);
+        await this.#seat.replace(request, { ...this.#reach(), signal, onProgress, recover: true });
+        isThere = true;
         this.#offer = undefined;
         this.#again = { request };
         say("Ready.");
@@ -83,6 +93,20 @@ export class ModelChoice {
       this.#tellModel();
       if (signal.aborted) void this.#lookAgain();
     });
+  }
+
+  /** The GPU was lost, and the model is loaded once more; what was being written goes on then. */
+  #recovering(progress: LoadProgress): void {
+    const { phase, loadedBytes, totalBytes } = progress;
+    const { say } = this.#parts;
+    if (phase === "read") {
+      say("The GPU was lost. Loading the model again…");
+      this.#view.begin();
+    }
+    this.#view.report(progress);
+    if (phase !== "compile" || totalBytes === 0 || loadedBytes < totalBytes) return;
+    this.#view.end();
+    say("The GPU was lost, and the model is there again.");
   }
 
   /** What has come by now need not be downloaded: the offer says so, once that is known. */

@@ -56,6 +56,7 @@ export async function reopenEngine(
     meter.report("compile", 0, 0);
     const engine = await openEngine({ ...shape, device, checkpoint, asked: holding, signal }, meter);
     await folder.verified?.(signal);
+    meter.report("compile", checkpoint.weightBytes, checkpoint.weightBytes);
     meter.finish();
     return engine;
   } catch (error) {

@@ -193,7 +193,7 @@ export interface LoadOptions extends SourceOptions {
   kernels?: KernelOptions;
   /**
    * Goes on when the device is lost (a driver that is reset, a GPU process that crashes): what runs waits until the model is loaded onto a
-   * device again, from the same files, and goes on with the same ids. `onProgress` tells how far that is. Default: `false`, what runs and
+   * device again, from the same files, and goes on with the same ids. `onProgress` tells how far that is, up to `compile` with all bytes. Default: `false`, what runs and
    * what is asked for later ends with a DeviceLostError.
    *
    * What is not a generation ends with that error too, and can be asked for once more.
