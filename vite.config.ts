@@ -10,6 +10,7 @@ import { chmodSync, readdirSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { join, posix, sep } from "node:path";
 import { defineConfig, type Plugin, type UserConfig } from "vite";
+import { bareWgsl } from "./build/bare_wgsl.ts";
 
 const ROOT = import.meta.dirname;
 const MODELS = join(ROOT, "models");
@@ -32,8 +33,8 @@ function demoPage(): UserConfig {
     appType: "mpa",
     publicDir: false,
     build: { outDir: join(ROOT, "dist/demo"), emptyOutDir: true, target: "es2022" },
-    plugins: [models(), workerOfSource()],
-    worker: { format: "es" },
+    plugins: [models(), workerOfSource(), shippedShaders()],
+    worker: { format: "es", plugins: () => [shippedShaders()] },
   };
 }
 
@@ -45,7 +46,9 @@ function browserLibrary(): UserConfig {
       emptyOutDir: true,
       target: "es2022",
       sourcemap: true,
-      minify: false,
+      // What a page takes as it is has to be small; what is to be read lies beside it, in the map. Of a library Vite alone keeps the blanks.
+      minify: true,
+      rolldownOptions: { output: { minify: true } },
       lib: {
         // Whole, so that a page, and the worker that has no import map, may take them as they are.
         entry: {
@@ -56,7 +59,7 @@ function browserLibrary(): UserConfig {
         formats: ["es"],
       },
     },
-    plugins: [workerBesideIt()],
+    plugins: [workerBesideIt(), shippedShaders()],
   };
 }
 
@@ -83,7 +86,7 @@ function nodeLibrary(): UserConfig {
         output: { entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },
       },
     },
-    plugins: [executable(join(ROOT, "dist/node/layerleap.js"))],
+    plugins: [executable(join(ROOT, "dist/node/layerleap.js")), shippedShaders()],
   };
 }
 
@@ -112,6 +115,20 @@ function workerOfSource(): Plugin {
 
 function withWorker(code: string, file: string): string {
   return code.replaceAll(`Worker(${WORKER},`, `Worker(new URL("${file}", import.meta.url),`);
+}
+
+/** Shaders without what is for their readers. */
+function shippedShaders(): Plugin {
+  return {
+    name: "layerleap:shaders",
+    enforce: "pre",
+    load(id) {
+      const [file = ""] = id.split("?");
+      if (!file.endsWith(".wgsl")) return undefined;
+      this.addWatchFile(file);
+      return `export default ${JSON.stringify(bareWgsl(readFileSync(file, "utf8")))};`;
+    },
+  };
 }
 
 /** Makes the command executable: npm does so on installing, a clone has only this. */

@@ -2,22 +2,19 @@
  * The public surface of LayerLeap. Apps, the command line and the demo page use nothing else.
  */
 
-export { listCached, removeCached } from "./cache/cached_models.ts";
 export type { ControllerName } from "./decode/controllers/registry.ts";
 export type { DraftContext, DraftNode, DraftOutcome, DraftTree, HostDrafter } from "./decode/drafters/host_drafter.ts";
 export type { DrafterKind, PlanDecision, PlanPrice, RoundPlan } from "./decode/plan.ts";
 export * from "./errors.ts";
 export type { DeviceInfo } from "./gpu/device_info.ts";
-export { LayerLeap } from "./layerleap.ts";
+export { check, LayerLeap, listCached, pull, removeCached } from "./layerleap.ts";
 export { load, type WorkerLoadOptions } from "./load.ts";
 export type { LayerSkipSpec, ModelSpec } from "./model/spec.ts";
 export type { Chat } from "./session/chat.ts";
-export { check } from "./session/check.ts";
 export type { DraftModel } from "./session/draft_model.ts";
 export type { GenerationDefaults } from "./session/drafting_options.ts";
 export type { Generation } from "./session/generation.ts";
 export type { Model } from "./session/model.ts";
-export { pull } from "./session/pull.ts";
 export type { DirectoryHandle } from "./sources/directory_handle.ts";
 export type * from "./types.ts";
 export type { ExitAdapterInfo, ExitAdapterKind } from "./weights/exit_adapter.ts";

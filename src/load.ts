@@ -1,9 +1,8 @@
 /** `load`, here or in a worker. */
 
-import { load as loadHere } from "./session/load.ts";
 import type { Model } from "./session/model.ts";
 import type { LoadOptions, ModelSource } from "./types.ts";
-import { loadInWorker, type WorkerChoice } from "./worker/load_in_worker.ts";
+import type { WorkerChoice } from "./worker/load_in_worker.ts";
 import type { WorkerModel } from "./worker/worker_model.ts";
 
 /** Options of a load in a worker. */
@@ -42,7 +41,8 @@ export async function load(
   source?: ModelSource,
   options: LoadOptions | WorkerLoadOptions = {},
 ): Promise<Model | WorkerModel> {
-  if (!("worker" in options)) return await loadHere(source, options);
-  const { worker, ...others } = options;
-  return worker ? await loadInWorker(source, worker, others) : await loadHere(source, others);
+  const { worker, ...others } = "worker" in options ? options : { ...options, worker: undefined };
+  // Either comes when it is called for: a page whose worker computes has no use for what computes here.
+  if (worker) return (await import("./worker/load_in_worker.ts")).loadInWorker(source, worker, others);
+  return (await import("./session/load.ts")).load(source, others);
 }

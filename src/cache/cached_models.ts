@@ -6,10 +6,7 @@ import type { CachedModel, ModelSource, SourceOptions } from "../types.ts";
 import { manifestsOf, sourceOf, versionsOf } from "./entry.ts";
 import type { Store } from "./store.ts";
 
-/**
- * All models in the cache, by name.
- * @throws SourceError when the cache cannot be read
- */
+/** The public `listCached` (src/layerleap.ts). */
 export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Promise<CachedModel[]> {
   const store = await storeOf(options);
   if (!store) return [];
@@ -30,12 +27,7 @@ export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Pr
   return models.sort((a, b) => (a.source < b.source ? -1 : 1));
 }
 
-/**
- * Removes all that is cached of a model, all its revisions.
- * @param source as it was loaded, or as `listCached` names it
- * @throws SourceError when the cache cannot be written; InputError for an endpoint that is no URL
- * @returns whether there was anything
- */
+/** The public `removeCached` (src/layerleap.ts). */
 export async function removeCached(
   source: ModelSource,
   options: Pick<SourceOptions, "cache" | "endpoint"> = {},

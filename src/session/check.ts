@@ -35,13 +35,7 @@ const CHECK_OPTIONS: readonly (keyof CheckOptions)[] = [
 /** What every device binds at least, where there is none to ask. */
 const LEAST_BINDING = 128 * 2 ** 20;
 
-/**
- * Says whether a model can be run and what it would take. Only settings, tokenizer and headers are fetched.
- * @param source as for `load`
- * @throws SourceError when the model is not there or cannot be reached; InputError for an option that there is not, or a
- * context that the model or the device does not have; the signal's reason. A model that is damaged or of an unknown kind is no
- * error here: the answer says so.
- */
+/** The public `check` (src/layerleap.ts). */
 export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
   requireKnown("check", options, CHECK_OPTIONS);
   const { kv = "f32" } = readKernelOptions(options.kernels, "check");

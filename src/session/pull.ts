@@ -17,15 +17,7 @@ const PULL_OPTIONS: readonly (keyof PullOptions)[] = [
   "token",
 ];
 
-/**
- * Fetches the files that a load of this model needs, unless they are in the cache, and checks them. A model that this version
- * cannot run is refused before its weights are fetched.
- *
- * @returns bytes that came over the network, and bytes that were in the cache
- * @throws SourceError when it cannot be reached or read; CacheFullError when there is no room; IntegrityError when a file is
- * not the one that was published; FileFormatError | UnsupportedModelError when it cannot be loaded; InputError for a model that
- * is not downloaded at all, or an option that there is not; the signal's reason
- */
+/** The public `pull` (src/layerleap.ts). */
 export async function pull(
   source: ModelSource,
   options: PullOptions = {},
