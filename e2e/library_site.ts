@@ -22,18 +22,29 @@ export interface LibrarySite {
 }
 
 /** @param pages what is served beside `/lib/` (dist/browser) and `/models/`, by path */
-export async function serveLibrary(pages: Readonly<Record<string, string>>): Promise<LibrarySite> {
+export function serveLibrary(pages: Readonly<Record<string, string>>): Promise<LibrarySite> {
+  const find = async (path: string) => {
+    if (pages[path] !== undefined) return pages[path];
+    if (path.startsWith("/lib/")) return readFile(join(ROOT, "dist/browser", path.slice(5)));
+    return path.startsWith("/models/") ? readFile(join(ROOT, path)) : undefined;
+  };
+  return serveFiles(find, { "content-security-policy": POLICY });
+}
+
+/** @param find what there is at a path of the site; nothing where it gives nothing or fails */
+export async function serveFiles(
+  find: (path: string) => Promise<string | Buffer | undefined>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<LibrarySite> {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url ?? "/", "http://x").pathname);
-    const file = path.startsWith("/lib/") ? join("dist/browser", path.slice(5)) : path.slice(1);
-    const body = pages[path] ?? (await readFile(join(ROOT, file)).catch(() => undefined));
-    const isServed = pages[path] !== undefined || path.startsWith("/lib/") || path.startsWith("/models/");
-    if (body === undefined || !isServed) {
+    const body = await find(path).catch(() => undefined);
+    if (body === undefined) {
       response.writeHead(404).end();
       return;
     }
     const type = TYPES[extname(path)] ?? "application/octet-stream";
-    response.writeHead(200, { "content-type": type, "content-security-policy": POLICY }).end(body);
+    response.writeHead(200, { "content-type": type, ...headers }).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;

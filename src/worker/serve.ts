@@ -177,7 +177,7 @@ async function drafterOf(address: string): Promise<HostDrafter> {
   const url = new URL(address);
   const name = url.hash.slice(1) || "default";
   url.hash = "";
-  const module: Record<string, unknown> = await import(/* @vite-ignore */ url.href);
+  const module: Record<string, unknown> = await import(/* @vite-ignore */ /* webpackIgnore: true */ url.href);
   const exported = module[name];
   const made: unknown = isClass(exported)
     ? new exported()
