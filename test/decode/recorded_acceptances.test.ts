@@ -71,7 +71,7 @@ if (process.env.LAYERLEAP_WRITE_RECORDINGS === "1") {
     const name = "Tom, temperature 1";
     const { exits } = texts.find((text) => text.name === name)!;
     // A pass of 31 drafts from layer 4 takes longest.
-    const again = await record(name, SLOW ? undefined : [1, 3]);
-    expect(again.exits).toEqual(SLOW ? exits : { 1: exits[1], 3: exits[3] });
+    const again = await record(name, SLOW ? undefined : [1]);
+    expect(again.exits).toEqual(SLOW ? exits : { 1: exits[1] });
   });
 }

@@ -44,7 +44,7 @@ describe("the default model", () => {
   });
   afterAll(() => model.dispose());
 
-  const texts = SLOW ? 400 : 24;
+  const texts = SLOW ? 400 : 14;
   test.each(Array.from({ length: texts }, (_, i) => i))("text %i, plain and with 5 drafters", (_) =>
     seeded((random) => compare(model, random, 5, 24))(),
   );
@@ -80,7 +80,7 @@ describe.each(FAMILIES)("families/%s", (name) => {
     "texts, plain and with 2 drafters each",
     seeded(async (random) => {
       await using model = await load(familyFolder(name));
-      for (let i = 0; i < (SLOW ? 12 : 3); i++) await compare(model, random, 2, 16);
+      for (let i = 0; i < (SLOW ? 12 : 2); i++) await compare(model, random, 2, 16);
     }),
   );
 });

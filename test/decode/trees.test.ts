@@ -51,7 +51,7 @@ describe("the default model", () => {
   });
   afterAll(() => model.dispose());
 
-  test.each(Array.from({ length: SLOW ? 300 : 12 }, (_, i) => i))("text %i, plain and with 4 drafters", (_) =>
+  test.each(Array.from({ length: SLOW ? 300 : 8 }, (_, i) => i))("text %i, plain and with 4 drafters", (_) =>
     seeded((random) => compare(model, random, 4, 24))(),
   );
 

@@ -201,8 +201,8 @@ function countsOf(ids: readonly number[][], vocabSize: number): number[] {
 const ZIPF = Array.from({ length: 512 }, (_, id) => -1.1 * Math.log(1 + ((id * 173) % 512)) + 1e-4 * id);
 
 describe(`the distribution, over ${SEEDS} seeds and fewer, is the softmax of what is allowed`, () => {
-  // A setting takes 20 seconds: all filters together in the fast run, and with fewer seeds one of each.
-  const fast = ["top-k 5", "top-p 0.9", "min-p 0.1", "all at once"];
+  // A setting takes 20 seconds: all filters together in the fast run, and with fewer seeds one of them.
+  const fast = ["min-p 0.1", "all at once"];
   const settingsOf = Object.entries(FILTERS).filter(([name]) => SLOW || fast.includes(name));
   test.each(settingsOf)("%s", async (name, settings) => {
     const samples = SLOW || name === "all at once" ? SEEDS : 5_000;
@@ -235,12 +235,12 @@ describe(`the distribution, over ${SEEDS} seeds and fewer, is the softmax of wha
   test("of 262,144 ids with all the mass on the last 200", async () => {
     const vocabSize = 262_144;
     const row = Float32Array.from({ length: vocabSize }, (_, id) => (id < vocabSize - 200 ? -60 : (id % 200) / 100));
-    expect(await pValue(row, {}, SLOW ? SEEDS : 1_000)).toBeGreaterThan(REJECTED);
+    expect(await pValue(row, {}, SLOW ? SEEDS : 500)).toBeGreaterThan(REJECTED);
   });
 
   test("of 262,144 ids, all alike but by a little: the noise's upper tail decides", async () => {
     const vocabSize = 262_144;
-    const samples = SLOW ? 3_000 : 300;
+    const samples = SLOW ? 3_000 : 150;
     const row = Float32Array.from({ length: vocabSize }, (_, id) => (id % 64) / 64);
     const { ids } = await sampleRows(bench, { rows: [row], seeds: seedsOf(samples) });
     const classes = ids.map(([id]) => [id! % 64]);

@@ -76,7 +76,7 @@ describe("with recover", () => {
   });
   afterAll(() => model.dispose());
 
-  test.each(Array.from({ length: SLOW ? 20 : 4 }, (_, i) => i))("moment %i: texts go on as they were", (_) =>
+  test.each(Array.from({ length: SLOW ? 20 : 2 }, (_, i) => i))("moment %i: texts go on as they were", (_) =>
     seeded(async (random) => {
       const asked = [randomAsked(random, model), randomAsked(random, model)];
       const expected = [];
@@ -228,7 +228,8 @@ test("where no adapter comes back, what waits is told; a model that is disposed 
   fragile.withholdAdapters(Number.POSITIVE_INFINITY);
   fragile.lose();
   await sleep(100);
-  await expect(model.score([1, 2])).rejects.toBeInstanceOf(GpuUnavailableError);
+  // It is asked for again for 13 seconds; in the fast run e2e/page.spec.ts waits for that.
+  if (SLOW) await expect(model.score([1, 2])).rejects.toBeInstanceOf(GpuUnavailableError);
   const waiting = model.generate(PROMPT).result();
   await sleep(50);
   await model.dispose();
@@ -257,7 +258,7 @@ test("files that are others now are not taken for the model's", async () => {
   expect(String(failure)).toMatch(/model\.safetensors.*has changed since the model was loaded/);
 });
 
-test.each(Array.from({ length: SLOW ? 20 : 2 }, (_, i) => i))(
+test.each(Array.from({ length: SLOW ? 20 : 1 }, (_, i) => i))(
   "without recover, moment %i: what runs and what is asked later is told that the device is lost",
   (_) =>
     seeded(async (random) => {
