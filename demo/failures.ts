@@ -4,7 +4,15 @@ import { GpuUnavailableError, LayerLeapError } from "../src/index.ts";
 import { byId } from "./elements.ts";
 
 /** After these the model is gone or not to be trusted; others (a prompt too long, say) leave it as it was. */
-const FATAL_CODES: readonly string[] = ["device-lost", "disposed", "gpu", "gpu-memory", "non-finite-logits"];
+const FATAL_CODES: readonly string[] = [
+  "device-lost",
+  "disposed",
+  "gpu",
+  "gpu-memory",
+  "integrity",
+  "non-finite-logits",
+  "source",
+];
 
 export class Failures {
   readonly #noWebGpu = byId("no-webgpu", HTMLElement);

@@ -157,6 +157,8 @@ async function work(task: (model: Model, settings: Settings, signal: AbortSignal
       failures.show(error, "That did not work", fatal);
       say("Failed.");
       if (fatal) await choice.discard();
+    } finally {
+      choice.settle();
     }
   });
 }

@@ -35,6 +35,7 @@ export class ModelChoice {
   readonly #parts: ChoiceParts;
   readonly #seat = new ModelSeat();
   readonly #view = new LoadView();
+  #isRecovering = false;
   /** What was looked up and can be loaded. */
   #offer: { wanted: WantedModel; check: ModelCheck } | undefined;
   /** Ends a look at what is left of a cancelled download. */
@@ -95,17 +96,24 @@ export class ModelChoice {
     });
   }
 
+  /** Nothing waits any more for a model that is loaded again. */
+  settle(): void {
+    if (this.#isRecovering) this.#view.end();
+    this.#isRecovering = false;
+  }
+
   /** The GPU was lost, and the model is loaded once more; what was being written goes on then. */
   #recovering(progress: LoadProgress): void {
     const { phase, loadedBytes, totalBytes } = progress;
     const { say } = this.#parts;
     if (phase === "read") {
       say("The GPU was lost. Loading the model again…");
+      this.#isRecovering = true;
       this.#view.begin();
     }
     this.#view.report(progress);
     if (phase !== "compile" || totalBytes === 0 || loadedBytes < totalBytes) return;
-    this.#view.end();
+    this.settle();
     say("The GPU was lost, and the model is there again.");
   }
 

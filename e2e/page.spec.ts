@@ -476,6 +476,7 @@ test("a device that is lost while it writes: the model is loaded again, and the 
   await tell("lose-device");
   await page.getByRole("button", { name: "Generate" }).click();
   await expect(page.getByRole("alert")).toContainText("No WebGPU here");
+  await expect(page.getByRole("progressbar")).toBeHidden();
   await tell("adapter");
   await generate(page);
   await expect(page.getByRole("alert")).toBeHidden();

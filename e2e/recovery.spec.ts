@@ -49,9 +49,12 @@ for (const worker of [false, true]) {
     const told = await page.evaluate(
       async ([source, inWorker]) => {
         const crash = (globalThis as unknown as { crash: () => Promise<void> }).crash;
+        let phases: string[] = [];
+        const onProgress = ({ phase }: { phase: string }) => void phases.push(phase);
         const model = inWorker
-          ? await library.load(source, { worker: true, recover: true })
-          : await library.load(source, { recover: true });
+          ? await library.load(source, { worker: true, recover: true, onProgress })
+          : await library.load(source, { recover: true, onProgress });
+        phases = [];
         const ids: number[] = [];
         const generation = model.generate("Once upon a time", { maxTokens: 200, ignoreEos: true });
         let crashed = 0;
@@ -65,13 +68,14 @@ for (const worker of [false, true]) {
         const { recoveries } = (await generation.result()).stats;
         // Chromium 147 takes the page down with a worker that ends after its GPU process has crashed twice: it is left to the page's end.
         if (!inWorker) await model.dispose();
-        return { ids, recoveries };
+        return { ids, recoveries, phases: [phases[0], phases.includes("upload"), phases.at(-1)] };
       },
       [MODEL, worker] as const,
     );
     expect(told.ids).toEqual(greedy.slice(0, 200));
     expect(crashes).toBe(3);
     expect(told.recoveries).toBe(3);
+    expect(told.phases).toEqual(["read", true, "compile"]);
     await page.context().close();
   });
 }

@@ -3,6 +3,7 @@
  */
 
 import { load } from "./load.ts";
+import { script } from "./scripts.ts";
 import type { CachedModel, CheckOptions, ModelCheck, ModelSource, PullOptions, SourceOptions } from "./types.ts";
 
 /**
@@ -13,7 +14,7 @@ import type { CachedModel, CheckOptions, ModelCheck, ModelSource, PullOptions, S
  * error here: the answer says so.
  */
 export async function check(source?: ModelSource, options: CheckOptions = {}): Promise<ModelCheck> {
-  return (await import("./session/check.ts")).check(source, options);
+  return (await script(import("./session/check.ts"))).check(source, options);
 }
 
 /**
@@ -29,7 +30,7 @@ export async function pull(
   source: ModelSource,
   options: PullOptions = {},
 ): Promise<{ fetchedBytes: number; cachedBytes: number }> {
-  return (await import("./session/pull.ts")).pull(source, options);
+  return (await script(import("./session/pull.ts"))).pull(source, options);
 }
 
 /**
@@ -37,7 +38,7 @@ export async function pull(
  * @throws SourceError when the cache cannot be read
  */
 export async function listCached(options: Pick<SourceOptions, "cache"> = {}): Promise<CachedModel[]> {
-  return (await import("./cache/cached_models.ts")).listCached(options);
+  return (await script(import("./cache/cached_models.ts"))).listCached(options);
 }
 
 /**
@@ -50,7 +51,7 @@ export async function removeCached(
   source: ModelSource,
   options: Pick<SourceOptions, "cache" | "endpoint"> = {},
 ): Promise<boolean> {
-  return (await import("./cache/cached_models.ts")).removeCached(source, options);
+  return (await script(import("./cache/cached_models.ts"))).removeCached(source, options);
 }
 
 /**

@@ -1,5 +1,6 @@
 /** `load`, here or in a worker. */
 
+import { script } from "./scripts.ts";
 import type { Model } from "./session/model.ts";
 import type { LoadOptions, ModelSource } from "./types.ts";
 import type { WorkerChoice } from "./worker/load_in_worker.ts";
@@ -43,6 +44,6 @@ export async function load(
 ): Promise<Model | WorkerModel> {
   const { worker, ...others } = "worker" in options ? options : { ...options, worker: undefined };
   // Either comes when it is called for: a page whose worker computes has no use for what computes here.
-  if (worker) return (await import("./worker/load_in_worker.ts")).loadInWorker(source, worker, others);
-  return (await import("./session/load.ts")).load(source, others);
+  if (worker) return (await script(import("./worker/load_in_worker.ts"))).loadInWorker(source, worker, others);
+  return (await script(import("./session/load.ts"))).load(source, others);
 }

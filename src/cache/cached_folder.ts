@@ -35,7 +35,14 @@ export function cachedFolder(remote: RemoteFolder, entry: CacheEntry, options: C
       return source;
     },
     async verified(signal) {
-      for (const file of files) await file.verified(signal);
+      // A folder that is read again asks again: what has been told is not told twice.
+      for (const file of files) {
+        try {
+          await file.verified(signal);
+        } finally {
+          if (!signal?.aborted) files.delete(file);
+        }
+      }
     },
   };
 }

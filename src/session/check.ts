@@ -61,7 +61,7 @@ export async function check(source?: ModelSource, options: CheckOptions = {}): P
     };
     let spec: ModelSpec;
     try {
-      spec = completedSpec(checkpoint, readText(checkpoint.text).eosTokenIds);
+      spec = completedSpec(checkpoint, (await readText(checkpoint.text)).eosTokenIds);
     } catch (error) {
       return { ...facts, supported: false, reason: reasonOf(error) };
     }

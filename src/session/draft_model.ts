@@ -33,10 +33,9 @@ export class DraftModel {
   /** Where it was loaded from. */
   readonly name: string;
   readonly spec: ModelSpec;
-  /** What its weights are held in on the GPU. */
-  readonly dtype: ModelDtype;
   /** Number of weights. */
   readonly parameters: number;
+  #dtype: ModelDtype;
   #forward: Forward;
   #warnings: readonly string[];
 
@@ -44,10 +43,15 @@ export class DraftModel {
   constructor({ name, spec, dtype, parameters, forward, warnings }: DraftModelParts) {
     this.name = name;
     this.spec = spec;
-    this.dtype = dtype;
+    this.#dtype = dtype;
     this.parameters = parameters;
     this.#forward = forward;
     this.#warnings = warnings;
+  }
+
+  /** What its weights are held in on the GPU. */
+  get dtype(): ModelDtype {
+    return this.#dtype;
   }
 
   /** What computes it. @internal */
@@ -57,6 +61,7 @@ export class DraftModel {
 
   /** Is computed by what computes another one of the same model: its device is lost. @internal */
   moveTo(other: DraftModel): void {
+    this.#dtype = other.#dtype;
     this.#forward = other.#forward;
     this.#warnings = other.#warnings;
   }

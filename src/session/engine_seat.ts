@@ -1,7 +1,7 @@
 /** The place of a model's engine: the one that works, and, where the model recovers, the next one when its device is lost. */
 
 import { abortable } from "../abortable.ts";
-import { DeviceLostError, DisposedError } from "../errors.ts";
+import { DeviceLostError, DisposedError, GpuUnavailableError } from "../errors.ts";
 import type { Engine } from "./engine.ts";
 
 /** Devices that may be lost while one engine is made. */
@@ -10,19 +10,39 @@ const MOST_LOSSES = 3;
 /** Makes an engine in the place of one whose device is lost. It leaves nothing where it fails. */
 export type Reopen = (lost: Engine, signal: AbortSignal) => Promise<Engine>;
 
+/** An engine under way. */
+interface Replacement {
+  readonly engine: Promise<Engine>;
+  /** Those who wait for it: without them it is given up. */
+  waiting: number;
+  readonly giveUp: AbortController;
+}
+
 export class EngineSeat {
   #engine: Engine;
-  readonly #reopen: Reopen | undefined;
+  #reopen: Reopen | undefined;
   readonly #closing = new AbortController();
-  #replacing: Promise<Engine> | undefined;
+  #replacement: Replacement | undefined;
+  readonly #ended: Promise<void>;
+  #end: () => void = () => {};
 
-  /**
-   * @param reopen makes an engine that computes what the lost one did, to the bit where the device is the same; absent: what is lost stays
-   * lost
-   */
-  constructor(engine: Engine, reopen?: Reopen) {
+  constructor(engine: Engine) {
     this.#engine = engine;
+    this.#ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    void engine.device.handle.lost.then(() => {
+      if (!this.#reopen) this.#end();
+    });
+  }
+
+  /** From now on what is lost is replaced. @param reopen makes what computes as the lost one did, to the bit where the device is the same */
+  recoverBy(reopen: Reopen): void {
     this.#reopen = reopen;
+  }
+
+  get recovers(): boolean {
+    return this.#reopen !== undefined;
   }
 
   /** The engine as it is, also when it is lost. */
@@ -40,30 +60,53 @@ export class EngineSeat {
     const { lost } = this.#engine.device;
     if (!lost) return this.#engine;
     if (!this.#reopen) throw lost;
-    this.#replacing ??= this.#replace(this.#reopen).finally(() => {
-      this.#replacing = undefined;
-    });
-    return abortable(this.#replacing, signal);
+    signal?.throwIfAborted();
+    const replacement = this.#replacement ?? this.#begin(this.#reopen);
+    replacement.waiting++;
+    try {
+      const ends = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+      return await abortable(replacement.engine, ends);
+    } finally {
+      if (--replacement.waiting === 0) this.#leave(replacement);
+    }
   }
 
-  /** Settled when there will be no engine any more. */
-  get ended(): Promise<unknown> {
-    const closed = new Promise<void>((resolve) => {
-      const { signal } = this.#closing;
-      if (signal.aborted) resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
-    return this.#reopen ? closed : Promise.race([closed, this.#engine.device.handle.lost]);
+  /** Settled when there will be no engine any more, or none that anything but another load can mend. */
+  get ended(): Promise<void> {
+    return this.#ended;
   }
 
   /** Frees the engine, and lets no other take its place. Safe to call twice. */
   close(): void {
     this.#closing.abort(new DisposedError());
     this.#engine.dispose();
+    this.#end();
   }
 
-  async #replace(reopen: Reopen): Promise<Engine> {
-    const { signal } = this.#closing;
+  #begin(reopen: Reopen): Replacement {
+    const giveUp = new AbortController();
+    const signal = AbortSignal.any([giveUp.signal, this.#closing.signal]);
+    const engine = this.#replace(reopen, signal);
+    const replacement: Replacement = { engine, waiting: 0, giveUp };
+    this.#replacement = replacement;
+    engine.then(
+      () => this.#leave(replacement),
+      (error: unknown) => {
+        // No adapter may be one later. Files that are others, say, stay so.
+        if (!signal.aborted && !(error instanceof GpuUnavailableError)) this.#end();
+        this.#leave(replacement);
+      },
+    );
+    return replacement;
+  }
+
+  /** It is there, or has failed, or nobody waits for it: who comes next begins anew, if need be. */
+  #leave(replacement: Replacement): void {
+    if (this.#replacement === replacement) this.#replacement = undefined;
+    replacement.giveUp.abort(new DisposedError());
+  }
+
+  async #replace(reopen: Reopen, signal: AbortSignal): Promise<Engine> {
     const lost = this.#engine;
     lost.dispose();
     for (let losses = 0; ; losses++) {

@@ -37,18 +37,11 @@ export interface AdapterTarget {
 
 const OPTIONS: readonly (keyof ExitAdapterOptions)[] = ["cache", "endpoint", "onDownload", "signal", "token"];
 
-/** An adapter that is loaded, and where it is from. */
-interface SeatedAdapter {
-  info: ExitAdapterInfo;
-  source: ExitAdapterSource;
-  options: ExitAdapterOptions;
-}
-
 /** The one exit adapter that a model drafts with, if it has one. */
 export class ExitAdapterSeat {
   readonly target: AdapterTarget;
   readonly #onChange: (adapter: PricedAdapter | undefined) => void;
-  #seated: SeatedAdapter | undefined;
+  #info: ExitAdapterInfo | undefined;
 
   /** @param onChange told of another one, or none */
   constructor(target: AdapterTarget, onChange: (adapter: PricedAdapter | undefined) => void) {
@@ -57,18 +50,17 @@ export class ExitAdapterSeat {
   }
 
   get info(): ExitAdapterInfo | undefined {
-    return this.#seated?.info;
+    return this.#info;
   }
 
   /** @throws the errors of `Model.loadExitAdapter` */
   async load(source: ExitAdapterSource, options: ExitAdapterOptions): Promise<ExitAdapterInfo> {
     try {
       const info = await loadExitAdapter(this.target, source, options);
-      const { signal: _, onDownload: __, ...from } = options;
-      this.#is({ info, source, options: from });
+      this.#is(info);
       return info;
     } catch (error) {
-      if (this.#seated && !this.target.forward.exitAdapter) this.#is(undefined);
+      if (this.#info && !this.target.forward.exitAdapter) this.#is(undefined);
       throw error;
     }
   }
@@ -78,15 +70,9 @@ export class ExitAdapterSeat {
     this.#is(undefined);
   }
 
-  /** Loads what stands in another seat. @throws the errors of `Model.loadExitAdapter` */
-  async loadThatOf(other: ExitAdapterSeat, signal: AbortSignal): Promise<void> {
-    if (other.#seated) await this.load(other.#seated.source, { ...other.#seated.options, signal });
-  }
-
-  #is(seated: SeatedAdapter | undefined): void {
-    this.#seated = seated;
-    const layerBytes = this.target.forward.layerBytes(0);
-    this.#onChange(seated && { ...seated.info, layers: seated.info.bytes / layerBytes });
+  #is(info: ExitAdapterInfo | undefined): void {
+    this.#info = info;
+    this.#onChange(info && { ...info, layers: info.bytes / this.target.forward.layerBytes(0) });
   }
 }
 

@@ -81,6 +81,9 @@ interface Counters {
   dispatches: number;
 }
 
+/** A timer of more fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** Devices that may be lost one after the other while a text gets no further. */
 const MOST_LOSSES = 3;
 
@@ -223,7 +226,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       signal?.addEventListener("abort", end, { once: true });
       const stream = new TokenStream(tokenizer, answers ? [] : prompt.ids, stop);
       for (let losses = 0; ; ) {
-        const engine = await this.#engine(ended);
+        const engine = await this.#engine(tally, ended);
         if (!engine) break;
         if (losses > 0) tally.recoveries++;
         const had = tally.ids.length;
@@ -251,13 +254,25 @@ export class Generation implements AsyncIterable<GenerationPart> {
     }
   }
 
-  /** What computes the text; undefined where it ended before there was anything. */
-  async #engine(ended: AbortSignal): Promise<Engine | undefined> {
+  /** What computes the text; undefined where it ended, or its time was up, before there was anything. */
+  async #engine(tally: Tally, ended: AbortSignal): Promise<Engine | undefined> {
+    const { firstAt } = tally;
+    const { timeLimitMs } = this.#request;
+    const timeIsUp = new AbortController();
+    const isTimed = firstAt !== undefined && Number.isFinite(timeLimitMs);
+    const left = isTimed ? firstAt + timeLimitMs - performance.now() : 0;
+    const timer = isTimed
+      ? setTimeout(() => timeIsUp.abort(), Math.min(Math.max(0, left), LONGEST_TIMER_MS))
+      : undefined;
     try {
-      return await this.#context.engine(ended);
+      return await this.#context.engine(AbortSignal.any([ended, timeIsUp.signal]));
     } catch (error) {
       if (ended.aborted) return undefined;
-      throw error;
+      if (!timeIsUp.signal.aborted) throw error;
+      tally.finishReason = "time";
+      return undefined;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

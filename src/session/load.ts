@@ -13,7 +13,6 @@ import { DTYPES } from "../weights/dtype.ts";
 import { completedSpec } from "./completed_spec.ts";
 import { contextLengthOf, kvBudgetOf } from "./context_length.ts";
 import { DraftModel, type DraftTarget } from "./draft_model.ts";
-import type { Reopen } from "./engine_seat.ts";
 import { adapterBeside } from "./exit_adapter.ts";
 import { readKernelOptions } from "./kernel_options.ts";
 import { LoadMeter } from "./load_progress.ts";
@@ -63,6 +62,7 @@ const DRAFT_MODEL_OPTIONS: readonly (keyof DraftModelOptions)[] = [
  * @throws UnsupportedModelError when the architecture or a data type is not supported
  * @throws GpuUnavailableError without WebGPU; GpuMemoryError | GpuError when the model does not fit
  * @throws GpuError when no variant of a kernel, or a forced one, or one without variants, computes right on this device
+ * @throws DeviceLostError when the device is lost meanwhile, also with `recover`: load again
  * @throws InputError for a context length, a dtype or a kernel that there is not; the signal's reason when it aborts
  *
  * A load that fails leaves nothing behind but whole chunks of files in the cache.
@@ -90,7 +90,7 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
   const verifying = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   try {
     const { name, parameters, weightBytes } = checkpoint;
-    const { tokenizer, chatTemplate, eosTokenIds } = readText(checkpoint.text);
+    const { tokenizer, chatTemplate, eosTokenIds } = await readText(checkpoint.text);
     const spec = completedSpec(checkpoint, eosTokenIds);
     const contextLength = contextLengthOf("load", options.contextLength, spec);
     const kvBudget = kvBudgetOf("load", options.kvBudget, contextLength);
@@ -98,14 +98,8 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     meter.report("compile", 0, 0);
     const shape = { spec, contextLength, kvBudget, forced };
     const engine = await openEngine({ ...shape, device, checkpoint, asked, signal }, meter);
-    const reopen: Reopen = async (lost, ending) => {
-      const again = new LoadMeter(options.onProgress);
-      download = again.download;
-      const taken = { folder, shape, holding: lost.holding, gpu: options.gpu, signal: ending };
-      return await reopenEngine(taken, again);
-    };
     model = new Model({
-      ...{ name, spec, engine, reopen: recover ? reopen : undefined, tokenizer, chatTemplate, contextLength },
+      ...{ name, spec, engine, recovers: recover, tokenizer, chatTemplate, contextLength },
       ...{ parameters, weightBytes, meter, loadDraftModel },
     });
     signal?.throwIfAborted();
@@ -117,6 +111,13 @@ export async function load(source?: ModelSource, options: LoadOptions = {}): Pro
     const ready = readied(model, options);
     await Promise.all([abortable(ready, signal), folder.verified?.(verifying)]);
     meter.finish();
+    if (recover) {
+      model.recoverBy(async (lost, ending, furnish) => {
+        const again = new LoadMeter(options.onProgress);
+        download = again.download;
+        return await reopenEngine({ folder, shape, lost, furnish, gpu: options.gpu, signal: ending }, again);
+      });
+    }
     return model;
   } catch (error) {
     failed.abort(error);
@@ -148,7 +149,7 @@ export async function loadDraftModel(
   const { device, table, contextLength, kvBudget } = target;
   const releaseAll = device.ledger.mark();
   try {
-    const { tokenizer, eosTokenIds } = readText(checkpoint.text);
+    const { tokenizer, eosTokenIds } = await readText(checkpoint.text);
     if (!tokenizer.matches(target.tokenizer)) {
       const [found, expected] = ["another vocabulary", "the tokenizer of the model that it drafts for"];
       throw new InputError({ file: checkpoint.name, field: "tokenizer", found, expected });

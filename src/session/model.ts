@@ -7,6 +7,7 @@ import type { PriceShape } from "../decode/controllers/price_features.ts";
 import { score } from "../decode/score.ts";
 import {
   ContextLengthError,
+  DeviceLostError,
   DisposedError,
   FileFormatError,
   GpuError,
@@ -18,6 +19,7 @@ import { pagesFor } from "../forward/kv_pages.ts";
 import type { DeviceInfo } from "../gpu/device_info.ts";
 import { ROW_CAPACITY } from "../kernels/constants.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { script } from "../scripts.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
 import type {
@@ -44,21 +46,14 @@ import type {
   SourceOptions,
 } from "../types.ts";
 import type { ExitAdapterInfo } from "../weights/exit_adapter.ts";
-import {
-  calibrate,
-  measureAgreement,
-  readAgreementOptions,
-  readCalibrateOptions,
-  type WantedText,
-  writeTexts,
-} from "./calibration.ts";
+import type { WantedText } from "./calibration.ts";
 import { Chat, type Turn } from "./chat.ts";
 import { Controllers } from "./controllers.ts";
 import { decodeDraftMemory, encodeDraftMemory } from "./draft_memory.ts";
 import type { DraftModel, DraftTarget } from "./draft_model.ts";
 import { type GenerationDefaults, generationDefaults } from "./drafting_options.ts";
 import type { Engine } from "./engine.ts";
-import { EngineSeat, type Reopen } from "./engine_seat.ts";
+import { EngineSeat } from "./engine_seat.ts";
 import { Generation } from "./generation.ts";
 import { type AvailableDrafters, ChoiceReader, isMadeForOne, requireGenerateOptions } from "./generation_choices.ts";
 import { kernelNames } from "./kernel_options.ts";
@@ -72,9 +67,10 @@ import { chatIds, chatText, isAnswered, type PromptReader, readPrompt, renderCha
 export interface ModelParts {
   name: string;
   spec: ModelSpec;
-  /** What computes it; and makes the same anew when its device is lost, where it is to recover. */
+  /** What computes it. */
   engine: Engine;
-  reopen: Reopen | undefined;
+  /** It will be told how to make another one (`recoverBy`). */
+  recovers: boolean;
   tokenizer: TextTokenizer;
   /** Undefined where the model has none. */
   chatTemplate: ChatTemplate | undefined;
@@ -87,6 +83,9 @@ export interface ModelParts {
 
 /** Prices kept by another version of the library, whose rounds cost something else, are not read. */
 const PRICES_VERSION = 2;
+
+/** What fits and measures exits, which few apps do: it comes when it is called for. */
+const calibration = () => script(import("./calibration.ts"));
 
 const SCORE_OPTIONS: readonly (keyof ScoreOptions)[] = ["at", "exitLayer", "signal"];
 
@@ -108,14 +107,17 @@ export class Model {
   readonly #warnings: string[] = [];
   readonly #choices: ChoiceReader;
   readonly #loadDraftModel: ModelParts["loadDraftModel"];
-  /** And where they are from. */
+  readonly #recovers: boolean;
+  /** Each, and where it can be had again. */
   readonly #draftModels = new Map<DraftModel, { source: ModelSource; options: DraftModelOptions }>();
+  /** Where the exit adapter can be had again, if the model recovers. */
+  #adapterFrom: { source: ExitAdapterSource; options: ExitAdapterOptions } | undefined;
   readonly #lanes: Lanes;
   #disposed = false;
 
   /** @internal Use `load`. */
   constructor(parts: ModelParts) {
-    const { name, spec, engine, reopen, tokenizer, contextLength, parameters, weightBytes } = parts;
+    const { name, spec, engine, tokenizer, contextLength, parameters, weightBytes } = parts;
     this.name = name;
     this.spec = spec;
     this.contextLength = contextLength;
@@ -125,34 +127,61 @@ export class Model {
     this.#meter = parts.meter;
     this.#loadDraftModel = parts.loadDraftModel;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
-    this.#seat = new EngineSeat(
-      engine,
-      reopen && (async (lost, signal) => this.#furnish(await reopen(lost, signal), lost, signal)),
-    );
+    this.#seat = new EngineSeat(engine);
+    this.#recovers = parts.recovers;
     this.#controllers = new Controllers(() => this.#seat.now, spec);
     this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
     this.#lanes = new Lanes(engine.pages);
-    this.#hear(engine);
-  }
-
-  #hear(engine: Engine): void {
     engine.onAdapter = (adapter) => this.#controllers.adapterChanged(adapter);
   }
 
-  /** Gives a new engine what drafted on the one that was lost. */
-  async #furnish(engine: Engine, lost: Engine, signal: AbortSignal): Promise<Engine> {
+  /**
+   * Recovers from now on.
+   * @param reopen makes an engine as the lost one was, has it `furnished`, and leaves nothing where either fails
+   * @internal `load` calls it, when all is there.
+   */
+  recoverBy(
+    reopen: (lost: Engine, signal: AbortSignal, furnish: (engine: Engine) => Promise<void>) => Promise<Engine>,
+  ): void {
+    this.#seat.recoverBy((lost, signal) => reopen(lost, signal, (engine) => this.#furnish(engine, lost, signal)));
+  }
+
+  /** Gives a new engine what drafted on the one that was lost. What cannot be had again is gone, and a warning: it only drafted. */
+  async #furnish(engine: Engine, lost: Engine, signal: AbortSignal): Promise<void> {
+    const adapter = lost.adapters.info && this.#adapterFrom;
+    if (adapter) {
+      const { source, options } = adapter;
+      const again = () => engine.adapters.load(source, { ...options, signal });
+      await this.#orWithout("the exit adapter", signal, again);
+    }
+    const moved = new Map<DraftModel, DraftModel | undefined>();
+    for (const [draftModel, { source, options }] of this.#draftModels) {
+      const again = () => this.#loadDraftModel(this.#draftTarget(engine), source, { ...options, signal });
+      moved.set(draftModel, await this.#orWithout(`the draft model ${draftModel.name}`, signal, again));
+    }
+    signal.throwIfAborted();
+    // From here on nothing is waited for.
+    const wasRemoved = adapter && (!lost.adapters.info || adapter !== this.#adapterFrom);
+    if (wasRemoved && engine.adapters.info) engine.adapters.remove();
+    for (const [draftModel, other] of moved) {
+      if (other) draftModel.moveTo(other);
+      else this.#draftModels.delete(draftModel);
+    }
+    engine.onAdapter = (each) => this.#controllers.adapterChanged(each);
+    if (lost.adapters.info && !engine.adapters.info) this.#controllers.adapterChanged(undefined);
+    const [before, now] = [nameOf(lost.device.info), nameOf(engine.device.info)];
+    if (before !== now)
+      this.#warnings.push(`the device is ${now} now and was ${before}: texts that went on may have other ids`);
+  }
+
+  /** What `load` gives, or undefined where it cannot be had, which is a warning then. */
+  async #orWithout<T>(what: string, signal: AbortSignal, load: () => Promise<T>): Promise<T | undefined> {
     try {
-      this.#hear(engine);
-      await engine.adapters.loadThatOf(lost.adapters, signal);
-      const moved = new Map<DraftModel, DraftModel>();
-      for (const [draftModel, { source, options }] of this.#draftModels) {
-        moved.set(draftModel, await this.#loadDraftModel(this.#draftTarget(engine), source, { ...options, signal }));
-      }
-      for (const [draftModel, other] of moved) draftModel.moveTo(other);
-      return engine;
+      return await load();
     } catch (error) {
-      engine.dispose();
-      throw error;
+      if (signal.aborted || error instanceof DeviceLostError) throw error;
+      this.#warnings.push(`${what} is not used any more, it could not be loaded again: ${(error as Error).message}`);
+      return undefined;
     }
   }
 
@@ -278,7 +307,14 @@ export class Model {
   async loadDraftModel(source: ModelSource, options: DraftModelOptions = {}): Promise<DraftModel> {
     return this.#alone(options.signal, async (engine) => {
       const draftModel = await this.#loadDraftModel(this.#draftTarget(engine), source, options);
-      const { signal: _, onDownload: __, ...from } = options;
+      const { signal: _, onDownload: __, token, ...others } = options;
+      const { dtype } = draftModel;
+      // As it is held, where that has a name. A token is kept only where it may be needed again.
+      const from = {
+        ...others,
+        ...(dtype !== "stored" && { dtype }),
+        ...(token !== undefined && this.#recovers && { token }),
+      };
       this.#draftModels.set(draftModel, { source, options: from });
       return draftModel;
     });
@@ -300,7 +336,20 @@ export class Model {
    * the one before is still there then.
    */
   async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
-    return this.#alone(options.signal, ({ adapters }) => adapters.load(source, options));
+    return this.#alone(options.signal, (engine) => this.#loadAdapter(engine, source, options));
+  }
+
+  async #loadAdapter(
+    { adapters }: Engine,
+    source: ExitAdapterSource,
+    options: ExitAdapterOptions,
+  ): Promise<ExitAdapterInfo> {
+    const info = await adapters.load(source, options);
+    const { signal: _, onDownload: __, ...from } = options;
+    // Bytes are the caller's, who may change them.
+    const kept = source instanceof Uint8Array ? new Blob([source as Uint8Array<ArrayBuffer>]) : source;
+    this.#adapterFrom = this.#recovers ? { source: kept, options: from } : undefined;
+    return info;
   }
 
   /**
@@ -324,6 +373,7 @@ export class Model {
     const release = this.#lanes.takeAlone();
     try {
       this.#seat.now.adapters.remove();
+      this.#adapterFrom = undefined;
     } finally {
       release();
     }
@@ -338,19 +388,21 @@ export class Model {
    * DisposedError | DeviceLostError; the signal's reason. The adapter that was loaded is still there then, but for a GpuMemoryError.
    */
   async calibrate(options: CalibrateOptions = {}): Promise<Calibration> {
+    const { calibrate, readCalibrateOptions } = await calibration();
     const request = readCalibrateOptions(options, this.spec.layers);
     const { texts } = request;
     const ids = texts ? texts.map((text) => this.tokenize(text)) : await this.#write(request, options.signal);
-    return this.#aloneOn(this.contextLength, options.signal, async ({ adapters }) => {
+    return this.#aloneOn(this.contextLength, options.signal, async (engine) => {
       const text = { texts: ids, begin: this.tokenize("") };
-      const calibration = await calibrate(adapters.target, this.name, text, request, this.#controllers);
-      await adapters.load(calibration.bytes, {});
-      return calibration;
+      const calibrated = await calibrate(engine.adapters.target, this.name, text, request, this.#controllers);
+      await this.#loadAdapter(engine, calibrated.bytes, {});
+      return calibrated;
     });
   }
 
   /** Texts of the model's own. */
-  #write(wanted: WantedText, signal: AbortSignal | undefined): Promise<number[][]> {
+  async #write(wanted: WantedText, signal: AbortSignal | undefined): Promise<number[][]> {
+    const { writeTexts } = await calibration();
     const [first = this.spec.eosTokenIds[0] ?? 0, ...more] = this.tokenize("");
     return writeTexts((prompt, options) => this.generate(prompt, options), [first, ...more], wanted, signal);
   }
@@ -361,6 +413,7 @@ export class Model {
    * @throws InputError | BusyError | DisposedError | DeviceLostError | GpuError | the signal's reason
    */
   async exitAgreement(options: ExitAgreementOptions = {}): Promise<ExitAgreementResult> {
+    const { measureAgreement, readAgreementOptions } = await calibration();
     const request = readAgreementOptions(options, this.spec.layers);
     const { text } = request;
     const given = typeof text === "string" ? this.tokenize(text) : text;
@@ -406,7 +459,8 @@ export class Model {
    * for its turn where all 8 lanes are taken, or where there is no room in `kvBudget` for its prompt and `maxTokens` beside the others; where
    * those have paused, since nobody reads on, it throws BusyError after some seconds.
    *
-   * Iterating it throws BusyError, DisposedError, DeviceLostError, GpuError and NonFiniteLogitsError.
+   * Iterating it throws BusyError, DisposedError, DeviceLostError, GpuError and NonFiniteLogitsError; of a model that recovers also what loading it
+   * again throws: GpuUnavailableError, SourceError, IntegrityError, CacheFullError, GpuMemoryError.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return this.#generate(prompt, options, undefined);
@@ -419,6 +473,7 @@ export class Model {
    * @throws InputError when the model has no chat template, or for a policy that there is not; FileFormatError when it is damaged
    */
   chat(settings: ChatSettings = {}): Chat {
+    if (!this.chats) this.renderChat([]); // says so
     const { contextLength } = this;
     const { eosTokenIds } = this.spec;
     return new Chat(
@@ -580,4 +635,9 @@ export class Model {
       }
     });
   }
+}
+
+/** A device by its name. */
+function nameOf({ vendor, architecture, description }: DeviceInfo): string {
+  return [vendor, architecture, description].filter(Boolean).join(" ") || "unnamed";
 }

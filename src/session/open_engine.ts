@@ -4,7 +4,6 @@ import { KvCache } from "../forward/kv_cache.ts";
 import type { Device } from "../gpu/device.ts";
 import type { LoadOptions } from "../types.ts";
 import { openCheckpoint } from "../weights/checkpoint.ts";
-import type { Holding } from "../weights/dtype.ts";
 import type { Folder } from "../weights/source.ts";
 import { Engine } from "./engine.ts";
 import type { LoadMeter } from "./load_progress.ts";
@@ -33,19 +32,22 @@ export interface ReopenOptions {
   /** Its files, which say themselves where they have changed. */
   folder: Folder;
   /** What it is like, whatever the device. */
-  shape: Pick<Placing, "spec" | "contextLength" | "kvBudget" | "forced">;
-  /** What its matrices were held in: in another type they would give other ids. */
-  holding: Holding;
+  shape: Pick<Placing, "spec" | "contextLength" | "kvBudget">;
+  /** What is to be had again: other kernels or another type of weights would give other bits. */
+  lost: Engine;
+  /** Gives it what drafts. */
+  furnish: (engine: Engine) => Promise<void>;
   gpu: LoadOptions["gpu"];
   signal: AbortSignal;
 }
 
 /**
  * Makes an engine once more, on the device that is there now. Where that is the same as before, it computes the same to the bit.
- * @throws the errors of `load`; SourceError also where the files are others now. Nothing stays of it then.
+ * @throws the errors of `load`; SourceError also where the files are others now; GpuError where the kernels of before do not compute right here.
+ * Nothing stays of it then.
  */
 export async function reopenEngine(
-  { folder, shape, holding, gpu, signal }: ReopenOptions,
+  { folder, shape, lost, furnish, gpu, signal }: ReopenOptions,
   meter: LoadMeter,
 ): Promise<Engine> {
   meter.report("read", 0, 0);
@@ -54,8 +56,10 @@ export async function reopenEngine(
   try {
     device = await openDeviceAgain(gpu, signal);
     meter.report("compile", 0, 0);
-    const engine = await openEngine({ ...shape, device, checkpoint, asked: holding, signal }, meter);
+    const { holding: asked, kernels: forced } = lost;
+    const engine = await openEngine({ ...shape, device, checkpoint, asked, forced, signal }, meter);
     await folder.verified?.(signal);
+    await furnish(engine);
     meter.report("compile", checkpoint.weightBytes, checkpoint.weightBytes);
     meter.finish();
     return engine;

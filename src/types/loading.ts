@@ -120,7 +120,7 @@ export interface DownloadProgress {
 
 /**
  * An access token of the hub, for gated and private repositories, or what gives one for a repository (`owner/name`). It is
- * sent to the endpoint alone, not where that redirects to, and kept nowhere.
+ * sent to the endpoint alone, not where that redirects to, and stored nowhere; a model that recovers keeps it in memory, to read again.
  */
 export type AccessToken = string | ((repo: string) => string | undefined | Promise<string | undefined>);
 
@@ -193,7 +193,8 @@ export interface LoadOptions extends SourceOptions {
   kernels?: KernelOptions;
   /**
    * Goes on when the device is lost (a driver that is reset, a GPU process that crashes): what runs waits until the model is loaded onto a
-   * device again, from the same files, and goes on with the same ids. `onProgress` tells how far that is, up to `compile` with all bytes. Default: `false`, what runs and
+   * device again, from the same files and with the same kernels, and goes on with the same ids (but with `acceptRule: "ratio"`, and on another kind
+   * of device, which `model.warnings` names). `onProgress` tells how far that is, up to `compile` with all bytes. Default: `false`, what runs and
    * what is asked for later ends with a DeviceLostError.
    *
    * What is not a generation ends with that error too, and can be asked for once more.

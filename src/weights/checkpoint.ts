@@ -10,9 +10,9 @@ import { FileFormatError, InputError, SourceError } from "../errors.ts";
 import { Fields, parseJson, quote } from "../json.ts";
 import { readModelSpec } from "../model/config.ts";
 import type { ModelSpec, ModelTensors, TensorSpec } from "../model/spec.ts";
+import { script } from "../scripts.ts";
 import { FLOATS, findTensor, type Holder, TYPES } from "./find_tensor.ts";
-import { type GgufHeader, readGgufHeader } from "./gguf.ts";
-import { readGgufModel } from "./gguf_model.ts";
+import type { GgufHeader } from "./gguf.ts";
 import { readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
 import type { Folder, Source, WeightTensor } from "./source.ts";
 
@@ -96,6 +96,10 @@ async function openGguf(folder: Folder, path: string, signal?: AbortSignal): Pro
   const source = await folder.open(path, signal);
   if (!source) throw new SourceError(path, `no such file in ${folder.name}`);
   return closingOnFailure([source], async () => {
+    // They come with the first GGUF file: other models do without.
+    const [{ readGgufHeader }, { readGgufModel }] = await script(
+      Promise.all([import("./gguf.ts"), import("./gguf_model.ts")]),
+    );
     const header = await readGgufHeader(source, signal);
     const { metadata } = header;
     const model = await readGgufModel(header, source.name, (tensor) => readFloats(tensor, signal));

@@ -65,7 +65,7 @@ export async function loadOver(
     if (globalThis.navigator?.locks) await liveTogether(remote, lives.signal);
     const handle = remote.newHandle();
     const asked = { ...options, ...(exitAdapter !== undefined && { exitAdapter }) };
-    const loading = remote.call(ROOT, "load", handle, sent, asked) as Promise<ModelFacts>;
+    const loading = remote.create(handle, ROOT, "load", sent, asked) as Promise<ModelFacts>;
     return new WorkerModel(remote, handle, await abortable(loading, options.signal), end);
   } catch (error) {
     end();

@@ -9,7 +9,7 @@ interface Shelved {
   loading: Promise<Model>;
   /** Pages that have it, or wait for it. */
   holders: number;
-  /** Those that want to hear how far it is. */
+  /** Those that want to hear how far it is, also when it is loaded again (`recover`). */
   readonly listeners: Set<(progress: LoadProgress) => void>;
   /** Ends the load, when nobody waits for it any more. */
   readonly abort: (reason: unknown) => void;
@@ -34,6 +34,7 @@ export class ModelShelf {
     const release = async () => {
       if (released) return;
       released = true;
+      if (onProgress) shelved.listeners.delete(onProgress);
       if (--shelved.holders > 0) return;
       this.#forget(key, shelved);
       await (await shelved.loading).dispose();
@@ -41,6 +42,7 @@ export class ModelShelf {
     try {
       return { model: await abortable(shelved.loading, signal), release };
     } catch (error) {
+      if (onProgress) shelved.listeners.delete(onProgress);
       // Others may still wait for what this page has given up.
       if (--shelved.holders === 0) {
         this.#forget(key, shelved);
@@ -51,8 +53,6 @@ export class ModelShelf {
         );
       }
       throw error;
-    } finally {
-      if (onProgress) shelved.listeners.delete(onProgress);
     }
   }
 
@@ -64,7 +64,7 @@ export class ModelShelf {
     };
     const loading = load(source, { ...options, signal: controller.signal, onProgress });
     const shelved = { loading, holders: 0, listeners, abort: (reason: unknown) => controller.abort(reason) };
-    // Who comes next tries again where it failed, or where its device is lost.
+    // Who comes next tries again where it failed, or where its device is lost for good.
     loading
       .then((model) => model.ended)
       .finally(() => this.#forget(key, shelved))

@@ -9,6 +9,8 @@ export interface FragileGpu {
   lose(): void;
   /** Devices given so far. */
   devices(): number;
+  /** Buffers that were made and not destroyed, of each. */
+  liveBuffers(): number[];
   /** So many times there is no adapter. */
   withholdAdapters(times: number): void;
   /** Calls when the next device is given. */
@@ -17,7 +19,7 @@ export interface FragileGpu {
 
 export async function fragileGpu(): Promise<FragileGpu> {
   const gpu = await defaultGpu();
-  const given: GPUDevice[] = [];
+  const given: { device: GPUDevice; live: Set<GPUBuffer> }[] = [];
   let withheld = 0;
   let heard = () => {};
   const requestAdapter: GPU["requestAdapter"] = async (options) => {
@@ -29,7 +31,7 @@ export async function fragileGpu(): Promise<FragileGpu> {
     return altered(adapter, {
       requestDevice: async (descriptor) => {
         const device = await adapter.requestDevice(descriptor);
-        given.push(device);
+        given.push({ device, live: counted(device) });
         heard();
         return device;
       },
@@ -37,8 +39,9 @@ export async function fragileGpu(): Promise<FragileGpu> {
   };
   return {
     gpu: altered(gpu, { requestAdapter }),
-    lose: () => given.at(-1)!.destroy(),
+    lose: () => given.at(-1)!.device.destroy(),
     devices: () => given.length,
+    liveBuffers: () => given.map(({ live }) => live.size),
     withholdAdapters: (times) => {
       withheld = times;
     },
@@ -49,4 +52,24 @@ export async function fragileGpu(): Promise<FragileGpu> {
       };
     },
   };
+}
+
+/** Keeps count of a device's buffers. */
+function counted(device: GPUDevice): Set<GPUBuffer> {
+  const live = new Set<GPUBuffer>();
+  const createBuffer = device.createBuffer.bind(device);
+  const value = (descriptor: GPUBufferDescriptor) => {
+    const buffer = createBuffer(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    live.add(buffer);
+    Object.defineProperty(buffer, "destroy", {
+      value: () => {
+        live.delete(buffer);
+        destroy();
+      },
+    });
+    return buffer;
+  };
+  Object.defineProperty(device, "createBuffer", { value });
+  return live;
 }

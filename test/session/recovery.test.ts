@@ -4,12 +4,14 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  BusyError,
   DeviceLostError,
   DisposedError,
   type GenerateOptions,
   type Generation,
   type GenerationResult,
   GpuUnavailableError,
+  InputError,
   load,
   type Model,
   type Round,
@@ -17,8 +19,8 @@ import {
 } from "../../src/index.ts";
 import { randomDrafting, randomSampling } from "../decode/random_options.ts";
 import { adapterFile, nextLayerAdapter } from "../exit_adapters.ts";
-import { memoryFolder, STORIES } from "../memory_folder.ts";
-import { type Random, seeded } from "../reference/random.ts";
+import { memoryFolder, randomModelFolder, STORIES } from "../memory_folder.ts";
+import { Random, seeded } from "../reference/random.ts";
 import { SLOW } from "../slow.ts";
 import { type FragileGpu, fragileGpu } from "./fragile_gpu.ts";
 
@@ -119,6 +121,9 @@ describe("with recover", () => {
     expect(stats.prefillSubmits).toBe(before.stats.prefillSubmits);
     model.clearKvCache();
     expect(model.memory().buffers).toBe(buffers);
+    const live = fragile.liveBuffers();
+    expect(live.slice(0, -1).every((count) => count === 0)).toBe(true);
+    expect(live.at(-1)).toBeGreaterThanOrEqual(buffers);
   });
 
   test("what was emitted counts for penalties, and is looked up", async () => {
@@ -203,6 +208,68 @@ describe("with recover", () => {
     expect((await model.generate(PROMPT, { maxTokens: 8 }).result()).ids).toEqual(ids);
   });
 
+  test("when all who wait have left, nobody goes on loading; a time limit holds while it waits", async () => {
+    const abort = new AbortController();
+    const devices = fragile.devices();
+    fragile.lose();
+    await sleep(50);
+    fragile.withholdAdapters(Number.POSITIVE_INFINITY);
+    const generation = model.generate(PROMPT, { maxTokens: 50, signal: abort.signal });
+    const result = generation.result();
+    await sleep(50);
+    abort.abort();
+    expect((await result).finishReason).toBe("abort");
+    fragile.withholdAdapters(0);
+    await sleep(700);
+    expect(fragile.devices()).toBe(devices);
+
+    const limited = model.generate(PROMPT, { maxTokens: 400, ignoreEos: true, drafter: "none", timeLimitMs: 600 });
+    const begun = performance.now();
+    for await (const part of limited) {
+      if (part.round) continue;
+      fragile.withholdAdapters(Number.POSITIVE_INFINITY);
+      fragile.lose();
+    }
+    expect((await limited.result()).finishReason).toBe("time");
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    fragile.withholdAdapters(0);
+  });
+
+  test("what drafted and cannot be had again is dropped with a warning; what was removed meanwhile stays away", async () => {
+    const options = { maxTokens: 30, ignoreEos: true } as const;
+    const { ids } = await model.generate(PROMPT, options).result();
+    const { folder } = randomModelFolder(new Random(7), { vocabSize: 512 });
+    let isThere = true;
+    const draftModel = await model.loadDraftModel({
+      ...folder,
+      open: async (path, signal) => (isThere ? folder.open(path, signal) : undefined),
+    });
+    await model.loadExitAdapter(adapterFile(await nextLayerAdapter(STORIES, 2)));
+    const warnings = model.warnings.length;
+    isThere = false;
+    fragile.lose();
+    await sleep(50);
+    const abort = new AbortController();
+    // While the next engine is made, a model can be told to do without its adapter.
+    const waits = model.generate(PROMPT, { ...options, signal: abort.signal }).result();
+    const other = model.score([1, 2]).catch((error: unknown) => error);
+    expect(await other).toBeInstanceOf(BusyError);
+    await waits;
+    expect(model.warnings.slice(warnings).join()).toMatch(/draft model .* could not be loaded again/);
+    expect(model.exitAdapter?.exitLayer).toBe(2);
+    expect(() => model.generate(PROMPT, { drafter: draftModel })).toThrow(InputError);
+    expect((await model.generate(PROMPT, options).result()).ids).toEqual(ids);
+
+    fragile.lose();
+    await sleep(50);
+    const begun = new AbortController();
+    fragile.onDevice(() => begun.abort());
+    await model.generate(PROMPT, { ...options, signal: begun.signal }).result();
+    model.removeExitAdapter();
+    expect((await model.generate(PROMPT, options).result()).ids).toEqual(ids);
+    expect(model.exitAdapter).toBeUndefined();
+  });
+
   test("a text that gets no further for all devices is given up", async () => {
     const devices = fragile.devices();
     const generation = model.generate(PROMPT, { maxTokens: 50, ignoreEos: true });
@@ -256,6 +323,7 @@ test("files that are others now are not taken for the model's", async () => {
     .catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(SourceError);
   expect(String(failure)).toMatch(/model\.safetensors.*has changed since the model was loaded/);
+  await model.ended; // who shares it does not give it to others
 });
 
 test.each(Array.from({ length: SLOW ? 20 : 1 }, (_, i) => i))(
