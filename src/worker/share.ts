@@ -27,7 +27,9 @@ type ChannelMessage =
   | { to: string; data: WorkerMessage }
   /** Who leads? The leader says so, also when it becomes one. */
   | { ask: true }
-  | { leads: string };
+  | { leads: string }
+  /** A tab needs the worker no more. */
+  | { leaves: string };
 
 /**
  * Joins the worker of the site's tabs, or starts it.
@@ -126,6 +128,10 @@ function passOn(worker: Worker): void {
   const ports = new Map<string, MessagePort>();
   channel.onmessage = ({ data }: MessageEvent<ChannelMessage>) => {
     if ("ask" in data) channel.postMessage({ leads: me } satisfies ChannelMessage);
+    if ("leaves" in data) {
+      ports.get(data.leaves)?.close();
+      ports.delete(data.leaves);
+    }
     if (!("from" in data)) return;
     let port = ports.get(data.from);
     if (!port) {
@@ -179,6 +185,7 @@ async function overChannel(): Promise<Started | undefined> {
     port,
     close: () => {
       waiting.abort();
+      channel.postMessage({ leaves: me } satisfies ChannelMessage);
       channel.close();
     },
     failed: (heard) => {

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { DecodeRow } from "../../bench/decode.ts";
 import type { DrafterRow } from "../../bench/drafters.ts";
 import type { SeveralRow } from "../../bench/several.ts";
+import { SLOW } from "../slow.ts";
 import { layerleap, MODEL } from "./command.ts";
 
 test("compares plain decoding with each plan and counts bytes from the shapes", async () => {
@@ -41,7 +42,7 @@ test("an exit layer the model does not have is a usage error", async () => {
   expect(stderr).toContain("--exit-layers: found 5, expected layers from 1 to 4");
 });
 
-test("compares drafters on five kinds of text, with counts that do not depend on the machine", async () => {
+test.runIf(SLOW)("compares drafters on five kinds of text, with counts that do not depend on the machine", async () => {
   const { stdout, code } = await layerleap([
     ...["bench", "drafters", "--json", "--repetitions", "1", "--max-tokens", "12", "--tree-sizes", "7"],
     ...["--drafters", "lookup,recycle", "--draft-model", MODEL],

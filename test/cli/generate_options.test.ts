@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { report } from "../../src/cli/report.ts";
 import { type GenerateOptions, load, type Model } from "../../src/index.ts";
+import { SLOW } from "../slow.ts";
 import { layerleap, MODEL } from "./command.ts";
 
 const PROMPT = "Tom and Lily were at the beach.";
@@ -217,7 +218,7 @@ describe("drafters of trees", () => {
     expect(refused.stderr).toMatch(/^layerleap: --draft-memory .*first 4 bytes: found .*\n$/);
   });
 
-  test("a second model drafts", async () => {
+  test.runIf(SLOW)("a second model drafts", async () => {
     const args = ["generate", PROMPT, "--max-tokens", "21", "--draft-length", "4", "--json"];
     const { stdout, code } = await layerleap([...args, "--drafter", `model:${MODEL}`]);
     expect(code).toBe(0);

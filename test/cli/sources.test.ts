@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { goldenCase } from "../golden.ts";
 import { convert } from "../reference/gguf_model.ts";
 import { numbers, texts, u32, type Value, type WrittenTensor, writeGguf } from "../reference/gguf_writer.ts";
+import { SLOW } from "../slow.ts";
 import { sentencePieceMetadata } from "../text/gguf_metadata.ts";
 import { storiesJson } from "../text/sentencepiece_tokenizers.ts";
 import { temporaryFolder } from "../weights/model_folder.ts";
@@ -46,7 +47,7 @@ test("a model on a hub is fetched once, with the token, and then runs without it
   expect(second).toMatchObject({ fetched_bytes: 0, cached_bytes: first.fetched_bytes });
 });
 
-test("score takes a model from a hub too", async () => {
+test.runIf(SLOW)("score takes a model from a hub too", async () => {
   const { env } = await hub();
   const { HF_ENDPOINT, ...others } = env;
   const args = ["score", "--ids", GOLDEN.prompt.join(), "--at", "2", "--json"];
