@@ -3,6 +3,7 @@
 import { type Browser, chromium, expect, type Page, test } from "@playwright/test";
 import type * as LayerLeapModule from "../src/index.ts";
 import { goldenCase } from "../test/golden.ts";
+import { SLOW } from "../test/slow.ts";
 import { browserLaunch } from "./browser.ts";
 import { type LibrarySite, serveLibrary } from "./library_site.ts";
 
@@ -36,7 +37,8 @@ async function open(): Promise<Page> {
   return page;
 }
 
-for (const worker of [false, true]) {
+// In the fast run where it crosses most: in a worker.
+for (const worker of SLOW ? [false, true] : [true]) {
   test(`the GPU process crashes three times in a row while ${worker ? "a worker" : "the page"} generates: same ids`, async () => {
     const page = await open();
     const { greedy } = goldenCase("once");

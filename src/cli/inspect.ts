@@ -1,5 +1,6 @@
 /** `layerleap inspect`: what a model is and takes, before a download; loaded too, what it holds; and what the device offers. */
 
+import { noAdapterAdvice } from "#platform";
 import { check, type DeviceInfo, type Model, type ModelCheck, type ModelDtype } from "../index.ts";
 import { interruptible } from "./interruption.ts";
 import { type LoadFlags, loadJson, loadModel } from "./load.ts";
@@ -46,7 +47,10 @@ function checkText(found: ModelCheck): string {
   return [
     table("Model", checkRows(found)),
     ...(memory ? [table(`GPU memory for weights and context${seems}`, memoryRows(found, memory))] : []),
-    table("Device", device ? deviceRows(device) : [["adapter", "none found: nothing can be loaded here"]]),
+    table(
+      "Device",
+      device ? deviceRows(device) : [["adapter", `none found, nothing can be loaded here: ${noAdapterAdvice}`]],
+    ),
   ].join("\n");
 }
 
