@@ -8,27 +8,18 @@
 
 import { type DecodedRound, decode } from "../decode/decoding.ts";
 import type { HostDrafter } from "../decode/drafters/host_drafter.ts";
-import type { PendingRound } from "../decode/pending_round.ts";
-import { type Controller, drafterOf, type RoundOutcome, type RoundPlan } from "../decode/plan.ts";
+import type { Controller, RoundOutcome, RoundPlan } from "../decode/plan.ts";
 import type { Limits } from "../decode/scheduler.ts";
 import type { SelectionRequest } from "../decode/selection/selections.ts";
 import { NonFiniteLogitsError } from "../errors.ts";
 import { FAILED, RUNNING, STOPPED } from "../kernels/constants.ts";
 import type { TextTokenizer } from "../text/tokenizer.ts";
-import type {
-  FinishReason,
-  GenerationPart,
-  GenerationResult,
-  GenerationStats,
-  PlanUse,
-  Round,
-  Token,
-  Transcript,
-} from "../types.ts";
+import type { GenerationPart, GenerationResult, Transcript } from "../types.ts";
 import type { Turn } from "./chat.ts";
 import type { Engine } from "./engine.ts";
 import type { OpenText } from "./kept_texts.ts";
 import type { TakenLane } from "./lanes.ts";
+import { Tally } from "./tally.ts";
 import { TokenStream } from "./token_stream.ts";
 
 /** What a generation works with. @internal */
@@ -73,44 +64,11 @@ export interface GenerationRequest {
   signal: AbortSignal | undefined;
 }
 
-/** Counters of an engine at one moment, to be subtracted from those at a later one. */
-interface Counters {
-  submits: number;
-  readbacks: number;
-  readbackBytes: number;
-  dispatches: number;
-}
-
 /** A timer of more fires at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Devices that may be lost one after the other while a text gets no further. */
 const MOST_LOSSES = 3;
-
-/** What a generation has done so far. */
-interface Tally {
-  readonly ids: number[];
-  readonly tokens: Token[];
-  /** The text as it was streamed. */
-  shown: string;
-  readonly rounds: Round[];
-  /** Tokens of the prompt that were in the cache. */
-  reused: number;
-  /** Why it ended; `abort` until it has. */
-  finishReason: FinishReason;
-  /** What computes it; undefined until something does. And how often another took over. */
-  engine: Engine | undefined;
-  recoveries: number;
-  /** Counters when the prefill began, and when the rounds began. */
-  prefillFrom: Counters;
-  roundsFrom: Counters;
-  prefillMs: number;
-  decodeMs: number;
-  /** `performance.now()` when it began. */
-  begunAt: number;
-  /** When the first token was there. */
-  firstAt: number | undefined;
-}
 
 export class Generation implements AsyncIterable<GenerationPart> {
   readonly #context: GenerationContext;
@@ -189,7 +147,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       .next()
       .then(
         (step) => {
-          if (step.done) this.#outcome ??= { result: this.#result(this.#newTally()) };
+          if (step.done) this.#outcome ??= { result: this.#result(new Tally()) };
           else this.#untaken.push(step.value);
         },
         (error: unknown) => {
@@ -206,13 +164,13 @@ export class Generation implements AsyncIterable<GenerationPart> {
   async #end(): Promise<void> {
     this.#ended.abort(); // a drafter on the host that never answers is not waited for
     await this.#parts.return();
-    this.#outcome ??= { result: this.#result(this.#newTally()) };
+    this.#outcome ??= { result: this.#result(new Tally()) };
   }
 
   async *#run(): AsyncGenerator<GenerationPart, void, void> {
     const { tokenizer, acquire } = this.#context;
     const { prompt, answers, signal, turn, stop } = this.#request;
-    const tally = this.#newTally();
+    const tally = new Tally();
     // An abort ends the generation also while nobody asks for the next part.
     const end = () => void this.#end();
     const ended = signal ? AbortSignal.any([signal, this.#ended.signal]) : this.#ended.signal;
@@ -306,12 +264,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       );
       open = await engine.open(text, reusesPrompt ? mostReused : 0, this.#context.positions, lane);
       const controller = createController();
-      if (!goesOn) {
-        tally.engine = engine;
-        tally.reused = open.reused;
-        tally.prefillFrom = countersOf(engine);
-        tally.begunAt = performance.now();
-      }
+      if (!goesOn) tally.begin(engine, open.reused);
 
       const state = { length: text.ids.length, pending: emittedIds.at(-1)!, emitted: emittedIds.length };
       scheduler.begin(limits, begin(lane), { lane, ...(goesOn && state) });
@@ -319,15 +272,16 @@ export class Generation implements AsyncIterable<GenerationPart> {
       const first = goesOn ? undefined : await scheduler.prefill(text.ids, stop, open, lane);
       runs = goesOn ? await scheduler.replay(text.ids, stop, open, lane) : first !== undefined;
       if (runs) {
-        if (first) countRoundsFrom(tally, engine, first);
-        else moveCounts(tally, engine);
+        if (first) tally.beginRounds(engine, first);
+        else tally.goOn(engine);
         const { vocabSize } = scheduler;
         const { observe } = this.#context;
         const decoding = { lane, promptIds: prompt.ids, emittedIds, limits, controller, vocabSize, drafter };
         for await (const decoded of decode(rounds, first, { ...decoding, signal: ended, observe })) {
           const { finished } = decoded.report;
           const { stopped, ...part } = stream.part(decoded, finished !== RUNNING || this.#ends(tally, decoded));
-          this.#count(tally, decoded, part, stopped);
+          tally.add(decoded, part);
+          this.#finish(tally, decoded, stopped);
           taken.works(false);
           if (part.ids.length > 0) yield part;
           taken.works(true);
@@ -353,58 +307,12 @@ export class Generation implements AsyncIterable<GenerationPart> {
     return doneAt - (firstAt ?? doneAt) >= timeLimitMs || (signal?.aborted ?? false);
   }
 
-  /** Adds a round, or the end of the prompt, to what has been done, and tells whether that was the end. */
-  #count(tally: Tally, decoded: DecodedRound, part: GenerationPart, stopped: boolean): void {
-    const { plan, decision, report, submittedAt, startedAt, doneAt } = decoded;
-    const { begunAt } = tally;
-    tally.ids.push(...part.ids);
-    tally.tokens.push(...part.tokens);
-    tally.shown += part.text;
-    if (tally.firstAt === undefined) {
-      tally.firstAt = doneAt;
-      tally.prefillMs = doneAt - begunAt;
-    } else {
-      // Only the rounds' own time: a consumer that waits for something meanwhile does not make decoding look slow.
-      tally.decodeMs += doneAt - startedAt;
-      const round: Round = {
-        drafted: report.drafted,
-        accepted: Math.min(report.accepted, part.ids.length),
-        drafter: drafterOf(plan),
-        exitLayer: plan.exitLayer,
-        draftLength: plan.draftLength,
-        treeSize: plan.treeSize ?? 0,
-        submittedMs: submittedAt - begunAt,
-        startMs: startedAt - begunAt,
-        endMs: doneAt - begunAt,
-        ...(report.probabilities.length > 0 && { draftProbabilities: report.probabilities }),
-        ...(decision && { decision }),
-      };
-      part.round = round;
-      tally.rounds.push(round);
-    }
-    const { finished } = report;
+  /** Notes why the text ends with a round, if it does. */
+  #finish(tally: Tally, decoded: DecodedRound, stopped: boolean): void {
+    const { finished } = decoded.report;
     if (stopped || finished === STOPPED) tally.finishReason = "stop";
     else if (finished !== RUNNING) tally.finishReason = "length";
     else if (!this.#request.signal?.aborted && this.#ends(tally, decoded)) tally.finishReason = "time";
-  }
-
-  #newTally(): Tally {
-    return {
-      ids: [],
-      tokens: [],
-      shown: "",
-      reused: 0,
-      begunAt: performance.now(),
-      firstAt: undefined,
-      rounds: [],
-      finishReason: "abort",
-      engine: undefined,
-      recoveries: 0,
-      prefillFrom: countersOf(undefined),
-      roundsFrom: countersOf(undefined),
-      prefillMs: 0,
-      decodeMs: 0,
-    };
   }
 
   #result(tally: Tally): GenerationResult {
@@ -415,7 +323,7 @@ export class Generation implements AsyncIterable<GenerationPart> {
       ids,
       text: this.#text(ids, shown),
       ...(seed !== undefined && { seed }),
-      ...{ tokens, finishReason, rounds, stats: this.#stats(tally) },
+      ...{ tokens, finishReason, rounds, stats: tally.stats(this.promptIds.length) },
     };
   }
 
@@ -426,80 +334,10 @@ export class Generation implements AsyncIterable<GenerationPart> {
     const own = [shown, shown.replace(/^ /, "")].find((text) => whole.startsWith(text));
     return this.#request.stop.length > 0 && own !== undefined ? own : whole;
   }
-
-  #stats({ ids, rounds, reused, engine, recoveries, prefillFrom, roundsFrom, ...tally }: Tally): GenerationStats {
-    const { prefillMs, decodeMs } = tally;
-    const now = countersOf(engine);
-    const since = (name: keyof Counters) => Math.max(0, now[name] - roundsFrom[name]); // a prompt may have been stopped
-    const pipelines = engine?.device.pipelines;
-    const drafted = rounds.reduce((sum, round) => sum + round.drafted, 0);
-    const accepted = rounds.reduce((sum, round) => sum + round.accepted, 0);
-    const prices = rounds.at(-1)?.decision?.prices;
-    return {
-      tokens: ids.length,
-      promptTokens: this.promptIds.length,
-      reusedTokens: reused,
-      prefillMs,
-      decodeMs,
-      tokensPerSecond: decodeMs > 0 ? ((ids.length - 1) * 1000) / decodeMs : 0,
-      drafted,
-      accepted,
-      acceptanceRate: drafted > 0 ? accepted / drafted : 0,
-      plans: planUses(rounds),
-      ...(prices && { prices }),
-      submits: since("submits"),
-      readbacks: since("readbacks"),
-      readbackBytes: since("readbackBytes"),
-      dispatches: since("dispatches"),
-      prefillSubmits: roundsFrom.submits - prefillFrom.submits,
-      pipelines: pipelines?.count ?? 0,
-      compileMs: pipelines?.compileMs ?? 0,
-      recoveries,
-    };
-  }
 }
 
 /** A text that goes on with ids that were generated. */
 function withGenerated({ ids, generated }: Transcript, more: readonly number[]): Transcript {
   const end = ids.length + more.length;
   return { ids: [...ids, ...more], generated: more.length > 0 ? [...generated, [ids.length, end]] : generated };
-}
-
-function countersOf(engine: Engine | undefined): Counters {
-  if (!engine) return { submits: 0, readbacks: 0, readbackBytes: 0, dispatches: 0 };
-  const { submits, readbacks, readbackBytes } = engine.device;
-  return { submits, readbacks, readbackBytes, dispatches: engine.scheduler.dispatches };
-}
-
-/** Rounds begin behind a prompt whose own readback is still to come. */
-function countRoundsFrom(tally: Tally, engine: Engine, { readbackBytes }: PendingRound): void {
-  const now = countersOf(engine);
-  tally.roundsFrom = { ...now, readbacks: now.readbacks + 1, readbackBytes: now.readbackBytes + readbackBytes };
-}
-
-/** Counts go on with those of another engine; what it took to get there is none of them. */
-function moveCounts(tally: Tally, engine: Engine): void {
-  const [before, now] = [countersOf(tally.engine), countersOf(engine)];
-  const moved = (from: Counters): Counters => ({
-    submits: from.submits + now.submits - before.submits,
-    readbacks: from.readbacks + now.readbacks - before.readbacks,
-    readbackBytes: from.readbackBytes + now.readbackBytes - before.readbackBytes,
-    dispatches: from.dispatches + now.dispatches - before.dispatches,
-  });
-  tally.prefillFrom = moved(tally.prefillFrom);
-  tally.roundsFrom = moved(tally.roundsFrom);
-  tally.engine = engine;
-}
-
-/** The plans of rounds, the most used first. */
-function planUses(rounds: readonly Round[]): PlanUse[] {
-  const uses = new Map<string, PlanUse>();
-  for (const { drafter, exitLayer, draftLength, treeSize, decision } of rounds) {
-    const key = `${drafter}/${exitLayer}/${draftLength}/${treeSize}`;
-    const use = uses.get(key) ?? { drafter, exitLayer, draftLength, treeSize, rounds: 0, reasons: {} };
-    uses.set(key, use);
-    use.rounds++;
-    if (decision) use.reasons[decision.reason] = (use.reasons[decision.reason] ?? 0) + 1;
-  }
-  return [...uses.values()].sort((a, b) => b.rounds - a.rounds);
 }

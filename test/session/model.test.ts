@@ -171,6 +171,27 @@ describe("disposal", () => {
 });
 
 describe("what goes wrong on the way", () => {
+  test("a prompt that is stopped halfway counts its own submissions, and no rounds", async () => {
+    await using model = await load(STORIES);
+    await model.generate("Once upon a time", { maxTokens: 8 }).result();
+    const prompt = Array.from({ length: 480 }, (_, i) => 3 + (i % 500));
+    const whole = (await model.generate(prompt, { maxTokens: 1, reusePrompt: false }).result()).stats.prefillSubmits;
+    const halfway: number[] = [];
+    for (let wait = 0; wait < 60; wait += 2) {
+      const stop = new AbortController();
+      const running = model.generate(prompt, { maxTokens: 1, reusePrompt: false, signal: stop.signal }).result();
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      stop.abort();
+      const { ids, stats } = await running;
+      if (ids.length > 0) break;
+      expect(stats).toMatchObject({ submits: 0, readbacks: 0, readbackBytes: 0, dispatches: 0, tokens: 0 });
+      halfway.push(stats.prefillSubmits);
+    }
+    expect(whole).toBeGreaterThan(1);
+    expect(Math.min(...halfway)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...halfway)).toBeGreaterThan(0);
+  });
+
   test("a lost device ends the generation with a DeviceLostError", async () => {
     const gpu = await defaultGpu();
     let handle: GPUDevice | undefined;
