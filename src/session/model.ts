@@ -7,7 +7,6 @@ import type { PriceShape } from "../decode/controllers/price_features.ts";
 import { score } from "../decode/score.ts";
 import {
   ContextLengthError,
-  DeviceLostError,
   DisposedError,
   FileFormatError,
   GpuError,
@@ -59,6 +58,7 @@ import { type AvailableDrafters, ChoiceReader, isMadeForOne, requireGenerateOpti
 import { kernelNames } from "./kernel_options.ts";
 import { Lanes } from "./lanes.ts";
 import type { LoadMeter } from "./load_progress.ts";
+import { LoadedDrafters } from "./loaded_drafters.ts";
 import { requireInteger, requireKnown, requireNumber, textsOf } from "./options.ts";
 import { priceCache } from "./price_cache.ts";
 import { chatIds, chatText, isAnswered, type PromptReader, readPrompt, renderChat } from "./prompt.ts";
@@ -106,12 +106,7 @@ export class Model {
   readonly #controllers: Controllers;
   readonly #warnings: string[] = [];
   readonly #choices: ChoiceReader;
-  readonly #loadDraftModel: ModelParts["loadDraftModel"];
-  readonly #recovers: boolean;
-  /** Each, and where it can be had again. */
-  readonly #draftModels = new Map<DraftModel, { source: ModelSource; options: DraftModelOptions }>();
-  /** Where the exit adapter can be had again, if the model recovers. */
-  #adapterFrom: { source: ExitAdapterSource; options: ExitAdapterOptions } | undefined;
+  readonly #drafters: LoadedDrafters;
   readonly #lanes: Lanes;
   #disposed = false;
 
@@ -125,10 +120,15 @@ export class Model {
     this.weightBytes = weightBytes;
     this.#tokenizer = tokenizer;
     this.#meter = parts.meter;
-    this.#loadDraftModel = parts.loadDraftModel;
     this.#prompts = { name, tokenizer, chatTemplate: parts.chatTemplate };
     this.#seat = new EngineSeat(engine);
-    this.#recovers = parts.recovers;
+    this.#drafters = new LoadedDrafters({
+      ...{ loadDraftModel: parts.loadDraftModel, recovers: parts.recovers },
+      targetOn: ({ device, table, texts }) => {
+        const kvBudget = texts.use.capacity;
+        return { device, table, tokenizer, contextLength, kvBudget, vocabSize: spec.vocabSize };
+      },
+    });
     this.#controllers = new Controllers(() => this.#seat.now, spec);
     this.#choices = new ChoiceReader(spec, tokenizer, this.#controllers);
     this.#lanes = new Lanes(engine.pages);
@@ -146,43 +146,14 @@ export class Model {
     this.#seat.recoverBy((lost, signal) => reopen(lost, signal, (engine) => this.#furnish(engine, lost, signal)));
   }
 
-  /** Gives a new engine what drafted on the one that was lost. What cannot be had again is gone, and a warning: it only drafted. */
+  /** Gives a new engine what drafted on the one that was lost. */
   async #furnish(engine: Engine, lost: Engine, signal: AbortSignal): Promise<void> {
-    const adapter = lost.adapters.info && this.#adapterFrom;
-    if (adapter) {
-      const { source, options } = adapter;
-      const again = () => engine.adapters.load(source, { ...options, signal });
-      await this.#orWithout("the exit adapter", signal, again);
-    }
-    const moved = new Map<DraftModel, DraftModel | undefined>();
-    for (const [draftModel, { source, options }] of this.#draftModels) {
-      const again = () => this.#loadDraftModel(this.#draftTarget(engine), source, { ...options, signal });
-      moved.set(draftModel, await this.#orWithout(`the draft model ${draftModel.name}`, signal, again));
-    }
-    signal.throwIfAborted();
-    // From here on nothing is waited for.
-    const wasRemoved = adapter && (!lost.adapters.info || adapter !== this.#adapterFrom);
-    if (wasRemoved && engine.adapters.info) engine.adapters.remove();
-    for (const [draftModel, other] of moved) {
-      if (other) draftModel.moveTo(other);
-      else this.#draftModels.delete(draftModel);
-    }
+    await this.#drafters.moveTo(engine, lost, signal);
     engine.onAdapter = (each) => this.#controllers.adapterChanged(each);
     if (lost.adapters.info && !engine.adapters.info) this.#controllers.adapterChanged(undefined);
     const [before, now] = [nameOf(lost.device.info), nameOf(engine.device.info)];
-    if (before !== now)
-      this.#warnings.push(`the device is ${now} now and was ${before}: texts that went on may have other ids`);
-  }
-
-  /** What `load` gives, or undefined where it cannot be had, which is a warning then. */
-  async #orWithout<T>(what: string, signal: AbortSignal, load: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await load();
-    } catch (error) {
-      if (signal.aborted || error instanceof DeviceLostError) throw error;
-      this.#warnings.push(`${what} is not used any more, it could not be loaded again: ${(error as Error).message}`);
-      return undefined;
-    }
+    if (before === now) return;
+    this.#warnings.push(`the device is ${now} now and was ${before}: texts that went on may have other ids`);
   }
 
   /** What `generate` does when its options say nothing. */
@@ -227,12 +198,7 @@ export class Model {
 
   /** What is not used: because this device computes it wrong, or not to the bit, or has not the memory, or because it is not the model's. */
   get warnings(): string[] {
-    return [
-      ...[...this.#seat.now.warnings, ...this.#warnings],
-      ...[...this.#draftModels.keys()].flatMap(({ name, warnings }) =>
-        warnings.map((warning) => `${name}: ${warning}`),
-      ),
-    ];
+    return [...this.#seat.now.warnings, ...this.#warnings, ...this.#drafters.warnings];
   }
 
   /** Ids of a text, with the special tokens the tokenizer puts around it (a BOS where it has one). */
@@ -273,7 +239,7 @@ export class Model {
    */
   async prepare(options: GenerateOptions = {}): Promise<void> {
     await this.#alone(options.signal, async ({ scheduler }) => {
-      const { plans, selection } = this.#choices.read(options, [], this.#drafters);
+      const { plans, selection } = this.#choices.read(options, [], this.#available);
       await scheduler.prepare(plans, selection);
     });
   }
@@ -305,26 +271,7 @@ export class Model {
    * @throws InputError when its tokenizer is another; BusyError while a generation runs; the same errors as `load`
    */
   async loadDraftModel(source: ModelSource, options: DraftModelOptions = {}): Promise<DraftModel> {
-    return this.#alone(options.signal, async (engine) => {
-      const draftModel = await this.#loadDraftModel(this.#draftTarget(engine), source, options);
-      const { signal: _, onDownload: __, token, ...others } = options;
-      const { dtype } = draftModel;
-      // As it is held, where that has a name. A token is kept only where it may be needed again.
-      const from = {
-        ...others,
-        ...(dtype !== "stored" && { dtype }),
-        ...(token !== undefined && this.#recovers && { token }),
-      };
-      this.#draftModels.set(draftModel, { source, options: from });
-      return draftModel;
-    });
-  }
-
-  #draftTarget({ device, table, texts }: Engine): DraftTarget {
-    const { contextLength } = this;
-    const { vocabSize } = this.spec;
-    const kvBudget = texts.use.capacity;
-    return { device, table, tokenizer: this.#tokenizer, contextLength, kvBudget, vocabSize };
+    return this.#alone(options.signal, (engine) => this.#drafters.addDraftModel(engine, source, options));
   }
 
   /**
@@ -336,20 +283,7 @@ export class Model {
    * the one before is still there then.
    */
   async loadExitAdapter(source: ExitAdapterSource, options: ExitAdapterOptions = {}): Promise<ExitAdapterInfo> {
-    return this.#alone(options.signal, (engine) => this.#loadAdapter(engine, source, options));
-  }
-
-  async #loadAdapter(
-    { adapters }: Engine,
-    source: ExitAdapterSource,
-    options: ExitAdapterOptions,
-  ): Promise<ExitAdapterInfo> {
-    const info = await adapters.load(source, options);
-    const { signal: _, onDownload: __, ...from } = options;
-    // Bytes are the caller's, who may change them.
-    const kept = source instanceof Uint8Array ? new Blob([source as Uint8Array<ArrayBuffer>]) : source;
-    this.#adapterFrom = this.#recovers ? { source: kept, options: from } : undefined;
-    return info;
+    return this.#alone(options.signal, (engine) => this.#drafters.loadAdapter(engine, source, options));
   }
 
   /**
@@ -372,8 +306,7 @@ export class Model {
   removeExitAdapter(): void {
     const release = this.#lanes.takeAlone();
     try {
-      this.#seat.now.adapters.remove();
-      this.#adapterFrom = undefined;
+      this.#drafters.removeAdapter(this.#seat.now);
     } finally {
       release();
     }
@@ -395,7 +328,7 @@ export class Model {
     return this.#aloneOn(this.contextLength, options.signal, async (engine) => {
       const text = { texts: ids, begin: this.tokenize("") };
       const calibrated = await calibrate(engine.adapters.target, this.name, text, request, this.#controllers);
-      await this.#loadAdapter(engine, calibrated.bytes, {});
+      await this.#drafters.loadAdapter(engine, calibrated.bytes, {});
       return calibrated;
     });
   }
@@ -524,7 +457,7 @@ export class Model {
     const room = this.contextLength - promptIds.length;
     if (room < 1) throw new ContextLengthError(promptIds.length, this.contextLength);
     const maxTokens = requireInteger(where, "maxTokens", options.maxTokens ?? room, 1, Number.MAX_SAFE_INTEGER);
-    let choices = this.#choices.read(options, promptIds, this.#drafters);
+    let choices = this.#choices.read(options, promptIds, this.#available);
     const { settings } = choices.selection;
     let madeWith = this.exitAdapter;
     let madeFor = this.#seat.now;
@@ -549,7 +482,7 @@ export class Model {
         seed: settings.temperature > 0 ? settings.seed : undefined,
         choices: () => {
           if (this.exitAdapter !== madeWith || this.#seat.now !== madeFor) {
-            choices = this.#choices.read(options, promptIds, this.#drafters, settings);
+            choices = this.#choices.read(options, promptIds, this.#available, settings);
             [madeWith, madeFor] = [this.exitAdapter, this.#seat.now];
           }
           return choices;
@@ -605,8 +538,8 @@ export class Model {
   }
 
   /** What drafts now, beside the layers. */
-  get #drafters(): AvailableDrafters {
-    return { defaults: this.defaults, adapter: this.exitAdapter, draftModels: this.#draftModels };
+  get #available(): AvailableDrafters {
+    return { defaults: this.defaults, adapter: this.exitAdapter, draftModels: this.#drafters.draftModels };
   }
 
   #requireIds(where: string, field: string, ids: readonly number[]): void {
