@@ -164,7 +164,9 @@ test.describe("the package", () => {
   test("esbuild, which is told of the worker's script", async ({ page }) => {
     const folder = join(app, "esbuild");
     await writeFile(join(app, "told.js"), TWICE.replace("WORKER", 'new URL("./worker.js", import.meta.url)'));
-    const entries = ["main=told.js", "worker=layerleap/worker"];
+    // A worker of the app's own, which has what the library's does for its side effects.
+    await writeFile(join(app, "own_worker.js"), 'import "layerleap/worker";');
+    const entries = ["main=told.js", "worker=own_worker.js"];
     await run(
       join(BIN, "esbuild"),
       [...entries, "--bundle", "--format=esm", "--splitting", "--minify", `--outdir=${folder}`],
